@@ -1,0 +1,3 @@
+fn main() {
+    print!("{}", bizing_engine::app::typescript::typescript());
+}

@@ -1,0 +1,56 @@
+//! An open desk: the person's pool, what the installation is, and the ways to wake and to be woken.
+//!
+//! `dispatch` sees only the person's pool. The worker's pool is in `worker::Worker`, which holds another login.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use super::wire::{Group, ProfileKind};
+use crate::domain::ids::WorkerId;
+use crate::runtime::bell::Bell;
+use crate::runtime::hints::Hints;
+use crate::store::migrate::Installation;
+
+#[derive(Clone)]
+pub struct Desk(pub Arc<DeskParts>);
+
+impl std::ops::Deref for Desk {
+    type Target = DeskParts;
+
+    fn deref(&self) -> &DeskParts {
+        &self.0
+    }
+}
+
+pub struct DeskParts {
+    /// Logs in as the person.
+    pub people: PgPool,
+    pub installation: Installation,
+    pub profile: ProfileKind,
+    pub group: Group,
+    /// Why nothing can be changed from here, and who must do what.
+    pub read_only: Option<String>,
+    pub bell: Bell,
+    pub hints: Hints,
+    /// The worker of this process, when it runs background work: a booking made here goes straight on there.
+    pub works_here: Option<Arc<dyn GoOn>>,
+    /// Where the local sandbox answers, when the installation is one.
+    pub sandbox_url: Option<String>,
+    /// Whether live Stripe and mail are set up, and how to mend it when not.
+    pub connections: Connections,
+}
+
+/// Facts about what the worker needs; no key ever stands here.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    pub stripe_set: bool,
+    pub mail_set: bool,
+}
+
+/// How a use case hands a saga that it has started, leased, to the worker of its own process.
+pub trait GoOn: Send + Sync {
+    fn worker_id(&self) -> WorkerId;
+    /// The saga is committed, leased to this worker with fence 1, its first effect (if any) intended.
+    fn go_on(&self, saga: crate::domain::ids::SagaId);
+}

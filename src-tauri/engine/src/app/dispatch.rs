@@ -1,0 +1,76 @@
+//! The one list of what the window may ask. Router, names and TypeScript types all come from it, so none
+//! of them can drift. Two thin doors call [`dispatch`]: the Tauri command `rpc` and HTTP in `serve`.
+
+use serde_json::value::RawValue;
+use ts_rs::TS;
+
+use super::host::Host;
+use super::wire::*;
+use super::{bookings, catalogue, customers, error, messages, session};
+
+/// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
+/// `desk` get the open desk, or the caller gets the reason why there is none.
+macro_rules! commands {
+    (
+        host { $( $(#[$hdoc:meta])* $hname:ident($hreq:ty) -> $hres:ty = $hfn:path; )* }
+        desk { $( $(#[$ddoc:meta])* $dname:ident($dreq:ty) -> $dres:ty = $dfn:path; )* }
+    ) => {
+        /// Every command, as `name: [request, reply]`.
+        #[derive(TS)]
+        #[allow(dead_code)]
+        pub struct Commands {
+            $( $(#[$hdoc])* pub $hname: ($hreq, $hres), )*
+            $( $(#[$ddoc])* pub $dname: ($dreq, $dres), )*
+        }
+
+        pub const NAMES: &[&str] = &[ $( stringify!($hname), )* $( stringify!($dname), )* ];
+
+        /// Runs one command and serialises its reply once.
+        pub async fn dispatch(host: &Host, command: &str, params: &RawValue) -> Result<String, AppError> {
+            match command {
+                $( stringify!($hname) => reply::<$hres>(&$hfn(host, parse::<$hreq>(command, params)?).await?), )*
+                $( stringify!($dname) => {
+                    let request = parse::<$dreq>(command, params)?;
+                    let desk = host.desk()?;
+                    reply::<$dres>(&$dfn(&desk, request).await?)
+                } )*
+                _ => Err(error::unknown_command(command)),
+            }
+        }
+    };
+}
+
+commands! {
+    host {
+        /// Where the app stands: choosing, starting, ready or failed.
+        host_state(Empty) -> HostState = super::host::state;
+        /// Answers the first-run question. Returns at once; the progress is in `host_state`.
+        choose_start(ChooseStart) -> HostState = super::host::choose;
+        /// Tries the failed start again.
+        retry_start(Empty) -> HostState = super::host::retry;
+        /// Back to the first-run question. Nothing is deleted.
+        leave_database(Empty) -> HostState = super::host::leave;
+    }
+    desk {
+        session(Empty) -> Session = session::session;
+        status(Empty) -> Status = session::status;
+        list_bookings(ListBookings) -> BookingList = bookings::list::list;
+        get_booking(GetBooking) -> BookingPage = bookings::page::page;
+        create_booking(CreateBooking) -> Booked = bookings::create::create;
+        /// Asks the saga to stop and take everything back.
+        cancel_booking(CancelBooking) -> CancelAsked = bookings::cancel::cancel;
+        catalogue(Empty) -> Catalogue = catalogue::catalogue;
+        free_times(FreeTimes) -> FreeTimesReply = catalogue::free_times;
+        find_customers(FindCustomers) -> Vec<CustomerRow> = customers::find;
+        /// What the sandbox's mail catch-all holds, newest first.
+        caught_messages(Empty) -> Vec<CaughtMessage> = messages::caught;
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(command: &str, params: &RawValue) -> Result<T, AppError> {
+    serde_json::from_str(params.get()).map_err(|e| error::bad_request(command, &e))
+}
+
+fn reply<T: serde::Serialize>(value: &T) -> Result<String, AppError> {
+    serde_json::to_string(value).map_err(error::internal)
+}

@@ -1,0 +1,408 @@
+//! A booking: what may happen to it, and what has.
+//!
+//! `decide` says what a command leads to; `evolve` says what an event means. An empty answer is a fine answer: it
+//! makes a command safe to send twice. Booking and payment are two dimensions; a hold is not yet a booking.
+
+use chrono::{DateTime, Utc};
+
+use super::event::*;
+use super::ids::*;
+use super::money::Money;
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Booking {
+    pub created: Option<BookingCreated>,
+    pub status: Status,
+    pub claims: Vec<Claim>,
+    pub hold_expires_at: Option<DateTime<Utc>>,
+    pub payment: Payment,
+    pub notified: bool,
+    /// iCalendar `SEQUENCE` of the last thing the customer was told.
+    pub sequence: i32,
+    pub cancelled: Option<BookingCancelled>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    #[default]
+    None,
+    Held,
+    AwaitingPayment,
+    Confirmed,
+    Cancelled,
+    Expired,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Payment {
+    pub id: Option<PaymentId>,
+    pub state: PaymentState,
+    pub intent: Option<String>,
+    pub checkout_session: Option<String>,
+    pub pay_url: Option<String>,
+    pub authorised_minor: i64,
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
+    pub refund_pending_minor: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PaymentState {
+    #[default]
+    NotAsked,
+    AtVenue,
+    Requested,
+    LinkSent,
+    ActionRequired,
+    Authorised,
+    Declined,
+    Paid,
+    Voided,
+    RefundPending,
+    PartRefunded,
+    Refunded,
+    RefundFailed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Create(Box<BookingCreated>),
+    Hold {
+        claims: Vec<Claim>,
+        expires_at: Option<DateTime<Utc>>,
+    },
+    RequestPayment(Box<PaymentRequested>),
+    RequireAction(PaymentRef),
+    Authorise(PaymentAuthorized),
+    Decline(PaymentFailed),
+    ReceivePayment(PaymentReceived),
+    VoidPayment(PaymentVoided),
+    ExpireLink(PaymentRef),
+    RequestRefund(RefundRequested),
+    RecordRefund(PaymentRefunded),
+    FailRefund(RefundFailed),
+    Confirm,
+    RecordNotification(NotificationSent),
+    FailNotification(NotificationFailed),
+    Cancel {
+        by: Party,
+        reason_code: CancelReason,
+        reason: Option<String>,
+    },
+    Release {
+        reason: String,
+    },
+}
+
+/// Why a command is refused. Expected failures of the business (a declined card) are events, not refusals.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the booking does not exist yet")]
+    NotCreated,
+    #[error("the booking exists already")]
+    Exists,
+    #[error("{0} lies in the past")]
+    InThePast(DateTime<Utc>),
+    #[error("the end must be after the start")]
+    EmptySlot,
+    #[error("a price cannot be negative")]
+    NegativePrice,
+    #[error("a booking that is {0:?} can no longer be {1}")]
+    WrongStatus(Status, &'static str),
+    #[error("the slot is not held any more")]
+    NotHeld,
+    #[error("nothing is authorised that could be captured")]
+    NotAuthorised,
+    #[error("{got} is not the price agreed, {agreed} in minor units")]
+    WrongAmount { got: i64, agreed: i64 },
+    #[error("only {left} of what was captured is left to refund, in minor units")]
+    RefundTooLarge { left: i64 },
+    #[error("the payment is still open: void or refund it first")]
+    PaymentOpen,
+    #[error("the booking is not paid yet")]
+    NotPaid,
+}
+
+/// How far back a front desk may book a walk-in that is already being served.
+const WALK_IN_GRACE: chrono::TimeDelta = chrono::TimeDelta::hours(12);
+
+pub fn decide(
+    state: &Booking,
+    command: Command,
+    now: DateTime<Utc>,
+) -> Result<Vec<Event>, Refusal> {
+    use Status::*;
+    if let Command::Create(created) = command {
+        return create(state, *created, now);
+    }
+    let created = state.created.as_ref().ok_or(Refusal::NotCreated)?;
+    let payment = &state.payment;
+    let over = matches!(state.status, Cancelled | Expired);
+    Ok(match command {
+        Command::Create(_) => unreachable!("handled above"),
+        Command::Hold { claims, expires_at } => match state.status {
+            None if state.claims.is_empty() => {
+                vec![Event::InventoryHeld(InventoryHeld { claims, expires_at })]
+            }
+            _ => vec![],
+        },
+        Command::RequestPayment(request) => {
+            if over || state.status == Confirmed {
+                return Err(Refusal::WrongStatus(state.status, "paid for"));
+            }
+            check_amount(&request.amount, &created.price)?;
+            if payment.id == Some(request.payment_id)
+                && payment.checkout_session == request.checkout_session
+            {
+                vec![]
+            } else {
+                vec![Event::PaymentRequested(*request)]
+            }
+        }
+        Command::RequireAction(p) => when(
+            payment.state == PaymentState::Requested,
+            Event::PaymentActionRequired(p),
+        ),
+        Command::Authorise(authorised) => {
+            check_amount(&authorised.amount_capturable, &created.price)?;
+            when(
+                payment.authorised_minor == 0 && payment.captured_minor == 0,
+                Event::PaymentAuthorized(authorised),
+            )
+        }
+        Command::Decline(failed) => when(
+            payment.captured_minor == 0 && payment.authorised_minor == 0,
+            Event::PaymentFailed(failed),
+        ),
+        Command::ReceivePayment(received) => {
+            if payment.captured_minor > 0 {
+                return Ok(vec![]);
+            }
+            check_amount(&received.amount_received, &created.price)?;
+            vec![Event::PaymentReceived(received)]
+        }
+        Command::VoidPayment(voided) => when(
+            payment.captured_minor == 0
+                && !matches!(
+                    payment.state,
+                    PaymentState::Voided | PaymentState::NotAsked | PaymentState::AtVenue
+                ),
+            Event::PaymentVoided(voided),
+        ),
+        Command::ExpireLink(p) => when(
+            payment.captured_minor == 0 && payment.state == PaymentState::LinkSent,
+            Event::PaymentLinkExpired(p),
+        ),
+        Command::RequestRefund(request) => {
+            let left =
+                payment.captured_minor - payment.refunded_minor - payment.refund_pending_minor;
+            if payment.refund_pending_minor > 0 {
+                return Ok(vec![]);
+            }
+            if request.amount.amount_minor > left {
+                return Err(Refusal::RefundTooLarge { left });
+            }
+            vec![Event::RefundRequested(request)]
+        }
+        Command::RecordRefund(refunded) => when(
+            payment.refund_pending_minor > 0,
+            Event::PaymentRefunded(refunded),
+        ),
+        Command::FailRefund(failed) => when(
+            payment.refund_pending_minor > 0,
+            Event::RefundFailed(failed),
+        ),
+        Command::Confirm => {
+            if state.status == Confirmed {
+                return Ok(vec![]);
+            }
+            if over {
+                return Err(Refusal::WrongStatus(state.status, "confirmed"));
+            }
+            if state.claims.is_empty() {
+                return Err(Refusal::NotHeld);
+            }
+            if created.payment_mode != PaymentMode::Venue
+                && !created.price.is_zero()
+                && payment.captured_minor == 0
+            {
+                return Err(Refusal::NotPaid);
+            }
+            vec![Event::BookingConfirmed(BookingConfirmed {
+                confirmed_at: now,
+                sequence: state.sequence,
+            })]
+        }
+        Command::RecordNotification(sent) => vec![Event::NotificationSent(sent)],
+        Command::FailNotification(failed) => vec![Event::NotificationFailed(failed)],
+        Command::Cancel {
+            by,
+            reason_code,
+            reason,
+        } => {
+            if over {
+                return Ok(vec![]);
+            }
+            // What never was a booking expires; only what the customer may count on is cancelled.
+            if state.status != Confirmed && reason_code == CancelReason::HoldExpired {
+                return Ok(vec![Event::BookingExpired(BookingExpired {
+                    expired_at: now,
+                })]);
+            }
+            let due = payment.captured_minor - payment.refunded_minor;
+            vec![Event::BookingCancelled(BookingCancelled {
+                cancelled_by: by,
+                reason_code,
+                reason,
+                refund_due: (due > 0).then(|| Money::new(due, created.price.currency)),
+                sequence: state.sequence + 1,
+            })]
+        }
+        Command::Release { reason } => {
+            if state.claims.is_empty() {
+                return Ok(vec![]);
+            }
+            let released = InventoryReleased {
+                claims: state.claims.iter().map(|c| c.claim_id).collect(),
+                reason,
+            };
+            match released.reason.as_str() {
+                "expired" => vec![Event::InventoryHoldExpired(released)],
+                _ => vec![Event::InventoryReleased(released)],
+            }
+        }
+    })
+}
+
+fn create(
+    state: &Booking,
+    created: BookingCreated,
+    now: DateTime<Utc>,
+) -> Result<Vec<Event>, Refusal> {
+    if state.created.is_some() {
+        return Err(Refusal::Exists);
+    }
+    if created.end_utc <= created.start_utc {
+        return Err(Refusal::EmptySlot);
+    }
+    if created.start_utc < now - WALK_IN_GRACE && created.source == Source::Staff {
+        return Err(Refusal::InThePast(created.start_utc));
+    }
+    if created.price.amount_minor < 0 {
+        return Err(Refusal::NegativePrice);
+    }
+    Ok(vec![Event::BookingCreated(created)])
+}
+
+fn check_amount(got: &Money, agreed: &Money) -> Result<(), Refusal> {
+    if got == agreed {
+        Ok(())
+    } else {
+        Err(Refusal::WrongAmount {
+            got: got.amount_minor,
+            agreed: agreed.amount_minor,
+        })
+    }
+}
+
+fn when(fact: bool, event: Event) -> Vec<Event> {
+    if fact { vec![event] } else { vec![] }
+}
+
+/// Total and infallible: history is never rejected.
+pub fn evolve(mut state: Booking, event: &Event) -> Booking {
+    let p = &mut state.payment;
+    match event {
+        Event::BookingCreated(e) => {
+            if e.payment_mode == PaymentMode::Venue {
+                p.state = PaymentState::AtVenue;
+            }
+            state.created = Some(e.clone());
+        }
+        Event::InventoryHeld(e) => {
+            state.claims = e.claims.clone();
+            state.hold_expires_at = e.expires_at;
+            state.status = Status::Held;
+        }
+        Event::PaymentRequested(e) => {
+            p.id = Some(e.payment_id);
+            p.state = if e.pay_url.is_some() {
+                PaymentState::LinkSent
+            } else {
+                PaymentState::Requested
+            };
+            p.intent = e.payment_intent.clone();
+            p.checkout_session = e.checkout_session.clone();
+            p.pay_url = e.pay_url.clone();
+            state.status = Status::AwaitingPayment;
+        }
+        Event::PaymentActionRequired(_) => p.state = PaymentState::ActionRequired,
+        Event::PaymentAuthorized(e) => {
+            p.state = PaymentState::Authorised;
+            p.intent = Some(e.payment_intent.clone());
+            p.authorised_minor = e.amount_capturable.amount_minor;
+            p.pay_url = None;
+        }
+        Event::PaymentFailed(e) => {
+            p.state = PaymentState::Declined;
+            p.intent = e.payment_intent.clone().or(p.intent.take());
+        }
+        Event::PaymentReceived(e) => {
+            p.state = PaymentState::Paid;
+            p.intent = Some(e.payment_intent.clone());
+            p.captured_minor = e.amount_received.amount_minor;
+            p.authorised_minor = 0;
+            p.pay_url = None;
+            state.hold_expires_at = None;
+        }
+        Event::PaymentVoided(_) => {
+            p.state = PaymentState::Voided;
+            p.authorised_minor = 0;
+            p.pay_url = None;
+        }
+        Event::PaymentLinkExpired(_) => p.pay_url = None,
+        Event::RefundRequested(e) => {
+            p.state = PaymentState::RefundPending;
+            p.refund_pending_minor = e.amount.amount_minor;
+        }
+        Event::PaymentRefunded(e) => {
+            p.refund_pending_minor = 0;
+            p.refunded_minor += e.amount.amount_minor;
+            p.state = if p.refunded_minor >= p.captured_minor {
+                PaymentState::Refunded
+            } else {
+                PaymentState::PartRefunded
+            };
+        }
+        Event::RefundFailed(_) => {
+            p.refund_pending_minor = 0;
+            p.state = PaymentState::RefundFailed;
+        }
+        Event::BookingConfirmed(_) => {
+            state.status = Status::Confirmed;
+            state.hold_expires_at = None;
+        }
+        Event::NotificationSent(_) => state.notified = true,
+        Event::BookingCancelled(e) => {
+            state.status = Status::Cancelled;
+            state.sequence = e.sequence;
+            state.cancelled = Some(e.clone());
+            p.pay_url = None;
+        }
+        Event::BookingExpired(_) => {
+            state.status = Status::Expired;
+            p.pay_url = None;
+        }
+        Event::InventoryReleased(_) | Event::InventoryHoldExpired(_) => state.claims.clear(),
+        Event::NotificationFailed(_) | Event::CalendarSynced(_) | Event::CustomerRegistered(_) => {}
+    }
+    state
+}
+
+pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Booking {
+    events.into_iter().fold(Booking::default(), evolve)
+}
+
+#[cfg(test)]
+#[path = "booking_tests.rs"]
+mod tests;

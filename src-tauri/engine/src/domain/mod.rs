@@ -1,0 +1,8 @@
+//! The business rules: pure functions over facts. No IO, no clock, no SQL, no `async`.
+
+pub mod booking;
+pub mod customer;
+pub mod event;
+pub mod ids;
+pub mod money;
+pub mod slot;

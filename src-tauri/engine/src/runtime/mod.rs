@@ -1,0 +1,6 @@
+//! What every room may use but `domain`: ids, configuration, hints, background tasks.
+
+pub mod bell;
+pub mod hints;
+pub mod ids;
+pub mod tasks;

@@ -1,0 +1,71 @@
+//! Background tasks with a name: restarted when they fail, stopped together.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Clone, Default)]
+pub struct Tasks {
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    /// Is cancelled when the process should stop. Loops that hold work look at it between two pieces.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Runs until the end of the process. A panic is contained, logged, and the task starts again after a second.
+    pub fn forever<F, Fut>(&self, name: &'static str, mut run: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        #[allow(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+        self.tracker.spawn(async move {
+            loop {
+                let mut task = tokio::task::spawn(run());
+                tokio::select! {
+                    () = stop.cancelled() => {
+                        // A loop that watches the token ends by itself and gives back its leases; others are cut.
+                        if tokio::time::timeout(Duration::from_secs(5), &mut task).await.is_err() {
+                            task.abort();
+                        }
+                        return;
+                    }
+                    ended = &mut task => {
+                        if stop.is_cancelled() { return; }
+                        match ended {
+                            Ok(()) => tracing::warn!(task = name, "task ended and is started again"),
+                            Err(error) => tracing::error!(task = name, %error, "task failed and is started again"),
+                        }
+                    }
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+    }
+
+    /// Runs once.
+    pub fn once<Fut>(&self, fut: Fut)
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "this is the one place that spawns"
+        )]
+        self.tracker.spawn(fut);
+    }
+
+    /// Stops every task: asks first, cuts after five seconds.
+    pub async fn shut_down(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}

@@ -1,0 +1,10 @@
+//! The event store: append, read, sealed fields, roles and migrations.
+//!
+//! Promises: a stream's versions have no gap and no double; a reader of `log::after` up to `safe_position` skips
+//! nothing; the same command appends once. It must not know what an event means.
+
+pub mod append;
+pub mod migrate;
+pub mod read;
+pub mod roles;
+pub mod seal;
