@@ -1,11 +1,15 @@
 //! The running server: starting or joining it, connecting to it, leaving or stopping it.
 
+mod stop;
+mod verify;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{Connection, Error as SqlError};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use self::stop::Stop;
+use self::verify::{Refusal, verify};
 use crate::discover::{self, Binaries};
 use crate::error::{StartError, StopError};
 use crate::folder::Folder;
@@ -16,8 +20,6 @@ use crate::ownership::Ownership;
 use crate::pidfile::{self, Content, PidFile, Status};
 use crate::{Options, SUPERUSER, process, spawn, survey};
 
-/// How long a fast shutdown may take before the server is told to quit without one.
-const FAST: Duration = Duration::from_secs(10);
 /// How long what is in a new server's way may stay there.
 const IN_THE_WAY: Duration = Duration::from_secs(60);
 /// How long a server that says it is ready may fail to answer.
@@ -59,10 +61,11 @@ impl Cluster {
                 }
                 continue;
             }
-            // The survey found no data only if there is none, so `data_major` is still true.
-            let password = folder.password(folder.data_major()?.is_none())?;
             spawn::check_reach(&folder, &binaries).await?;
-            if folder.data_major()?.is_none() {
+            // Asked again: on the second round there may be a cluster.
+            let is_new = folder.data_major()?.is_none();
+            let password = folder.password(is_new)?;
+            if is_new {
                 initialize(&folder, &binaries, &options).await?;
             }
             let ownership = Ownership::found(&folder)?;
@@ -78,8 +81,7 @@ impl Cluster {
                         ownership,
                         server,
                     };
-                    cluster
-                        .verify()
+                    verify(&cluster.connect_options("postgres"), &cluster.data())
                         .await
                         .map_err(|refusal| refusal.into_error(&cluster.folder))?;
                     tracing::info!(folder = %cluster.folder.root.display(), pid = cluster.file.pid, "the database is started");
@@ -109,20 +111,19 @@ impl Cluster {
         };
         let began = Instant::now();
         if let Some((ownership, last)) = Ownership::adopt(&cluster.folder)? {
-            // Locks of a killed process fall a moment before its death signal is sent. While the server still has that
-            // parent the signal is yet to come; afterwards the server knows of it before it answers anybody.
-            let dying = last.filter(|pid| {
-                *pid != std::process::id() as i32 && process::parent(cluster.file.pid) == Some(*pid)
-            });
-            if dying.is_some() && began.elapsed() < DYING {
-                drop(ownership);
+            // The locks of a killed process fall a moment before its death signal is sent. While the server still has
+            // that parent the signal is yet to come; afterwards the server knows of it before it answers anybody.
+            let us = std::process::id() as i32;
+            while let Some(pid) = last.filter(|pid| *pid != us)
+                && process::parent(cluster.file.pid) == Some(pid)
+                && began.elapsed() < DYING
+            {
                 tokio::time::sleep(PAUSE).await;
-                return Ok(None);
             }
             cluster.ownership = Some(ownership.sign(&cluster.folder)?);
         }
         loop {
-            match cluster.verify().await {
+            match verify(&cluster.connect_options("postgres"), &cluster.data()).await {
                 Ok(()) => break,
                 Err(Refusal::NotNow(_)) if !cluster.is_alive().await => {
                     // Not ours to stop: it stops by itself or is gone.
@@ -182,10 +183,6 @@ impl Cluster {
     }
 
     /// Whether this very server still runs and is not stopping. `false` means: drop the handle and start again.
-    #[expect(
-        clippy::unused_async,
-        reason = "callers must not depend on it being cheap"
-    )]
     pub async fn is_alive(&self) -> bool {
         let data = self.data();
         let Ok(Content::Server(now)) = pidfile::read(&data) else {
@@ -208,184 +205,10 @@ impl Cluster {
         Ok(())
     }
 
-    async fn verify(&self) -> Result<(), Refusal> {
-        let mut connection = PgConnection::connect_with(&self.connect_options("postgres")).await?;
-        let folder: String = sqlx::query_scalar("select current_setting('data_directory')")
-            .fetch_one(&mut connection)
-            .await?;
-        let _ = connection.close().await;
-        let theirs = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone().into());
-        if theirs == self.data() {
-            Ok(())
-        } else {
-            Err(Refusal::Foreign(folder))
-        }
-    }
-
     /// As the system shows it: canonical.
     fn data(&self) -> PathBuf {
         let data = self.folder.data();
         std::fs::canonicalize(&data).unwrap_or(data)
-    }
-
-    fn has_ended(&mut self) -> bool {
-        match &mut self.server {
-            // An error here would mean that it was waited for already.
-            Some(server) => !matches!(server.ended(), Ok(None)),
-            None if cfg!(windows) => {
-                !matches!(pidfile::read(&self.folder.data()), Ok(Content::Server(now)) if now.pid == self.file.pid)
-            }
-            None => !process::serves(self.file.pid, &self.data()),
-        }
-    }
-
-    /// Called only while it has not ended, so the number is the server's.
-    #[cfg(unix)]
-    fn tell(&self, how: How) -> std::io::Result<()> {
-        let signal = match how {
-            How::Fast => libc::SIGINT,
-            How::Immediate => libc::SIGQUIT,
-        };
-        process::signal(self.file.pid, signal)
-    }
-
-    #[cfg(not(unix))]
-    fn tell(&self, how: How) -> std::io::Result<()> {
-        let mode = match how {
-            How::Fast => "fast",
-            How::Immediate => "immediate",
-        };
-        let mut command = spawn::command(
-            &self.binaries.tool("pg_ctl"),
-            None,
-            spawn::AtOurDeath::ShutDown,
-        );
-        command
-            .args(["stop", "--no-wait", "--silent", "-m", mode, "-D"])
-            .arg(self.folder.data());
-        command.status().map(drop)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let mut stop = Stop::begin();
-        loop {
-            match stop.advance(self) {
-                Ok(true) => return,
-                Ok(false) => std::thread::sleep(PAUSE),
-                Err(error) => return tracing::error!(%error, "the database could not be stopped"),
-            }
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum How {
-    Fast,
-    Immediate,
-}
-
-/// The order of a stop, the same for a handle that is stopped and one that is dropped. There is no third step: a server
-/// that is killed leaves workers and shared memory behind.
-struct Stop {
-    since: Instant,
-    told: Option<How>,
-}
-
-impl Stop {
-    fn begin() -> Self {
-        Self {
-            since: Instant::now(),
-            told: None,
-        }
-    }
-
-    /// Takes the step that is due; `true` when there is nothing left to do.
-    fn advance(&mut self, cluster: &mut Cluster) -> Result<bool, StopError> {
-        if cluster.ownership.is_none() {
-            return Ok(true);
-        }
-        if cluster.has_ended() {
-            cluster.ownership = None;
-            return Ok(true);
-        }
-        let how = match self.told {
-            None => How::Fast,
-            Some(How::Fast) if self.since.elapsed() > FAST => {
-                tracing::warn!(
-                    pid = cluster.file.pid,
-                    "the database does not stop, telling it to quit; it will recover at the next start"
-                );
-                How::Immediate
-            }
-            // It kills its own workers after 5 s, so it ends within that time unless it hangs.
-            Some(How::Immediate) if self.since.elapsed() > FAST * 2 => {
-                cluster.ownership = None;
-                return Err(StopError::StillRunning {
-                    pid: cluster.file.pid,
-                });
-            }
-            Some(_) => return Ok(false),
-        };
-        if let Err(source) = cluster.tell(how)
-            && !cluster.has_ended()
-        {
-            cluster.ownership = None;
-            return Err(StopError::Signal {
-                pid: cluster.file.pid,
-                source,
-            });
-        }
-        self.told = Some(how);
-        Ok(false)
-    }
-}
-
-/// Why a connection did not prove the server to be ours.
-enum Refusal {
-    /// Starting, stopping, or not listening: ask again.
-    NotNow(SqlError),
-    Password,
-    Foreign(String),
-    Other(SqlError),
-}
-
-impl From<SqlError> for Refusal {
-    fn from(error: SqlError) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(|e| e.code())
-            .unwrap_or_default()
-            .into_owned();
-        match (code.as_str(), &error) {
-            // cannot_connect_now, admin_shutdown, crash_shutdown, too_many_connections
-            ("57P03" | "57P01" | "57P02" | "53300", _) | (_, SqlError::Io(_)) => {
-                Self::NotNow(error)
-            }
-            ("28P01" | "28000", _) => Self::Password,
-            _ => Self::Other(error),
-        }
-    }
-}
-
-impl Refusal {
-    fn into_error(self, folder: &Folder) -> StartError {
-        match self {
-            Self::Password => StartError::Password {
-                root: folder.root.clone(),
-                what: "does not open it",
-            },
-            Self::Foreign(other) => StartError::Occupied {
-                data: folder.data(),
-                detail: format!("it serves {other}"),
-            },
-            Self::NotNow(source) | Self::Other(source) => StartError::Unanswered {
-                data: folder.data(),
-                log: folder.log(),
-                source,
-            },
-        }
     }
 }
 

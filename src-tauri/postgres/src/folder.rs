@@ -304,10 +304,10 @@ fn make_with_parents(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn make_one(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(path);
+    #[cfg(not(unix))]
+    fs::create_dir(path)
 }
 
 /// On Windows the folder inherits the rights of the user's profile, which already keep others out.

@@ -43,14 +43,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Ok(None) = self.ended()
-            && let Some(mut child) = self.0.take()
+            && let Some(child) = self.0.take()
         {
-            #[cfg(unix)]
-            let _ = crate::process::signal(child.id() as i32, libc::SIGINT);
-            // Without a thread it stays a zombie until we end, which harms nobody.
-            let _ = std::thread::Builder::new()
-                .name("postgres-reaper".into())
-                .spawn(move || child.wait());
+            spawn::dismiss(child);
         }
     }
 }

@@ -38,10 +38,9 @@ pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
         let run = move || {
             // Never ends: the sender stands in a static.
             for mut job in jobs {
-                if let Err(Ok(mut unwanted)) = job.reply.send(job.command.spawn()) {
-                    // The start was given up between asking and getting.
-                    let _ = unwanted.kill();
-                    let _ = unwanted.wait();
+                // The start may have been given up between asking and getting.
+                if let Err(Ok(unwanted)) = job.reply.send(job.command.spawn()) {
+                    dismiss(unwanted);
                 }
             }
         };
@@ -59,6 +58,17 @@ pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
         .send(Job { command, reply });
     sent.map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
+}
+
+/// Tells a running child to stop, and waits for it in the background. Never by force: it may be a server.
+pub(crate) fn dismiss(mut child: Child) {
+    #[cfg(unix)]
+    let _ = crate::process::signal(child.id() as i32, libc::SIGINT);
+    // Without a thread it stays a zombie until we end, which harms nobody.
+    let reap = move || child.wait();
+    let _ = std::thread::Builder::new()
+        .name("postgres-reaper".into())
+        .spawn(reap);
 }
 
 /// A command for one of the server's programs, independent of the user's language, session and terminal.
