@@ -1,0 +1,231 @@
+//! What a saga decides by, and what it has decided but not yet committed.
+//!
+//! `World` is loaded once per run. Everything the plan says and every answer of a provider is *absorbed* into it:
+//! commands go through the domain's `decide`, and pile up in the draft until the next commit. Only `store::commit`
+//! writes.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::definition::Step;
+use super::instance::{Direction, Effect, Instance, Outcome};
+use crate::domain::booking::{self, Booking, Command};
+use crate::domain::event::Event;
+
+pub struct World {
+    pub instance: Instance,
+    /// As of the last commit seen.
+    pub base: Booking,
+    pub base_version: i64,
+    /// `base` with the draft on top.
+    pub booking: Booking,
+    pub effects: Vec<Effect>,
+    pub message: Option<Message>,
+    pub seen: Seen,
+    pub draft: Draft,
+    pub installation: String,
+    pub has_stripe: bool,
+    loaded_at: DateTime<Utc>,
+    loaded: Instant,
+}
+
+/// The message that decides step five.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub state: String,
+    pub problem: Option<String>,
+}
+
+/// What the provider told us during this run. Fresh facts only: nothing here is stored.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub intent: Option<bizing_stripe::Intent>,
+    pub checkout: Option<bizing_stripe::Checkout>,
+    /// The payment was looked up in this run.
+    pub payment: bool,
+    pub refund: bool,
+    /// Effects that were looked for and not found in this run.
+    pub absent: Vec<Uuid>,
+}
+
+#[derive(Debug, Default)]
+pub struct Draft {
+    pub commands: Vec<Command>,
+    pub events: Vec<Event>,
+    pub attempts: Vec<Attempt>,
+    pub effects: Vec<Effect>,
+    pub resolved: Vec<Resolved>,
+    pub claims: Option<Claims>,
+    pub consume_signals: bool,
+    pub touched: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub step: Step,
+    pub direction: Direction,
+    pub kind: &'static str,
+    pub effect_id: Option<Uuid>,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: DateTime<Utc>,
+    pub result: &'static str,
+    pub error_class: Option<&'static str>,
+    pub error: Option<Value>,
+    pub output: Option<Value>,
+    pub next_retry_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub effect_id: Uuid,
+    pub outcome: Outcome,
+    pub via: &'static str,
+    pub provider_object: Option<String>,
+    pub provider_status: Option<String>,
+    pub request_id: Option<String>,
+    pub stored_error: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// Before money is taken: the hold can no longer expire. Fails when it already has.
+    Pin,
+    Release(&'static str),
+}
+
+impl World {
+    pub fn new(instance: Instance, base: Booking, base_version: i64, effects: Vec<Effect>, message: Option<Message>, now: DateTime<Utc>, installation: String, has_stripe: bool) -> World {
+        World {
+            instance,
+            booking: base.clone(),
+            base,
+            base_version,
+            effects,
+            message,
+            seen: Seen::default(),
+            draft: Draft::default(),
+            installation,
+            has_stripe,
+            loaded_at: now,
+            loaded: Instant::now(),
+        }
+    }
+
+    /// The database's clock, carried on by ours. Nobody else's clock decides whether a hold is over.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.loaded_at + self.loaded.elapsed()
+    }
+
+    /// Applies commands through the rules. A refusal is a fault of the plan or of the data: a person decides.
+    pub fn absorb(&mut self, commands: Vec<Command>) -> Result<(), booking::Refusal> {
+        for command in commands {
+            let events = booking::decide(&self.booking, command.clone(), self.now())?;
+            self.draft.touched |= !events.is_empty();
+            for event in &events {
+                self.booking = booking::evolve(std::mem::take(&mut self.booking), event);
+            }
+            self.draft.events.extend(events);
+            self.draft.commands.push(command);
+        }
+        Ok(())
+    }
+
+    /// Somebody else appended to the stream meanwhile: decide the draft again on top of what they wrote.
+    pub fn rebase(&mut self, base: Booking, version: i64) -> Result<(), booking::Refusal> {
+        self.base = base.clone();
+        self.booking = base;
+        self.base_version = version;
+        self.draft.events.clear();
+        let commands = std::mem::take(&mut self.draft.commands);
+        self.absorb(commands)
+    }
+
+    pub fn committed(&mut self, version: i64) {
+        self.base = self.booking.clone();
+        self.base_version = version;
+        self.draft = Draft::default();
+    }
+
+    /// The newest generation of a step's effect.
+    pub fn effect(&self, step: Step, direction: Direction) -> Option<&Effect> {
+        self.effects.iter().filter(|e| e.step == step && e.direction == direction).max_by_key(|e| e.generation)
+    }
+
+    pub fn open_effect(&self) -> Option<&Effect> {
+        self.effects.iter().find(|e| e.outcome.open())
+    }
+
+    pub fn intend(&mut self, effect: Effect) {
+        self.draft.touched = true;
+        self.draft.effects.push(effect.clone());
+        self.effects.push(effect);
+    }
+
+    pub fn resolve(&mut self, resolved: Resolved) {
+        self.draft.touched = true;
+        if let Some(e) = self.effects.iter_mut().find(|e| e.effect_id == resolved.effect_id) {
+            e.outcome = resolved.outcome;
+            e.stored_error |= resolved.stored_error;
+            e.provider_object = resolved.provider_object.clone().or(e.provider_object.take());
+        }
+        self.draft.resolved.push(resolved);
+    }
+
+    pub fn attempt(&mut self, step: Step, direction: Direction, started_at: DateTime<Utc>, result: &'static str) -> &mut Attempt {
+        self.draft.touched = true;
+        let ended_at = self.now();
+        self.draft.attempts.push(Attempt {
+            step,
+            direction,
+            kind: "auto",
+            effect_id: None,
+            started_at,
+            ended_at,
+            result,
+            error_class: None,
+            error: None,
+            output: None,
+            next_retry_at: None,
+        });
+        self.draft.attempts.last_mut().expect("just pushed")
+    }
+
+    pub fn direction(&self) -> Direction {
+        if self.instance.forward() { Direction::Forward } else { Direction::Undo }
+    }
+
+    pub fn move_to(&mut self, cursor: i16) {
+        self.draft.touched = true;
+        self.instance.cursor = cursor;
+        self.instance.attempt = 0;
+        self.instance.error_class = None;
+        self.instance.error_message = None;
+    }
+
+    /// Turns round. Never turns back by itself.
+    pub fn undo(&mut self, code: &str, by: &str, text: Option<String>) {
+        self.draft.touched = true;
+        let from = self.instance.cursor;
+        self.instance.direction = "C".to_owned();
+        self.instance.state = "compensating".to_owned();
+        self.instance.attempt = 0;
+        self.instance.await_key = None;
+        self.instance.context["undo_from"] = json!(from);
+        self.instance.context["undo"] = json!({ "code": code, "by": by, "text": text });
+    }
+
+    pub fn undo_code(&self) -> String {
+        self.instance.context["undo"]["code"].as_str().unwrap_or("asked").to_owned()
+    }
+
+    pub fn note_not_needed(&mut self, step: Step) {
+        let list = &mut self.instance.context["not_needed"];
+        match list.as_array_mut() {
+            Some(names) => names.push(json!(step.name())),
+            None => *list = json!([step.name()]),
+        }
+    }
+}
