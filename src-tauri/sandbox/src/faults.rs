@@ -170,6 +170,7 @@ fn draw(seed: u64, n: u64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{Fault, Faults, Rule};
 

@@ -247,6 +247,7 @@ fn lists(value: Value) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::Params;
 

@@ -222,9 +222,11 @@ fn encoded(request: RequestBuilder) -> Encoded {
         StripeMethod::Post => "POST",
         StripeMethod::Delete => "DELETE",
     };
+    // An id with a question mark in it would ask for something else. Escaped, the transport sees and refuses it.
+    let endpoint = request.path.replace('?', "%3F");
     let path = match request.query.filter(|query| !query.is_empty()) {
-        Some(query) => format!("/v1{}?{query}", request.path),
-        None => format!("/v1{}", request.path),
+        Some(query) => format!("/v1{endpoint}?{query}"),
+        None => format!("/v1{endpoint}"),
     };
     Encoded {
         method: method.to_owned(),
