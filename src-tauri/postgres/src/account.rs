@@ -49,9 +49,11 @@ mod unix {
             let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
             Some((number("SUDO_UID")?, number("SUDO_GID")?)).filter(|(uid, _)| *uid != 0)
         };
+        // initdb refuses to work for an account that has no name.
+        let has_name = |(uid, _): &(u32, u32)| name_of(&passwd, *uid).is_some();
         let (uid, gid) = owner(&root.join("data"))
-            .or_else(behind_sudo)
-            .or_else(|| owner(root))
+            .or_else(|| behind_sudo().filter(has_name))
+            .or_else(|| owner(root).filter(has_name))
             .or_else(|| named(&passwd, "postgres"))
             .or_else(|| named(&passwd, "nobody"))
             .unwrap_or((NOBODY, NOBODY));

@@ -214,3 +214,47 @@ fn numbers(pids: &[i32]) -> String {
         .collect::<Vec<_>>()
         .join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(output: &str, expected: fn(&StartError) -> bool, text: &str) {
+        let error = StartError::from_output(Path::new("/"), output).expect("a reason");
+        assert!(
+            expected(&error) && error.to_string().contains(text),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_small_shared_memory_is_not_taken_for_a_full_disk() {
+        let output = "running bootstrap script ... FATAL:  could not resize shared memory segment \"/PostgreSQL.1\" to 1048576 bytes: No space left on device";
+        check(
+            output,
+            |e| matches!(e, StartError::SharedMemory { .. }),
+            "/dev/shm",
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_known_by_the_servers_words() {
+        let output = "LOG:  starting\nFATAL:  could not write lock file \"postmaster.pid\": No space left on device\n";
+        check(
+            output,
+            |e| matches!(e, StartError::DiskFull { .. }),
+            "Free some space",
+        );
+    }
+
+    #[test]
+    fn the_cause_is_in_the_chain_and_not_also_in_the_text() {
+        let error = StartError::io(
+            "opening",
+            Path::new("/x"),
+            io::Error::from_raw_os_error(libc::EIO),
+        );
+        assert!(std::error::Error::source(&error).is_some());
+        assert!(!error.to_string().contains("os error"), "{error}");
+    }
+}

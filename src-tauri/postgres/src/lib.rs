@@ -71,7 +71,8 @@ pub struct Options {
     pub bin: Option<PathBuf>,
     /// The server that came with the app: a folder with `bin/` inside. Tried before the system's.
     pub bundled: Option<PathBuf>,
-    /// Trades safety for speed: nothing is flushed to the disk. For tests only; a power cut loses the database.
+    /// Trades safety for speed: nothing is flushed to the disk. For tests only: a killed server still loses nothing, but
+    /// a power cut may lose the database.
     pub no_sync: bool,
     pub max_connections: u16,
 }

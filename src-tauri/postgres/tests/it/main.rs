@@ -1,5 +1,11 @@
-//! One test a trap. Every test owns its folder and leaves no server behind.
+//! One test a trap. Every test owns its folder and leaves no server behind. They run as root (the server then runs under
+//! another account) and as a plain user; the few that need root say so and pass without doing anything.
 
 mod support;
 
+mod access;
+mod death;
+mod disk;
+mod first_start;
 mod lifecycle;
+mod stale;

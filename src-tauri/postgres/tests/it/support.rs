@@ -1,13 +1,16 @@
-//! A folder, a way to start in it, and a way to ask the server something.
+//! A folder, a way to start in it, a way to ask the server something, and a second app to kill.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use bizing_postgres::{Cluster, Options, StartError};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tempfile::TempDir;
 
-/// A folder for one cluster. As root it is handed to the server's account by the start itself.
+/// A folder for one cluster. Under root the start hands it to the server's account.
 pub fn folder() -> TempDir {
     tempfile::Builder::new()
         .prefix("bizing-pg-")
@@ -40,6 +43,131 @@ pub async fn ask(cluster: &Cluster, sql: &'static str) -> String {
         .unwrap()
 }
 
-pub fn data(root: &Path) -> PathBuf {
-    root.join("data")
+pub async fn run(cluster: &Cluster, sql: &'static str) {
+    sqlx::raw_sql(sql)
+        .execute(&mut connect(cluster).await)
+        .await
+        .unwrap();
+}
+
+pub fn lock_file(root: &Path) -> PathBuf {
+    root.join("data/postmaster.pid")
+}
+
+/// The server's log so far.
+pub fn log(root: &Path) -> String {
+    std::fs::read_to_string(root.join("postgres.log")).unwrap_or_default()
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing, touches no memory, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+pub fn kill(pid: i32) {
+    assert!(pid > 1);
+    // SAFETY: two integers, no memory.
+    assert_eq!(
+        unsafe { libc::kill(pid, libc::SIGKILL) },
+        0,
+        "no process {pid}"
+    );
+}
+
+pub async fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether the process runs; a zombie does not.
+pub fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// Another process of the app: this test program, run again. It ends when we do.
+pub struct App {
+    child: Child,
+    /// Whether it owns the server, and the server's pid; `None` until it has started.
+    started: Option<(bool, i32)>,
+}
+
+impl App {
+    pub fn launch(root: &Path) -> Self {
+        Self::launch_with(root, &[])
+    }
+
+    pub fn launch_with(root: &Path, env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["support::app", "--exact", "--ignored", "--nocapture"]);
+        command
+            .env("BIZING_IT_ROOT", root)
+            .envs(env.iter().copied());
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            started: None,
+        }
+    }
+
+    /// Waits until it has its server: (is owner, server's pid).
+    pub fn started(&mut self) -> (bool, i32) {
+        if let Some(started) = self.started {
+            return started;
+        }
+        let lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
+        let line = lines
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("APP "))
+            .expect("the app said why it failed");
+        let mut words = line.split(' ').skip(1);
+        let owner = words.next() == Some("true");
+        *self
+            .started
+            .insert((owner, words.next().unwrap().parse().unwrap()))
+    }
+
+    pub fn kill(&mut self) {
+        kill(self.child.id() as i32);
+        self.child.wait().unwrap();
+    }
+
+    /// Closes the window.
+    pub fn quit(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "not a test: the other process that some tests start"]
+fn app() {
+    let Some(root) = std::env::var_os("BIZING_IT_ROOT") else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime
+        .block_on(start(Path::new(&root)))
+        .unwrap_or_else(|error| panic!("{error}"));
+    runtime.block_on(run(
+        &cluster,
+        "create table if not exists kept (n int); insert into kept values (1)",
+    ));
+    println!("\nAPP {} {}", cluster.is_owner(), cluster.postmaster_pid());
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
