@@ -261,7 +261,7 @@ impl Executor {
 
     async fn failed(&self, world: &mut World, effect: &Effect, failure: Failure, started: chrono::DateTime<chrono::Utc>) -> Result<Step1, SagaError> {
         let class = answers::class(&failure);
-        let mut record = |world: &mut World, result: &'static str| {
+        let record = |world: &mut World, result: &'static str| {
             let attempt = world.attempt(effect.step, effect.direction, started, result);
             attempt.effect_id = Some(effect.effect_id);
             attempt.error_class = Some(class);

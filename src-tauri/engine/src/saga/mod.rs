@@ -10,6 +10,7 @@ pub mod executor;
 pub mod instance;
 pub mod notify;
 pub mod plan;
+pub mod source;
 pub mod start;
 pub mod store;
 pub mod world;

@@ -1,0 +1,212 @@
+//! The worker of a process: sagas, deliveries and the inbox, each as a work source, under one worker's login.
+//!
+//! A process is a worker if it has a worker's login. Any number of them may work on one database; closing one gives its
+//! leases back at once, and what a killed one held goes on when its lease ends.
+
+mod consequence;
+mod presence;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bizing_stripe::Stripe;
+use sqlx::PgPool;
+
+use crate::app::desk::GoOn;
+use crate::connectors::booking_mail::BookingMail;
+use crate::connectors::email::Mailer;
+use crate::delivery::Destination;
+use crate::delivery::source::Deliveries;
+use crate::domain::ids::{SagaId, WorkerId};
+use crate::queue::Runner;
+use crate::runtime::bell::Bell;
+use crate::runtime::crash::CrashPoints;
+use crate::runtime::ids;
+use crate::runtime::tasks::Tasks;
+use crate::saga::definition::Policy;
+use crate::saga::executor::Executor;
+use crate::saga::source::Sagas;
+use crate::saga::store;
+use crate::webhook::{inbox, poll::Poller};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Desktop,
+    Headless,
+}
+
+pub struct WorkerParts {
+    /// Logs in as a worker.
+    pub pool: PgPool,
+    pub installation: String,
+    pub kind: Kind,
+    pub stripe: Option<Arc<Stripe>>,
+    pub mail: Option<MailParts>,
+    pub policy: Policy,
+    pub pace: Pace,
+    pub bell: Bell,
+    pub tasks: Tasks,
+    pub crash: CrashPoints,
+}
+
+#[derive(Clone)]
+pub struct MailParts {
+    pub mailer: Arc<Mailer>,
+    /// Address that calendars compare with the sender.
+    pub from: String,
+}
+
+/// How often to look when nobody rings.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub idle: Duration,
+    /// Ask Stripe this often while a payment is awaited.
+    pub poll_awaited: Duration,
+    pub poll_quiet: Duration,
+}
+
+impl Pace {
+    pub const LIVE: Pace = Pace { idle: Duration::from_secs(2), poll_awaited: Duration::from_secs(10), poll_quiet: Duration::from_secs(60) };
+    /// The sandbox is on this machine and asks for no mercy.
+    pub const SANDBOX: Pace = Pace { idle: Duration::from_secs(2), poll_awaited: Duration::from_secs(1), poll_quiet: Duration::from_secs(10) };
+}
+
+pub struct Worker {
+    id: WorkerId,
+    pool: PgPool,
+    sagas: Runner<Sagas>,
+    tasks: Tasks,
+}
+
+impl Worker {
+    /// Registers, takes back what a dead process of this machine still holds, and begins to work.
+    pub async fn start(parts: WorkerParts) -> sqlx::Result<Arc<Worker>> {
+        let id = WorkerId(ids::v7());
+        presence::register(&parts.pool, id, parts.kind).await?;
+
+        let executor = Executor {
+            pool: parts.pool.clone(),
+            worker: id,
+            installation: parts.installation.clone(),
+            stripe: parts.stripe.clone(),
+            policy: Arc::new(parts.policy.clone()),
+            bell: parts.bell.clone(),
+            crash: parts.crash.clone(),
+        };
+        let sagas = Runner::new(Sagas { executor }, parts.bell.clone(), 8, parts.policy.lease, parts.pace.idle);
+        let worker = Arc::new(Worker { id, pool: parts.pool.clone(), sagas: sagas.clone(), tasks: parts.tasks.clone() });
+
+        let stop = parts.tasks.stopping();
+        {
+            let (sagas, stop) = (sagas.clone(), stop.clone());
+            parts.tasks.forever("sagas", move || {
+                let (sagas, stop) = (sagas.clone(), stop.clone());
+                async move { sagas.run(stop).await }
+            });
+        }
+        worker.start_deliveries(&parts);
+        worker.start_inbox(&parts);
+        let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
+        parts.tasks.forever("worker presence", move || presence::beat(pool.clone(), id, every));
+        Ok(worker)
+    }
+
+    fn start_deliveries(&self, parts: &WorkerParts) {
+        let mut destinations: HashMap<&'static str, Arc<dyn Destination>> = HashMap::new();
+        destinations.insert("email", Arc::new(BookingMail { pool: parts.pool.clone(), mail: parts.mail.clone() }));
+        let deliveries = Runner::new(
+            Deliveries {
+                pool: parts.pool.clone(),
+                worker: self.id,
+                destinations,
+                consequence: Arc::new(consequence::BookingConsequence { worker: self.id }),
+                // Longer than a mail server may take to answer.
+                lease: parts.policy.lease.max(Duration::from_secs(1)),
+                per_destination: 8,
+                bell: parts.bell.clone(),
+                crash: parts.crash.clone(),
+            },
+            parts.bell.clone(),
+            8,
+            parts.policy.lease,
+            parts.pace.idle,
+        );
+        let stop = parts.tasks.stopping();
+        parts.tasks.forever("deliveries", move || {
+            let (deliveries, stop) = (deliveries.clone(), stop.clone());
+            async move { deliveries.run(stop).await }
+        });
+    }
+
+    fn start_inbox(&self, parts: &WorkerParts) {
+        let (pool, bell, idle, stop) = (parts.pool.clone(), parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
+        parts.tasks.forever("inbox", move || process_inbox(pool.clone(), bell.clone(), idle, stop.clone()));
+        let Some(stripe) = parts.stripe.clone() else { return };
+        let (pool, bell, pace, stop) = (parts.pool.clone(), parts.bell.clone(), parts.pace, parts.tasks.stopping());
+        parts.tasks.forever("stripe poll", move || {
+            let (poller, bell, stop) = (Poller { pool: pool.clone(), stripe: stripe.clone() }, bell.clone(), stop.clone());
+            async move {
+                loop {
+                    let pause = poller.round(pace.poll_awaited, pace.poll_quiet).await.unwrap_or(pace.poll_quiet);
+                    bell.ring();
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = wait_for_more_work(&bell, pause, pace.poll_awaited) => {}
+                    }
+                }
+            }
+        });
+    }
+
+    /// Gives every lease back, so that others go on at once.
+    pub async fn release(&self) {
+        if let Err(error) = store::release_all(&self.pool, self.id).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "leases were not given back; they end by themselves");
+        }
+        presence::leave(&self.pool, self.id).await;
+    }
+}
+
+impl GoOn for Worker {
+    fn worker_id(&self) -> WorkerId {
+        self.id
+    }
+
+    fn go_on(&self, saga: SagaId) {
+        let sagas = self.sagas.clone();
+        self.tasks.once(async move { sagas.work(saga.0).await });
+    }
+}
+
+/// A quiet poll is cut short when something was committed here: a payment may just have begun to be awaited.
+async fn wait_for_more_work(bell: &Bell, pause: Duration, soonest: Duration) {
+    let mut rings = bell.listen();
+    rings.borrow_and_update();
+    tokio::time::sleep(soonest.min(pause)).await;
+    let rest = pause.saturating_sub(soonest);
+    tokio::select! {
+        _ = rings.changed() => {}
+        () = tokio::time::sleep(rest) => {}
+    }
+}
+
+async fn process_inbox(pool: PgPool, bell: Bell, idle: Duration, stop: tokio_util::sync::CancellationToken) {
+    let mut rings = bell.listen();
+    loop {
+        rings.borrow_and_update();
+        match inbox::process(&pool, 100).await {
+            Ok(0) => {}
+            Ok(_) => {
+                bell.ring();
+                continue;
+            }
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the inbox could not be read; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rings.changed() => {}
+            () = tokio::time::sleep(idle) => {}
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Who works: a row per process with a heartbeat, and the leases of those that died here.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::Kind;
+use crate::domain::ids::WorkerId;
+
+pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind) -> sqlx::Result<()> {
+    let host = machine();
+    free_the_dead(pool, &host).await?;
+    sqlx::query("insert into saga.worker (worker_id, host, os_user, app_version, supports, kind, pid) values ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(id.0)
+        .bind(&host)
+        .bind(std::env::var("USER").unwrap_or_default())
+        .bind(env!("CARGO_PKG_VERSION"))
+        .bind(serde_json::json!([{ "definition": crate::saga::definition::NAME, "version": crate::saga::definition::VERSION }]))
+        .bind(match kind {
+            Kind::Desktop => "desktop",
+            Kind::Headless => "headless",
+        })
+        .bind(std::process::id() as i32)
+        .execute(pool)
+        .await
+        .map(|_| ())
+}
+
+/// A process of this very machine that is gone cannot write any more: what it held goes on at once, not when its lease
+/// ends. On any doubt (another machine, another boot, the pid is in use) the lease decides.
+async fn free_the_dead(pool: &PgPool, host: &str) -> sqlx::Result<()> {
+    if host.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<(Uuid, i32)> = sqlx::query_as("select worker_id, pid from saga.worker where host = $1").bind(host).fetch_all(pool).await?;
+    for (worker, pid) in known {
+        if pid == std::process::id() as i32 || std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            continue;
+        }
+        let mut tx = pool.begin().await?;
+        sqlx::query("update saga.instance set lease_owner = null, lease_expires_at = null, fence = fence + 1 where lease_owner = $1 and finished_at is null")
+            .bind(worker)
+            .execute(&mut *tx)
+            .await?;
+        // What it was sending keeps its state: the take-over finds the interrupted try.
+        sqlx::query("update delivery.deliveries set lease_expires_at = now() - interval '1 second' where lease_owner = $1").bind(worker).execute(&mut *tx).await?;
+        sqlx::query("delete from saga.worker where worker_id = $1").bind(worker).execute(&mut *tx).await?;
+        tx.commit().await?;
+        tracing::info!(worker.id = %worker, pid, "a worker of this machine had died; its work goes on here");
+    }
+    Ok(())
+}
+
+/// Machine, boot and process namespace: within them a pid is one process. Empty where that cannot be known.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).map(|t| t.trim().to_owned()).ok();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok().map(|p| p.display().to_string());
+    match (read("/proc/sys/kernel/hostname"), read("/proc/sys/kernel/random/boot_id"), namespace) {
+        (Some(name), Some(boot), Some(namespace)) => format!("{name} {boot} {namespace}"),
+        _ => String::new(),
+    }
+}
+
+pub async fn beat(pool: PgPool, id: WorkerId, every: Duration) {
+    loop {
+        let _ = sqlx::query("update saga.worker set heartbeat_at = now() where worker_id = $1").bind(id.0).execute(&pool).await;
+        tokio::time::sleep(every).await;
+    }
+}
+
+pub async fn leave(pool: &PgPool, id: WorkerId) {
+    let _ = sqlx::query("delete from saga.worker where worker_id = $1").bind(id.0).execute(pool).await;
+}
