@@ -1,6 +1,7 @@
 //! The gate every API request passes: who asks, which fault it meets, whether its key has been seen, then the work.
 
-pub mod intents;
+mod checks;
+mod intents;
 mod refunds;
 mod sessions;
 

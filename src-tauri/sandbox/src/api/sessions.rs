@@ -252,7 +252,7 @@ fn line_items(items: Vec<Params>) -> Result<(i64, String, String), Box<ApiError>
         let quantity = item.integer("quantity")?.unwrap_or(1).clamp(1, 1_000_000);
         let mut price = item.object("price_data")?;
         item.finish()?;
-        let currency = crate::api::intents::currency(&mut price)?;
+        let currency = super::checks::currency(&mut price)?;
         let unit = price.integer("unit_amount")?;
         let mut product = price.object("product_data")?;
         price.finish()?;
