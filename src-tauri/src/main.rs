@@ -1,1 +1,170 @@
-fn main() {}
+//! The one binary of Bizing Desk: the window, the headless server and the commands. It parses arguments, sets up logging
+//! and signals, and hands over to a door; what the desk does is in `bizing-engine`.
+
+mod cli;
+#[cfg(feature = "desktop")]
+mod desktop;
+mod feed;
+mod http;
+mod local_sandbox;
+mod signals;
+mod telemetry;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bizing_engine::runtime::config::Config;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "bizing-desk",
+    version,
+    about = "The desk where a booking business runs its day and mends what broke.",
+    long_about = "The desk where a booking business runs its day and mends what broke.\n\nWithout a command it opens the window."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs without a window: background work, incoming webhooks, and the same desk in a browser on this computer.
+    Serve(Serve),
+    /// Brings the chosen database up to date.
+    Migrate,
+    /// Checks the desk and its data, and says what to do about what is wrong.
+    Doctor {
+        /// Also verifies every event's place in its hash chain. Reads the whole store.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Runs the demo business.
+    Demo {
+        /// Makes one booking from start to end, prints what happened, and ends.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Runs the sandbox of payments and mail by itself.
+    Sandbox(SandboxArguments),
+    /// Prints the types that the window is written against.
+    Types,
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// Where to listen: an address of this computer only. Port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Run background work here (the default).
+    #[arg(long, overrides_with = "no_worker")]
+    worker: bool,
+    /// Leave background work to other processes.
+    #[arg(long)]
+    no_worker: bool,
+}
+
+#[derive(clap::Args)]
+struct SandboxArguments {
+    /// Where the payment API answers. Port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where mail is caught.
+    #[arg(long)]
+    smtp: Option<SocketAddr>,
+    /// The file that remembers everything. Without it the state ends with the process.
+    #[arg(long)]
+    journal: Option<PathBuf>,
+}
+
+/// What went wrong is on stderr already, or is said here in one place.
+type Ended = Result<(), Failed>;
+
+enum Failed {
+    /// Something the person typed or set cannot be used.
+    Usage(String),
+    /// The command ran and did not succeed.
+    Run(String),
+}
+
+fn main() -> ExitCode {
+    // Parsing errors print the usage on stderr and end with 2.
+    let arguments = Arguments::parse();
+    // TLS of the database, of Stripe and of mail shares one provider; it can be set only once, here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Usage(why)) => {
+            eprintln!("{why}");
+            ExitCode::from(2)
+        }
+        Err(Failed::Run(why)) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Option<Command>) -> Ended {
+    match command {
+        None => window(),
+        Some(Command::Types) => cli::types::run(),
+        Some(Command::Sandbox(arguments)) => {
+            telemetry::to_stderr();
+            cli::sandbox::run(arguments)
+        }
+        Some(Command::Serve(arguments)) => {
+            let config = config()?;
+            telemetry::start(&config);
+            http::run(config, arguments.listen, !arguments.no_worker)
+        }
+        Some(Command::Migrate) => {
+            telemetry::to_stderr();
+            cli::migrate::run(config()?)
+        }
+        Some(Command::Doctor { deep }) => {
+            telemetry::to_stderr();
+            cli::doctor::run(config()?, deep)
+        }
+        Some(Command::Demo { once }) => {
+            telemetry::to_stderr();
+            cli::demo::run(config()?, once)
+        }
+    }
+}
+
+fn config() -> Result<Config, Failed> {
+    Config::from_environment().map_err(|bad| Failed::Usage(bad.to_string()))
+}
+
+#[cfg(feature = "desktop")]
+fn window() -> Ended {
+    match desktop::no_display() {
+        None => desktop::run(Config::from_environment()),
+        Some(why) => serve_instead(why),
+    }
+}
+
+#[cfg(not(feature = "desktop"))]
+fn window() -> Ended {
+    serve_instead("This build has no window")
+}
+
+fn serve_instead(why: &str) -> Ended {
+    eprintln!(
+        "{why}, so the desk is served to a browser on this computer instead (as `bizing-desk serve` does)."
+    );
+    let config = config()?;
+    telemetry::start(&config);
+    http::run(config, SocketAddr::from(([127, 0, 0, 1], 0)), true)
+}
+
+/// A runtime for the commands that have no window of their own.
+fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failed::Run(format!("The program cannot start its threads: {e}.")))
+}

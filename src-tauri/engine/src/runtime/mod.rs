@@ -1,6 +1,9 @@
 //! What every room may use but `domain`: ids, configuration, hints, background tasks.
 
 pub mod bell;
+pub mod crash;
+pub mod config;
+pub mod files;
 pub mod hints;
 pub mod ids;
 pub mod tasks;

@@ -140,7 +140,8 @@ async fn migrate_locked(
     migrator.dangerous_set_table_name("admin.schema_migrations");
     migrator.create_schema("admin");
     migrator.set_locking(false); // we hold our own
-    migrator.run(&mut *conn).await?;
+    // `run` would do the same through `Acquire`, whose lifetimes hide from the compiler that this future is `Send`.
+    migrator.run_direct(None, &mut *conn, false).await?;
 
     if known.is_none() {
         sqlx::query(

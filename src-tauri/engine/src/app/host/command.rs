@@ -1,0 +1,101 @@
+//! What the command line does with a host.
+
+use std::time::Duration;
+
+use super::choice::{Choice, Saved};
+use super::{Host, HostKind, faults, pools, server::PrivateServer};
+use crate::app::desk::Desk;
+use crate::app::wire::{AppError, Code, Retry};
+use crate::runtime::config::{self, Config};
+use crate::store::migrate::{self, SchemaState};
+
+/// What a migration found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    pub database: String,
+    pub before: SchemaState,
+    pub version: i64,
+    pub mode: String,
+}
+
+/// Brings the chosen database up to date, without opening it for work.
+pub async fn migrate_now(config: Config) -> Result<Migrated, AppError> {
+    let choice = chosen(&config)?;
+    let server = PrivateServer::new(&config);
+    let migrated = migrate_with(&config, &choice, &server).await;
+    server.stop().await;
+    migrated
+}
+
+async fn migrate_with(
+    config: &Config,
+    choice: &Choice,
+    server: &PrivateServer,
+) -> Result<Migrated, AppError> {
+    let live = if config.has_live_key() {
+        "live"
+    } else {
+        "sandbox"
+    };
+    let (kind, mode) = match choice {
+        Choice::Demo => ("demo", "sandbox"),
+        Choice::Own(_) => ("own", live),
+        Choice::Server { .. } => ("server", live),
+    };
+    let login = match choice {
+        Choice::Server { url } => config::database_options(url.expose())
+            .map_err(|why| AppError::invalid("DATABASE_URL", why))?,
+        Choice::Demo | Choice::Own(_) => {
+            let database = format!("bizing_{kind}");
+            let admin = server.options(&database).await.map_err(faults::server)?;
+            migrate::ensure_database(&admin, &database)
+                .await
+                .map_err(|e| faults::connecting(e, &admin))?;
+            admin
+        }
+    };
+    let mut conn = pools::connect(&login).await?;
+    if !migrate::may_migrate(&mut conn).await? {
+        return Err(AppError::new(
+            Code::Forbidden,
+            format!(
+                "The login `{}` may not migrate the database.",
+                login.get_username()
+            ),
+        )
+        .hint(
+            "Use the database's owner with the right to create roles (CREATEROLE), or a superuser.",
+        )
+        .retry(Retry::NeedsPerson));
+    }
+    let before = migrate::schema_state(&mut conn).await?;
+    let installation = migrate::migrate(&mut conn, kind, mode)
+        .await
+        .map_err(faults::migrating)?;
+    Ok(Migrated {
+        database: login.get_database().unwrap_or_default().to_owned(),
+        before,
+        version: migrate::known_version(),
+        mode: installation.mode,
+    })
+}
+
+/// Opens what is chosen, for one use case. The caller shuts the host down.
+pub async fn open_for_command(host: &Host) -> Result<Desk, AppError> {
+    debug_assert_eq!(host.0.kind, HostKind::Command);
+    chosen(&host.0.config)?;
+    host.start();
+    // A first start on a slow disk makes a cluster, migrates and seeds.
+    host.opened(Duration::from_secs(180)).await
+}
+
+fn chosen(config: &Config) -> Result<Choice, AppError> {
+    Saved::of(config).read()?.ok_or_else(|| {
+        AppError::new(
+            Code::DatabaseNotChosen,
+            format!("No database is chosen yet in {}.", config.data.display()),
+        )
+        .hint("Start `bizing-desk` once and choose, or set DATABASE_URL.")
+        .retry(Retry::NeedsPerson)
+    })
+}

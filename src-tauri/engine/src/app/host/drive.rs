@@ -1,0 +1,104 @@
+//! The driver: makes what is wanted so, one thing after the other, and shows how far it is.
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::choice::Saved;
+use super::{Host, Wanted, What, open, starting};
+use crate::app::wire::{Phase, ProfileKind, StartStep};
+
+/// Shows the steps of one start. A start that has been superseded shows nothing any more.
+pub(super) struct Progress {
+    host: Host,
+    number: u64,
+    since: DateTime<Utc>,
+}
+
+impl Progress {
+    pub fn step(&self, step: StartStep) {
+        tracing::info!(?step, "opening the desk");
+        self.show(starting(step, self.since));
+    }
+
+    fn show(&self, phase: Phase) {
+        let mut shown = self.host.shown();
+        if shown.number == self.number {
+            shown.phase = phase;
+            drop(shown);
+            self.host.0.hints.changed("host");
+        }
+    }
+
+    fn profile(&self, profile: ProfileKind) {
+        let mut shown = self.host.shown();
+        if shown.number == self.number {
+            shown.profile = Some(profile);
+        }
+    }
+}
+
+/// Runs until the process stops. What is open then is closed by [`Host::shut_down`].
+pub(super) async fn drive(host: Host, stop: CancellationToken) {
+    let mut decisions = host.0.wanted.subscribe();
+    loop {
+        let wanted = decisions.borrow_and_update().clone();
+        close(&host).await;
+        follow(&host, wanted).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // The sender lives in the host, so this cannot fail; if it did, there would be nothing left to follow.
+            changed = decisions.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn follow(host: &Host, wanted: Wanted) {
+    let progress = Progress {
+        host: host.clone(),
+        number: wanted.number,
+        since: Utc::now(),
+    };
+    let choice = match wanted.what {
+        What::Nothing => Ok(None),
+        What::Saved => Saved::of(&host.0.config).read(),
+        What::This(choice) => Ok(Some(choice)),
+    };
+    let opened = match choice {
+        Ok(None) => return progress.show(Phase::Choose),
+        Ok(Some(choice)) => {
+            progress.profile(choice.profile());
+            // Boxed: it holds a migration, a server's start and a seeding, and waits in a task beside many small ones.
+            Box::pin(open::open(host, &choice, &progress)).await
+        }
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(opened) => {
+            let desk = opened.desk.clone();
+            *host.0.open.lock().await = Some(opened);
+            let mut shown = host.shown();
+            if shown.number == progress.number {
+                shown.desk = Some(desk);
+                drop(shown);
+                progress.show(Phase::Ready);
+                tracing::info!("the desk is open");
+            }
+        }
+        Err(error) => {
+            tracing::error!(correlation_id = %error.correlation_id, code = ?error.code, "the desk did not open: {}", error.message);
+            progress.show(Phase::Failed {
+                error,
+                since: Utc::now(),
+            });
+        }
+    }
+}
+
+/// Stops the work of the open desk, then its connections.
+pub(super) async fn close(host: &Host) {
+    let opened = host.0.open.lock().await.take();
+    if let Some(opened) = opened {
+        host.shown().desk = None;
+        opened.close().await;
+    }
+}

@@ -1,0 +1,50 @@
+//! Connections: one for setting up, and the two pools of a process.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection, PgPool};
+
+use super::faults;
+use crate::app::wire::AppError;
+
+/// For one connection, answer included.
+const ANSWER: Duration = Duration::from_secs(10);
+
+pub(super) async fn connect(to: &PgConnectOptions) -> Result<PgConnection, AppError> {
+    match tokio::time::timeout(ANSWER, to.connect()).await {
+        Ok(Ok(conn)) => Ok(conn),
+        Ok(Err(error)) => Err(faults::connecting(error, to)),
+        Err(_) => Err(faults::no_answer(to)),
+    }
+}
+
+/// The person's. One of the four is lent to the bell.
+pub(super) async fn people(to: PgConnectOptions, what: &str) -> Result<PgPool, AppError> {
+    let to = to
+        .application_name(&format!("bizing-desk {what}"))
+        .options([
+            // Nothing that a person waits for takes longer; what does would only hold others up.
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "15s"),
+        ]);
+    open(to, 4).await
+}
+
+pub(super) async fn worker(to: PgConnectOptions) -> Result<PgPool, AppError> {
+    let to = to
+        .application_name("bizing-desk worker")
+        .options([("idle_in_transaction_session_timeout", "15s")]);
+    open(to, 12).await
+}
+
+async fn open(to: PgConnectOptions, most: u32) -> Result<PgPool, AppError> {
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(3))
+        // A ping is some 30 µs on the private socket, and after a restart of the server nobody meets a dead connection.
+        .test_before_acquire(true)
+        .connect_with(to.clone())
+        .await
+        .map_err(|error| faults::connecting(error, &to))
+}

@@ -1,0 +1,19 @@
+//! The commands that do one thing and end.
+
+pub mod demo;
+pub mod doctor;
+pub mod migrate;
+pub mod sandbox;
+pub mod types;
+
+use bizing_engine::app::wire::AppError;
+
+use crate::Failed;
+
+/// An error as the terminal shows it: what happened, then what to do.
+pub fn failed(error: AppError) -> Failed {
+    match error.hint {
+        Some(hint) => Failed::Run(format!("{}\n{hint}", error.message)),
+        None => Failed::Run(error.message),
+    }
+}
