@@ -31,45 +31,55 @@ impl Binaries {
 
 /// Finds the server to use. `data_major` is the version of an existing data folder.
 ///
-/// `bin` is a person's choice: when it does not work the answer is an error, never another server. The newest suitable
-/// server wins among the system's, and the bundled one wins over those.
+/// `bin` is a person's choice: when it does not work the answer is an error, never another server. Otherwise the bundled
+/// server wins over the system's, and among those the newest that suits.
 pub fn discover(
     bin: Option<&Path>,
     bundled: Option<&Path>,
     data_major: Option<u32>,
 ) -> Result<Binaries, StartError> {
-    search(bin, bundled, data_major, system_folders)
+    search(bin, bundled, data_major, &[packaged, announced])
 }
 
+/// Looks in one source after the other and stops at the first that has a suitable server: each look runs a program.
 fn search(
     bin: Option<&Path>,
     bundled: Option<&Path>,
     data_major: Option<u32>,
-    system: impl FnOnce() -> Vec<PathBuf>,
+    system: &[fn() -> Vec<PathBuf>],
 ) -> Result<Binaries, StartError> {
     let mut tried = Vec::new();
-    let mut found = Vec::new();
-    if let Some(dir) = bin {
-        look("BIZING_PG_BIN", dir, &mut found, &mut tried);
-    } else {
-        tried.push(Tried {
-            place: "BIZING_PG_BIN".into(),
-            found: "not set".into(),
-        });
-        if let Some(dir) = bundled {
-            look("bundled with the app", dir, &mut found, &mut tried);
+    let mut found: Vec<Binaries> = Vec::new();
+    let mut visit = |source: &str, folders: Vec<PathBuf>| {
+        let before = found.len();
+        for dir in folders {
+            look(source, &dir, &mut found, &mut tried);
         }
-        // A bundled server that fits spares the search; it costs one process a folder.
-        if !found.iter().any(|b| suits(b, data_major)) {
-            let from_bundle = found.len();
-            for dir in system() {
-                look("system", &dir, &mut found, &mut tried);
-            }
-            found[from_bundle..].sort_by_key(|b| std::cmp::Reverse(b.major));
-        }
+        found[before..].sort_by_key(|b| std::cmp::Reverse(b.major));
+        found[before..]
+            .iter()
+            .find(|b| suits(b, data_major))
+            .cloned()
+    };
+    let best = match bin {
+        Some(dir) => visit("BIZING_PG_BIN", vec![dir.into()]),
+        None => visit(
+            "bundled with the app",
+            bundled.map(Path::to_owned).into_iter().collect(),
+        )
+        .or_else(|| system.iter().find_map(|source| visit("system", source()))),
+    };
+    if let Some(best) = best {
+        return Ok(best);
     }
-    if let Some(best) = found.iter().find(|b| suits(b, data_major)) {
-        return Ok(best.clone());
+    if bin.is_none() {
+        tried.insert(
+            0,
+            Tried {
+                place: "BIZING_PG_BIN".into(),
+                found: "not set".into(),
+            },
+        );
     }
     match data_major {
         Some(folder) if !found.is_empty() => Err(StartError::Major {
@@ -83,6 +93,17 @@ fn search(
                 found: format!("version {}, too old: {FLOOR} is the least", b.major),
             });
             tried.extend(old);
+            if bin.is_none() && tried.len() == 1 {
+                let found = if cfg!(windows) {
+                    "no server in Program Files or PATH"
+                } else {
+                    "no server in the usual folders or PATH"
+                };
+                tried.push(Tried {
+                    place: "system".into(),
+                    found: found.into(),
+                });
+            }
             Err(StartError::NotFound {
                 tried,
                 fix: fix(data_major),
@@ -160,15 +181,7 @@ fn tool(dir: &Path, name: &str) -> PathBuf {
 }
 
 /// Where packages put servers. Debian keeps `initdb` and `postgres` out of `PATH`, so asking `PATH` is not enough.
-fn system_folders() -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    if let Ok(output) = Command::new("pg_config").arg("--bindir").output()
-        && output.status.success()
-    {
-        folders.push(PathBuf::from(
-            String::from_utf8_lossy(&output.stdout).trim(),
-        ));
-    }
+fn packaged() -> Vec<PathBuf> {
     // (parent, start of the child's name, what follows)
     let layouts: &[(&str, &str, &str)] = if cfg!(windows) {
         &[(r"C:\Program Files\PostgreSQL", "", "bin")]
@@ -185,17 +198,39 @@ fn system_folders() -> Vec<PathBuf> {
             ("/usr/local", "pgsql", "bin"),
         ]
     };
+    let mut folders = Vec::new();
     for (parent, start, rest) in layouts {
         let children = std::fs::read_dir(parent).into_iter().flatten().flatten();
         let matching =
             children.filter(|child| child.file_name().to_string_lossy().starts_with(start));
         folders.extend(matching.map(|child| child.path().join(rest)));
     }
-    if let Some(path) = std::env::var_os("PATH") {
-        folders.extend(std::env::split_paths(&path).filter(|dir| tool(dir, "postgres").exists()));
-    }
     folders.retain(|dir| tool(dir, "postgres").exists());
     folders
+}
+
+/// Servers in other places, which `pg_config` or `PATH` name.
+fn announced() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    if let Ok(output) = Command::new("pg_config").arg("--bindir").output()
+        && output.status.success()
+    {
+        folders.push(PathBuf::from(
+            String::from_utf8_lossy(&output.stdout).trim(),
+        ));
+    }
+    folders.extend(
+        std::env::var_os("PATH")
+            .iter()
+            .flat_map(std::env::split_paths),
+    );
+    // A link in a folder of programs does not have the server's other tools beside it.
+    let servers = folders
+        .into_iter()
+        .filter_map(|dir| std::fs::canonicalize(tool(&dir, "postgres")).ok());
+    servers
+        .filter_map(|program| program.parent().map(Path::to_owned))
+        .collect()
 }
 
 fn fix(data_major: Option<u32>) -> String {
@@ -233,9 +268,12 @@ mod tests {
 
     #[test]
     fn a_chosen_folder_that_does_not_work_is_never_replaced_by_another() {
-        let error = search(Some(Path::new("/nowhere")), None, None, || {
-            panic!("the system was searched")
-        })
+        let error = search(
+            Some(Path::new("/nowhere")),
+            None,
+            None,
+            &[|| panic!("the system was searched")],
+        )
         .unwrap_err();
         assert!(
             matches!(&error, StartError::NotFound { tried, .. } if tried.len() == 1),
@@ -245,10 +283,14 @@ mod tests {
 
     #[test]
     fn an_error_names_each_place_and_the_command_that_mends_it() {
-        let system = || vec![PathBuf::from("/no/such/server")];
-        let text = search(None, Some(Path::new("/no/bundle")), None, system)
-            .unwrap_err()
-            .to_string();
+        let text = search(
+            None,
+            Some(Path::new("/no/bundle")),
+            None,
+            &[|| vec![PathBuf::from("/no/such/server")]],
+        )
+        .unwrap_err()
+        .to_string();
         for part in [
             "BIZING_PG_BIN",
             "/no/bundle",

@@ -43,8 +43,7 @@ async fn folder_socket_and_password_are_closed_to_others() {
 
 #[tokio::test]
 async fn a_data_folder_that_was_opened_to_others_is_closed_again() {
-    let folder = folder();
-    start(folder.path()).await.unwrap().stop().await.unwrap();
+    let folder = made();
     let data = folder.path().join("data");
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
     let cluster = start(folder.path()).await.unwrap();
@@ -54,9 +53,8 @@ async fn a_data_folder_that_was_opened_to_others_is_closed_again() {
 
 #[tokio::test]
 async fn a_lost_or_wrong_password_is_named_and_the_data_stays() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path();
-    start(root).await.unwrap().stop().await.unwrap();
     let (password, aside) = (root.join("password"), root.join("aside"));
 
     std::fs::rename(&password, &aside).unwrap();
@@ -200,9 +198,8 @@ async fn a_data_folder_of_another_account_is_named_with_its_owner() {
     if !is_root() {
         return;
     }
-    let folder = folder();
+    let folder = made();
     let data = folder.path().join("data");
-    start(folder.path()).await.unwrap().stop().await.unwrap();
     let owner = std::fs::metadata(&data).unwrap().uid();
     chown(&data, Some(0), None).unwrap();
     let error = start(folder.path()).await.unwrap_err();

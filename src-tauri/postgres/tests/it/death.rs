@@ -6,7 +6,7 @@ use crate::support::*;
 
 #[tokio::test]
 async fn a_killed_app_takes_the_server_with_it_and_the_next_start_recovers() {
-    let folder = folder();
+    let folder = made();
     let mut app = App::launch(folder.path());
     let (owner, server) = app.started();
     assert!(owner);
@@ -23,7 +23,7 @@ async fn a_killed_app_takes_the_server_with_it_and_the_next_start_recovers() {
 
 #[tokio::test]
 async fn joiners_that_lose_the_server_start_again_and_one_of_them_owns_it() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path();
     let mut app = App::launch(root);
     app.started();
@@ -58,7 +58,7 @@ async fn joiners_that_lose_the_server_start_again_and_one_of_them_owns_it() {
 
 #[test]
 fn the_server_outlives_the_thread_and_the_runtime_that_started_it() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path().to_owned();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -80,7 +80,7 @@ fn the_server_outlives_the_thread_and_the_runtime_that_started_it() {
 
 #[tokio::test]
 async fn ctrl_c_in_the_terminal_does_not_reach_the_server() {
-    let folder = folder();
+    let folder = made();
     let cluster = start(folder.path()).await.unwrap();
     let pid = cluster.postmaster_pid();
     // SAFETY: one integer, no memory.
@@ -93,7 +93,7 @@ async fn ctrl_c_in_the_terminal_does_not_reach_the_server() {
 
 #[tokio::test]
 async fn an_orphan_is_adopted_and_stopped_in_the_end() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path();
     let first = start(root).await.unwrap();
     let postgres = first.bin().join("postgres");

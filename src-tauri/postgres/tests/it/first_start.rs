@@ -73,9 +73,8 @@ async fn a_half_written_password_without_a_cluster_is_replaced() {
 
 #[tokio::test]
 async fn data_of_another_major_is_refused_by_name_and_untouched() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path();
-    start(root).await.unwrap().stop().await.unwrap();
     let version = root.join("data/PG_VERSION");
     let truth = std::fs::read_to_string(&version).unwrap();
     std::fs::write(&version, "9\n").unwrap();

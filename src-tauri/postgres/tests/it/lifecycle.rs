@@ -48,7 +48,7 @@ async fn unless_told_otherwise_the_server_is_durable() {
 
 #[tokio::test]
 async fn a_second_start_joins_and_leaves_the_server_running() {
-    let folder = folder();
+    let folder = made();
     let owner = start(folder.path()).await.unwrap();
     let joined = start(folder.path()).await.unwrap();
     assert!(!joined.is_owner());
@@ -61,7 +61,7 @@ async fn a_second_start_joins_and_leaves_the_server_running() {
 
 #[tokio::test]
 async fn dropping_the_owner_stops_the_server_cleanly_even_with_clients() {
-    let folder = folder();
+    let folder = made();
     let owner = start(folder.path()).await.unwrap();
     let joined = start(folder.path()).await.unwrap();
     let client = connect(&joined).await;
@@ -78,8 +78,7 @@ async fn dropping_the_owner_stops_the_server_cleanly_even_with_clients() {
 
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_no_server() {
-    let folder = folder();
-    start(folder.path()).await.unwrap().stop().await.unwrap();
+    let folder = made();
     // Given up at many different moments of a warm start.
     for step in 0..12 {
         let moment = std::time::Duration::from_millis(step * 8);
@@ -93,8 +92,7 @@ async fn a_start_that_is_given_up_leaves_no_server() {
 
 #[tokio::test]
 async fn old_settings_are_brought_up_to_date() {
-    let folder = folder();
-    start(folder.path()).await.unwrap().stop().await.unwrap();
+    let folder = made();
     std::fs::write(folder.path().join("data/bizing.conf"), "work_mem = 1MB\n").unwrap();
     let cluster = start(folder.path()).await.unwrap();
     assert_eq!(ask(&cluster, "show work_mem").await, "8MB");

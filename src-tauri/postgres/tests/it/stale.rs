@@ -18,9 +18,8 @@ fn write_lock_file(root: &std::path::Path, pid: i32, socket: &std::path::Path) {
 
 #[tokio::test]
 async fn a_stale_pid_file_that_names_a_strangers_process_is_cleared() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path();
-    start(root).await.unwrap().stop().await.unwrap();
     // A reused number: this very account's, which is what stops a server for ever.
     let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
     write_lock_file(root, stranger.id() as i32, &root.join("run"));
@@ -36,8 +35,7 @@ async fn a_stale_pid_file_that_names_a_strangers_process_is_cleared() {
 
 #[tokio::test]
 async fn a_pid_file_that_names_another_folders_server_is_cleared_and_that_server_lives() {
-    let (folder, elsewhere) = (folder(), folder());
-    start(folder.path()).await.unwrap().stop().await.unwrap();
+    let (folder, elsewhere) = (made(), made());
     let other = start(elsewhere.path()).await.unwrap();
     write_lock_file(
         folder.path(),
@@ -51,15 +49,14 @@ async fn a_pid_file_that_names_another_folders_server_is_cleared_and_that_server
 
 #[tokio::test]
 async fn an_empty_pid_file_is_cleared() {
-    let folder = folder();
-    start(folder.path()).await.unwrap().stop().await.unwrap();
+    let folder = made();
     std::fs::write(lock_file(folder.path()), "").unwrap();
     assert!(start(folder.path()).await.unwrap().is_owner());
 }
 
 #[tokio::test]
 async fn a_pid_file_emptied_under_a_running_server_makes_nobody_start_a_second_one() {
-    let folder = folder();
+    let folder = made();
     let cluster = start(folder.path()).await.unwrap();
     let text = std::fs::read(lock_file(folder.path())).unwrap();
     std::fs::write(lock_file(folder.path()), "").unwrap();
@@ -76,9 +73,8 @@ async fn a_pid_file_emptied_under_a_running_server_makes_nobody_start_a_second_o
 
 #[tokio::test]
 async fn a_server_that_answers_but_cannot_be_seen_is_not_overrun() {
-    let folder = folder();
+    let folder = made();
     let root = folder.path();
-    start(root).await.unwrap().stop().await.unwrap();
     // As it looks when another container runs the server of a shared folder: no such process here, but a live socket.
     let world = tempfile::tempdir().unwrap();
     let _server = UnixListener::bind(world.path().join(".s.PGSQL.5432")).unwrap();
@@ -92,7 +88,7 @@ async fn a_server_that_answers_but_cannot_be_seen_is_not_overrun() {
 
 #[tokio::test]
 async fn a_killed_server_is_replaced_and_its_former_owner_does_not_stop_the_new_one() {
-    let folder = folder();
+    let folder = made();
     let first = start(folder.path()).await.unwrap();
     run(&first, "create table kept as select 7 as n").await;
     // The handle does not wait for it, so it stays a zombie, whose number still answers to signals.
@@ -115,7 +111,7 @@ async fn a_killed_server_is_replaced_and_its_former_owner_does_not_stop_the_new_
 
 #[tokio::test]
 async fn work_left_by_a_killed_server_is_waited_for() {
-    let folder = folder();
+    let folder = made();
     let cluster = start(folder.path()).await.unwrap();
     let mut client = connect(&cluster).await;
     // A backend that is busy does not notice that its server is gone.

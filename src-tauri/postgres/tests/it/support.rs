@@ -1,21 +1,76 @@
 //! A folder, a way to start in it, a way to ask the server something, and a second app to kill.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use bizing_postgres::{Cluster, Options, StartError};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// A folder for one cluster. Under root the start hands it to the server's account.
+///
+/// In memory where there is room: ext4 looks at every file deleted in the last seconds before it makes a new one, and
+/// these tests make and delete a thousand files each.
 pub fn folder() -> TempDir {
+    static BASE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let free = Command::new("df")
+            .args(["--output=avail", "-k", "/dev/shm"])
+            .output()
+            .ok();
+        let free = free.and_then(|df| {
+            String::from_utf8_lossy(&df.stdout)
+                .lines()
+                .last()?
+                .trim()
+                .parse()
+                .ok()
+        });
+        if free.unwrap_or(0) > 4 << 20 {
+            "/dev/shm".into()
+        } else {
+            std::env::temp_dir()
+        }
+    });
     tempfile::Builder::new()
         .prefix("bizing-pg-")
-        .tempdir()
+        .tempdir_in(&*BASE)
         .unwrap()
+}
+
+/// A folder with a cluster that was made before, once for all tests: making one is the slow part.
+pub fn made() -> TempDir {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    extern "C" fn remove() {
+        if let Some(template) = TEMPLATE.get() {
+            let _ = std::fs::remove_dir_all(template);
+        }
+    }
+    let template = TEMPLATE.get_or_init(|| {
+        let path = folder().keep();
+        let root = path.clone();
+        let make = move || {
+            Runtime::new()
+                .unwrap()
+                .block_on(async { start(&root).await.unwrap().stop().await.unwrap() })
+        };
+        std::thread::spawn(make).join().unwrap();
+        // SAFETY: the function is a plain one that lives as long as the process and does not unwind.
+        unsafe { libc::atexit(remove) };
+        path
+    });
+    let folder = folder();
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(template.join("."))
+        .arg(folder.path())
+        .status();
+    assert!(status.unwrap().success());
+    folder
 }
 
 pub fn options(root: &Path) -> Options {
@@ -92,6 +147,7 @@ pub fn runs(pid: i32) -> bool {
 /// Another process of the app: this test program, run again. It ends when we do.
 pub struct App {
     child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     /// Whether it owns the server, and the server's pid; `None` until it has started.
     started: Option<(bool, i32)>,
 }
@@ -107,12 +163,13 @@ impl App {
         command
             .env("BIZING_IT_ROOT", root)
             .envs(env.iter().copied());
-        let child = command
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         Self {
+            lines: BufReader::new(child.stdout.take().unwrap()).lines(),
             child,
             started: None,
         }
@@ -123,8 +180,9 @@ impl App {
         if let Some(started) = self.started {
             return started;
         }
-        let lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
-        let line = lines
+        let line = self
+            .lines
+            .by_ref()
             .map_while(Result::ok)
             .find(|line| line.starts_with("APP "))
             .expect("the app said why it failed");
@@ -160,7 +218,7 @@ fn app() {
     let Some(root) = std::env::var_os("BIZING_IT_ROOT") else {
         return;
     };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     let cluster = runtime
         .block_on(start(Path::new(&root)))
         .unwrap_or_else(|error| panic!("{error}"));
