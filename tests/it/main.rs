@@ -1,1 +1,5 @@
+//! One integration binary: each further one would be another link.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
+mod saga;
+mod support;

@@ -108,7 +108,15 @@ impl Worker {
         worker.start_deliveries(&parts);
         worker.start_inbox(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
-        parts.tasks.forever("worker presence", move || presence::beat(pool.clone(), id, every));
+        parts.tasks.forever("worker presence", move || {
+            let (pool, stop) = (pool.clone(), stop.clone());
+            async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = presence::beat(pool, id, every) => {}
+                }
+            }
+        });
         Ok(worker)
     }
 

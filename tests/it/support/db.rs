@@ -1,0 +1,99 @@
+//! A database per test, copied from a template that is migrated once per run.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bizing_engine::store::migrate::{self, Installation};
+use bizing_engine::store::roles;
+use bizing_postgres::{Cluster, Options};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use tokio::sync::OnceCell;
+
+pub const PASSWORD: &str = "test";
+pub const GROUPS: [&str; 5] = ["viewer", "staff", "manager", "admin", "worker"];
+
+struct Server {
+    superuser: PgConnectOptions,
+    installation: Installation,
+    /// Stops with the process.
+    _cluster: Cluster,
+}
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+pub struct TestDb {
+    pub name: String,
+    pub installation: Installation,
+    superuser: PgConnectOptions,
+}
+
+impl TestDb {
+    pub async fn new() -> TestDb {
+        let server = SERVER.get_or_init(start).await;
+        let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut conn = PgConnection::connect_with(&server.superuser.clone().database("postgres")).await.expect("the test server answers");
+        // Copies are refused while another copy looks at the template: one at a time.
+        sqlx::query("select pg_advisory_lock(1)").execute(&mut conn).await.expect("lock");
+        sqlx::query(AssertSqlSafe(format!("create database {name} template template_desk strategy file_copy"))).execute(&mut conn).await.expect("copy of the template");
+        let id = &server.installation.id;
+        for statement in [
+            format!("revoke connect, temporary on database {name} from public"),
+            format!("grant connect on database {name} to bizing_viewer_{id}, bizing_worker_{id}"),
+        ] {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await.expect("grants on the copy");
+        }
+        conn.close().await.expect("close");
+        TestDb { name, installation: server.installation.clone(), superuser: server.superuser.clone() }
+    }
+
+    pub fn superuser(&self) -> PgConnectOptions {
+        self.superuser.clone().database(&self.name)
+    }
+
+    /// Connection options of a login in this group.
+    pub fn login(&self, group: &str) -> PgConnectOptions {
+        self.superuser().username(&format!("test_{group}_{}", self.installation.id)).password(PASSWORD)
+    }
+
+    pub async fn pool(&self, group: &str) -> PgPool {
+        PgPoolOptions::new().max_connections(6).connect_with(self.login(group)).await.expect("a test login connects")
+    }
+
+    pub async fn superuser_pool(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(3).connect_with(self.superuser()).await.expect("the superuser connects")
+    }
+}
+
+async fn start() -> Server {
+    let folder = std::env::temp_dir();
+    forget_old_runs(&folder);
+    let root: PathBuf = folder.join(format!("bizing-test-{}", std::process::id()));
+    let options = Options { no_sync: true, max_connections: 300, ..Options::new(&root) };
+    let cluster = Cluster::start(options).await.expect("a private test server starts");
+    let superuser = cluster.connect_options("postgres");
+    migrate::ensure_database(&superuser, "template_desk").await.expect("template");
+    let mut conn = PgConnection::connect_with(&superuser.clone().database("template_desk")).await.expect("connect");
+    // Tests are about what is true after a commit, not after a power cut.
+    sqlx::query("alter system set fsync = off").execute(&mut conn).await.expect("fsync off");
+    sqlx::query("select pg_reload_conf()").execute(&mut conn).await.expect("reload");
+    let installation = migrate::migrate(&mut conn, "demo", "sandbox").await.expect("migrations apply to an empty database");
+    for group in GROUPS {
+        let user = format!("test_{group}_{}", installation.id);
+        roles::ensure_login(&mut conn, &installation.id, group, &user, PASSWORD).await.expect("test login");
+    }
+    conn.close().await.expect("close");
+    Server { superuser, installation, _cluster: cluster }
+}
+
+/// Folders of test runs whose process is gone.
+fn forget_old_runs(folder: &std::path::Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix("bizing-test-").and_then(|p| p.parse::<u32>().ok()) else { continue };
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
