@@ -1,8 +1,199 @@
+//! Who is at the desk, and how the desk is.
+
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgConnection, Row};
+
 use super::desk::Desk;
+use super::lamps::{self, Checked};
+use super::place::{self, moment};
 use super::wire::*;
-pub async fn session(_: &Desk, _: Empty) -> Result<Session, AppError> {
-    unimplemented!()
+
+pub async fn session(desk: &Desk, _: Empty) -> Result<Session, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let row = sqlx::query(
+        "select session_user::text as login, current_database()::text as database_name,
+                split_part(current_setting('server_version'), ' ', 1) as server_version,
+                (select coalesce(max(version), 0) from read.migrations_v1 where success) as schema_version,
+                (select value #>> '{}' from read.settings_v1 where name = 'display_name.' || session_user) as display_name",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let place = place::find(&mut conn).await?;
+    let login: String = row.try_get("login")?;
+    let schema: i64 = row.try_get("schema_version")?;
+    let place = place.unwrap_or_else(|| place::Place {
+        business_name: String::new(),
+        name: String::new(),
+        zone: "UTC".to_owned(),
+        currency: "EUR".to_owned(),
+    });
+    Ok(Session {
+        display_name: row
+            .try_get::<Option<String>, _>("display_name")?
+            .unwrap_or_else(|| login.clone()),
+        login,
+        group: desk.group,
+        mode: mode(desk),
+        profile: desk.profile,
+        business_name: place.business_name,
+        location_name: place.name,
+        zone: place.zone,
+        currency: place.currency,
+        database_name: row.try_get("database_name")?,
+        server_version: row.try_get("server_version")?,
+        schema_version: u32::try_from(schema).unwrap_or(0),
+        read_only: desk.read_only.clone(),
+        works_here: desk.works_here.is_some(),
+    })
 }
-pub async fn status(_: &Desk, _: Empty) -> Result<Status, AppError> {
-    unimplemented!()
+
+/// Anything but `live` is a sandbox: money never moves by mistake.
+pub fn mode(desk: &Desk) -> Mode {
+    match desk.installation.mode.as_str() {
+        "live" => Mode::Live,
+        _ => Mode::Sandbox,
+    }
+}
+
+pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let asked = Instant::now();
+    let now: DateTime<Utc> = sqlx::query_scalar("select now() from (select 1) x")
+        .fetch_one(&mut *conn)
+        .await?;
+    let latency = asked.elapsed();
+
+    let facts = facts(&mut conn).await?;
+    let position: i64 = sqlx::query_scalar("select api.safe_position()")
+        .fetch_one(&mut *conn)
+        .await?;
+    let projections = projections(&mut conn, position, now).await?;
+    let lag_cause = lag_cause(&mut conn).await?;
+    let zone = place::find(&mut conn)
+        .await?
+        .map_or_else(|| "UTC".to_owned(), |p| p.zone);
+
+    let parked = projections.iter().find(|p| p.parked.is_some());
+    Ok(Status {
+        now: moment(now, &zone)?,
+        database: lamps::database(now, latency, parked, lag_cause.as_deref()),
+        stripe: lamps::stripe(
+            now,
+            facts.stripe,
+            facts.workers,
+            desk.connections.stripe_set,
+        ),
+        mail: lamps::mail(now, facts.mail, facts.workers, desk.connections.mail_set),
+        workers: u32::try_from(facts.workers).unwrap_or(u32::MAX),
+        works_here: desk.works_here.is_some(),
+        position,
+        projections,
+        lag_cause,
+        counts: facts.counts,
+    })
+}
+
+struct Facts {
+    workers: i64,
+    stripe: Option<Checked>,
+    mail: Option<Checked>,
+    counts: Counts,
+}
+
+async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
+    let row = sqlx::query(
+        "select (select count(*) from read.workers_v1 where heartbeat_at > now() - interval '60 seconds') as workers,
+                s.checked_at as stripe_at, s.problem as stripe_problem, s.source is not null as stripe_asked,
+                m.value as mail, m.changed_at as mail_at,
+                (select count(*) from read.sagas_v1 where state = 'parked') as need_person,
+                (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as open,
+                (select count(*) from read.deliveries_v1 where state = 'scheduled' and attempt > 0) as failing
+           from (select 1) x
+           left join read.poll_cursors_v1 s on s.source = 'stripe'
+           left join (select value, (value->>'checked_at')::timestamptz as changed_at from read.settings_v1 where name = 'mail.check') m on true",
+    )
+    .fetch_one(conn)
+    .await?;
+    let stripe = row.try_get::<bool, _>("stripe_asked")?.then_some(Checked {
+        at: row.try_get("stripe_at")?,
+        problem: row.try_get("stripe_problem")?,
+    });
+    let mail = row
+        .try_get::<Option<serde_json::Value>, _>("mail")?
+        .map(|value| -> Result<Checked, AppError> {
+            Ok(Checked {
+                at: row.try_get("mail_at")?,
+                problem: value["problem"].as_str().map(str::to_owned),
+            })
+        })
+        .transpose()?;
+    Ok(Facts {
+        workers: row.try_get("workers")?,
+        stripe,
+        mail,
+        counts: Counts {
+            sagas_need_person: row.try_get("need_person")?,
+            sagas_open: row.try_get("open")?,
+            deliveries_failing: row.try_get("failing")?,
+        },
+    })
+}
+
+/// Lag in events counts positions: a refused append may have burnt a few.
+async fn projections(
+    conn: &mut PgConnection,
+    safe: i64,
+    now: DateTime<Utc>,
+) -> Result<Vec<ProjectionStatus>, AppError> {
+    let rows = sqlx::query(
+        "select c.name, c.version, c.position, c.parked,
+                (select e.recorded_at from read.events_v1 e where e.position > c.position order by e.position limit 1) as waiting_since
+           from read.checkpoints c order by c.name, c.version",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let position: i64 = row.try_get("position")?;
+            let behind = (safe - position).max(0);
+            let since: Option<DateTime<Utc>> = row.try_get("waiting_since")?;
+            let lag = since
+                .filter(|_| behind > 0)
+                .map_or(TimeDelta::zero(), |at| now - at);
+            let parked: Option<serde_json::Value> = row.try_get("parked")?;
+            Ok(ProjectionStatus {
+                name: row.try_get("name")?,
+                version: row.try_get("version")?,
+                position,
+                lag_events: behind,
+                lag_seconds: lag.as_seconds_f64().max(0.0),
+                parked: parked.map(|p| {
+                    format!(
+                        "event {}: {}",
+                        p["position"],
+                        p["error"].as_str().unwrap_or("unknown error")
+                    )
+                }),
+            })
+        })
+        .collect()
+}
+
+/// An append that stays open keeps every reader waiting, so it is named once it lasts longer than appends do.
+async fn lag_cause(conn: &mut PgConnection) -> Result<Option<String>, AppError> {
+    let row = sqlx::query(
+        "select pid, age_seconds, query from api.oldest_append() where age_seconds > 2",
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|r| {
+        let (pid, age): (i32, f64) = (r.try_get(0)?, r.try_get(1)?);
+        let query: Option<String> = r.try_get(2)?;
+        let query = query.unwrap_or_default();
+        let first_line = query.lines().next().unwrap_or_default();
+        Ok(format!("pid {pid}, open for {age:.0} s: {first_line}"))
+    })
+    .transpose()
 }

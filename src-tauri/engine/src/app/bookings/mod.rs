@@ -2,5 +2,11 @@
 
 pub mod cancel;
 pub mod create;
+mod cursor;
 pub mod list;
+mod money;
 pub mod page;
+mod row;
+mod saga;
+pub mod steps;
+mod timeline;
