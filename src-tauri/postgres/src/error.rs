@@ -150,12 +150,7 @@ impl StartError {
 
     /// The mendable reason in what `initdb` or the server wrote before it gave up, if there is one.
     pub(crate) fn from_output(path: &Path, output: &str) -> Option<Self> {
-        let line = |needle: &str| {
-            output
-                .lines()
-                .find(|l| l.contains(needle))
-                .map(|l| l.trim().to_owned())
-        };
+        let line = |needle: &str| output.lines().find(|l| l.contains(needle)).map(message);
         if let Some(detail) = line("could not resize shared memory segment") {
             return Some(Self::SharedMemory { detail });
         }
@@ -185,6 +180,14 @@ impl StartError {
             detail: format!("{free} bytes are free"),
         })
     }
+}
+
+/// A line without its time and its level.
+fn message(line: &str) -> String {
+    let start = ["FATAL:", "PANIC:", "ERROR:", "error:"]
+        .iter()
+        .find_map(|level| Some(line.find(level)? + level.len()));
+    line[start.unwrap_or(0)..].trim().to_owned()
 }
 
 fn list(tried: &[Tried]) -> String {
@@ -243,7 +246,7 @@ mod tests {
         check(
             output,
             |e| matches!(e, StartError::DiskFull { .. }),
-            "Free some space",
+            "is full (could not write lock file",
         );
     }
 

@@ -136,10 +136,7 @@ async fn the_users_language_and_postgres_variables_change_nothing() {
     assert!(app.started().0);
     let cluster = start(folder.path()).await.unwrap();
     assert_eq!(ask(&cluster, "show timezone").await, "UTC");
-    assert_eq!(
-        ask(&cluster, "show lc_messages").await,
-        if cluster.major() < 17 { "C.UTF-8" } else { "C" }
-    );
+    assert_eq!(ask(&cluster, "show lc_messages").await, "C.UTF-8");
     app.quit();
 }
 

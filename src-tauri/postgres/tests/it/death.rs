@@ -133,3 +133,23 @@ async fn an_orphan_is_adopted_and_stopped_in_the_end() {
     assert!(orphan.wait().unwrap().success());
     assert!(!joined.is_alive().await);
 }
+
+#[tokio::test]
+#[ignore = "takes 15 s: the server is given its time"]
+async fn a_server_that_hangs_is_told_to_quit_and_recovers() {
+    let folder = made();
+    let cluster = start(folder.path()).await.unwrap();
+    run(&cluster, "create table kept as select 7 as n").await;
+    let mut client = connect(&cluster).await;
+    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()")
+        .fetch_one(&mut client)
+        .await
+        .unwrap();
+    // It cannot hear the shutdown, and the server waits for it.
+    // SAFETY: two integers, no memory.
+    assert_eq!(unsafe { libc::kill(backend, libc::SIGSTOP) }, 0);
+    cluster.stop().await.unwrap();
+    assert!(log(folder.path()).contains("received immediate shutdown request"));
+    let cluster = start(folder.path()).await.unwrap();
+    assert_eq!(ask(&cluster, "select n::text from kept").await, "7");
+}

@@ -1,7 +1,7 @@
 //! Full and read-only disks. A small disk of one's own takes root.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use bizing_postgres::StartError;
 
@@ -15,13 +15,15 @@ impl<'a> Disk<'a> {
         if !is_root() {
             return None;
         }
-        let status = Command::new("mount")
+        let mut mount = Command::new("mount");
+        mount
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(at)
-            .status();
-        status
+            .stderr(Stdio::null());
+        mount
+            .status()
             .is_ok_and(|status| status.success())
-            .then_some(Self(at))
+            .then(|| Self(at))
     }
 
     fn remount(&self, options: &str) {
@@ -118,4 +120,31 @@ async fn a_folder_we_may_not_write_is_named() {
     .unwrap();
     let error = start(&folder.path().join("pg")).await.unwrap_err();
     assert!(matches!(error, StartError::Permission { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_shared_memory_too_small_is_not_taken_for_a_full_disk() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // As a container with a tiny /dev/shm sees it, without changing anybody else's.
+    let script = "mount -t tmpfs -o size=1m tmpfs /dev/shm 2>/dev/null || exit 42
+                  exec \"$0\" support::app --exact --ignored --nocapture";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap());
+    let Ok(output) = command
+        .env("BIZING_IT_ROOT", folder.path())
+        .stdin(Stdio::null())
+        .output()
+    else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(42) || text.starts_with("unshare:") {
+        return; // not permitted here
+    }
+    assert!(text.contains("not the disk but /dev/shm"), "{text}");
 }

@@ -122,12 +122,15 @@ async fn work_left_by_a_killed_server_is_waited_for() {
     let active =
         "select count(*)::text from pg_stat_activity where state = 'active' and query like 'do %'";
     while ask(&cluster, active).await != "1" {}
+    let visible = std::fs::read_link(format!("/proc/{}/cwd", cluster.postmaster_pid())).is_ok();
     kill(cluster.postmaster_pid());
     let next = start(folder.path()).await.unwrap();
     assert!(next.is_owner());
     let _ = work.await.unwrap();
+    // Where we may not look at other accounts' processes, the new server notices and is started again.
+    let too_early = log(folder.path()).contains("pre-existing shared memory");
     assert!(
-        !log(folder.path()).contains("pre-existing shared memory"),
+        !too_early || !visible,
         "the new server was started too early"
     );
 }
