@@ -82,7 +82,7 @@ impl Config {
             stripe_key: reader
                 .checked("BIZING_STRIPE_KEY", stripe_key)
                 .map(Secret::from),
-            stripe_url: reader.checked("BIZING_STRIPE_URL", |v| web_address(v)),
+            stripe_url: reader.checked("BIZING_STRIPE_URL", web_address),
             webhook_secrets: reader.webhook_secrets(),
             smtp: reader.smtp(smtp_url, mail_from),
             no_sync: reader.text("BIZING_NO_SYNC").is_some_and(|v| v == "1"),
@@ -97,7 +97,7 @@ impl Config {
 
     /// Money is real when the key says so.
     pub fn has_live_key(&self) -> bool {
-        self.stripe_key.as_ref().is_some_and(|key| is_live(key))
+        self.stripe_key.as_ref().is_some_and(is_live)
     }
 
     /// Makes the data folder, closed to other accounts.

@@ -10,18 +10,24 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::choice::Choice;
 use super::drive::Progress;
 use super::sandbox::SandboxAddr;
+use super::webhook::Letterbox;
 use super::{Host, HostKind, faults, logins, pools, setup, work};
-use crate::app::desk::{Connections, Desk, DeskParts};
+use crate::app::desk::{Connections, Desk, DeskParts, GoOn};
 use crate::app::wire::{AppError, Code, Group, ProfileKind, Retry, StartStep};
 use crate::runtime::bell::Bell;
 use crate::runtime::config::{self, Config, SmtpConfig};
 use crate::runtime::tasks::Tasks;
 use crate::store::migrate::{self, Installation, SchemaState};
+use crate::worker::Worker;
 
 pub(super) struct Open {
     pub desk: Desk,
     tasks: Tasks,
-    worker: Option<PgPool>,
+    worker: Option<Arc<Worker>>,
+    /// Logs in as the worker.
+    pool: Option<PgPool>,
+    /// `None`: events of providers cannot be kept or checked here.
+    pub letterbox: Option<Letterbox>,
 }
 
 impl Open {
@@ -29,9 +35,12 @@ impl Open {
     pub async fn close(self) {
         self.tasks.shut_down().await;
         let closing = async {
-            self.desk.people.close().await;
             if let Some(worker) = &self.worker {
-                worker.close().await;
+                worker.release().await;
+            }
+            self.desk.people.close().await;
+            if let Some(pool) = &self.pool {
+                pool.close().await;
             }
         };
         // A connection that somebody still holds is not worth waiting for.
@@ -267,7 +276,7 @@ async fn start(
     base: Base,
     group: Group,
     people: PgPool,
-    worker: Option<PgPool>,
+    pool: Option<PgPool>,
 ) -> Result<Open, AppError> {
     let (bell, hints, tasks) = (Bell::default(), host.0.hints.clone(), Tasks::default());
     let sandbox = find_sandbox(host, profile, &base).await;
@@ -281,24 +290,34 @@ async fn start(
         stripe_set: keys.stripe.is_some(),
         mail_set: keys.mail.is_some(),
     };
+    let letterbox = pool.clone().filter(|_| !keys.webhook_secrets.is_empty());
+    let letterbox = letterbox.map(|pool| Letterbox {
+        pool,
+        secrets: keys.webhook_secrets,
+        bell: bell.clone(),
+    });
     work::start_bell(&tasks, &bell, &people);
     if host.0.kind != HostKind::Command || host.0.works {
-        work::start_projections(&tasks, &bell, &hints, &people, worker.as_ref());
+        work::start_projections(&tasks, &bell, &hints, &people, pool.as_ref());
     }
-    let works_here = match &worker {
+    let worker = match &pool {
         Some(pool) if host.0.works => {
             let parts = work::WorkParts {
                 pool: pool.clone(),
                 installation: base.installation.clone(),
                 bell: bell.clone(),
-                hints: hints.clone(),
                 kind: host.0.kind,
                 stripe: keys.stripe,
                 mail: keys.mail,
-                webhook_secrets: keys.webhook_secrets,
                 tasks: tasks.clone(),
             };
-            work::start_work(parts).await?
+            match work::start_work(parts).await {
+                Ok(worker) => Some(worker),
+                Err(error) => {
+                    tasks.shut_down().await;
+                    return Err(error);
+                }
+            }
         }
         _ => None,
     };
@@ -310,7 +329,7 @@ async fn start(
         read_only: base.read_only,
         bell,
         hints,
-        works_here,
+        works_here: worker.clone().map(|worker| worker as Arc<dyn GoOn>),
         sandbox_url: sandbox.map(|s| s.url),
         connections,
     }));
@@ -318,6 +337,8 @@ async fn start(
         desk,
         tasks,
         worker,
+        pool,
+        letterbox,
     })
 }
 
@@ -391,7 +412,7 @@ impl Keys {
         }
         let own_mail = config.smtp.clone().filter(|_| profile != ProfileKind::Demo);
         let caught = sandbox.filter(|_| !live).map(|s| SmtpConfig {
-            url: format!("smtp://{}", s.smtp).into(),
+            url: format!("smtp://{}?tls=none", s.smtp).into(),
             from: "Bizing Desk <desk@bizing-desk.example>".to_owned(),
         });
         Keys {

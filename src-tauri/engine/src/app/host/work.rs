@@ -3,37 +3,91 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bizing_stripe::{Config as StripeConfig, Secret};
+use bizing_stripe::{Config as StripeConfig, Stripe};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::HostKind;
-use crate::app::desk::GoOn;
-use crate::app::wire::AppError;
+use crate::app::error::internal;
+use crate::app::wire::{AppError, Code, Retry};
+use crate::connectors::email::{self, Mailer};
 use crate::runtime::bell::Bell;
 use crate::runtime::config::SmtpConfig;
+use crate::runtime::crash::CrashPoints;
 use crate::runtime::hints::Hints;
 use crate::runtime::tasks::Tasks;
+use crate::saga::definition::Policy;
 use crate::store::migrate::Installation;
+use crate::worker::{Kind, MailParts, Pace, Worker, WorkerParts};
 
 /// What a worker needs. The keys in it are those that fit the installation's mode: a sandbox never meets a live key.
-#[derive(Clone)]
 pub(super) struct WorkParts {
     /// Logs in as the worker.
     pub pool: PgPool,
     pub installation: Installation,
     pub bell: Bell,
-    pub hints: Hints,
     pub kind: HostKind,
     pub stripe: Option<StripeConfig>,
     pub mail: Option<SmtpConfig>,
-    pub webhook_secrets: Vec<Secret>,
     pub tasks: Tasks,
 }
 
-/// Starts the worker. `None`: this process runs none.
-pub(super) async fn start_work(_parts: WorkParts) -> Result<Option<Arc<dyn GoOn>>, AppError> {
-    Ok(None)
+/// Starts the worker of this process.
+pub(super) async fn start_work(parts: WorkParts) -> Result<Arc<Worker>, AppError> {
+    let stripe = parts.stripe.map(client).transpose()?;
+    let mail = parts.mail.map(mailer).transpose()?;
+    let live = parts.installation.mode == "live";
+    let worker = Worker::start(WorkerParts {
+        pool: parts.pool,
+        installation: parts.installation.id,
+        kind: match parts.kind {
+            HostKind::Window => Kind::Desktop,
+            HostKind::Serve | HostKind::Command => Kind::Headless,
+        },
+        stripe,
+        mail,
+        policy: Policy::default(),
+        pace: if live { Pace::LIVE } else { Pace::SANDBOX },
+        bell: parts.bell,
+        tasks: parts.tasks,
+        crash: CrashPoints::default(),
+    })
+    .await?;
+    Ok(worker)
+}
+
+fn client(config: StripeConfig) -> Result<Arc<Stripe>, AppError> {
+    // Redirects are off: a redirected request would carry the key elsewhere.
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("bizing-desk/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(internal)?;
+    Ok(Arc::new(Stripe::new(http, config)))
+}
+
+fn mailer(config: SmtpConfig) -> Result<MailParts, AppError> {
+    let unusable = |name: &str, why: &dyn std::fmt::Display| {
+        AppError::new(
+            Code::Invalid,
+            format!("The environment variable {name} cannot be used. {why}"),
+        )
+        .hint("Correct it and start the desk again.")
+        .retry(Retry::NeedsPerson)
+    };
+    let from: lettre::message::Mailbox = config
+        .from
+        .parse()
+        .map_err(|e| unusable("BIZING_MAIL_FROM", &e))?;
+    let address = from.email.to_string();
+    let name = from.name.unwrap_or_default();
+    let mailer = email::SmtpConfig::parse(config.url.expose(), &address, &name)
+        .and_then(|config| Mailer::new(&config))
+        .map_err(|e| unusable("BIZING_SMTP_URL", &e))?;
+    Ok(MailParts {
+        mailer: Arc::new(mailer),
+        from: address,
+    })
 }
 
 /// Passes rings between processes.
