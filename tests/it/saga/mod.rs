@@ -1,3 +1,6 @@
 //! The booking saga against real Postgres, real HTTP and real SMTP.
 
+mod crash;
 mod paths;
+mod referee;
+mod steps;

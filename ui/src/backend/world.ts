@@ -1,0 +1,112 @@
+//! The scripted backend with the whole day in it.
+
+import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
+import { appError, ScriptedBackend } from './testing'
+import { DeskError } from './backend'
+import type { BookingPage, BookingRow, CaughtMessage, FreeTime, HostState, ListBookings } from './types'
+
+export const ready: HostState = {
+  phase: { is: 'ready' },
+  profile: 'demo',
+  app_version: '0.1.0',
+  data_folder: '~/.local/share/bizing-desk',
+  fixed_by_environment: false,
+}
+
+export const messages: CaughtMessage[] = [
+  {
+    id: 'm2',
+    at: '2026-11-24T11:41:50Z',
+    from: 'Halcyon Lisboa <desk@halcyon.example>',
+    to: ['seun@whitfield.example'],
+    subject: 'Confirmed: Deep tissue 60 on Wednesday 25 November, 14:00',
+    text: 'Hello Seun,\n\nyour booking is confirmed.\n\nDeep tissue 60 with Ana Beltrão\nWednesday 25 November, 14:00 to 15:00 WET\nChiado, Quiet room\n\nPaid: €80.00\nReference: BK-7Q4M2K\n\nHalcyon Lisboa',
+    ics: 'BEGIN:VCALENDAR\nVERSION:2.0\nMETHOD:REQUEST\nBEGIN:VEVENT\nUID:BK-7Q4M2K@halcyon.example\nDTSTART:20261125T140000Z\nDTEND:20261125T150000Z\nSUMMARY:Deep tissue 60\nLOCATION:Chiado, Quiet room\nSEQUENCE:0\nEND:VEVENT\nEND:VCALENDAR',
+  },
+  {
+    id: 'm1',
+    at: '2026-11-24T11:30:52Z',
+    from: 'Halcyon Lisboa <desk@halcyon.example>',
+    to: ['greta@holm.example'],
+    subject: 'Pay for your booking until 12:02',
+    text: 'Hello Greta,\n\nwe hold Facial 60 for you until 12:02 WET.\nPay here: http://127.0.0.1:4242/pay/cs_test_a1B2c3\n\nHalcyon Lisboa',
+    ics: null,
+  },
+]
+
+interface Options {
+  count?: number
+}
+
+export function world({ count = 48 }: Options = {}): ScriptedBackend {
+  const all: BookingRow[] = Array.from({ length: count }, (_, i) => row(i))
+  const match = (p: ListBookings) => (r: BookingRow) =>
+    (!p.search || `${r.reference} ${r.customer.name}`.toLowerCase().includes(p.search.toLowerCase())) &&
+    (p.states.length === 0 || p.states.includes(r.state)) &&
+    (p.payments.length === 0 || p.payments.includes(r.payment)) &&
+    (!p.service_id || r.service.id === p.service_id) &&
+    (!p.resource_id || r.resources.some((x) => x.id === p.resource_id)) &&
+    (!p.from || r.starts.wall.slice(0, 10) >= p.from) &&
+    (!p.to || r.starts.wall.slice(0, 10) <= p.to)
+  const sorts = {
+    starts: (r: BookingRow) => r.starts.utc + r.reference,
+    changed: (r: BookingRow) => r.changed_at,
+    customer: (r: BookingRow) => r.customer.name,
+    price: (r: BookingRow) => String(r.price.amount_minor).padStart(10, '0'),
+    reference: (r: BookingRow) => r.reference,
+  }
+
+  return new ScriptedBackend({
+    host_state: () => ready,
+    session: () => session,
+    status: () => status,
+    catalogue: () => catalogue,
+    caught_messages: () => messages,
+    list_bookings: (p) => {
+      const key = sorts[p.sort]
+      const found = all.filter(match(p)).sort((a, b) => (key(a) < key(b) ? -1 : 1) * (p.descending ? -1 : 1))
+      const from = p.after ? Number(p.after) : 0
+      const rows = found.slice(from, from + p.limit)
+      const next = from + p.limit < found.length ? String(from + p.limit) : null
+      return { rows, next, total: count, matched: found.length, position: status.position }
+    },
+    get_booking: ({ booking }) => {
+      const found = all.findIndex((r) => r.booking_id === booking || r.reference === booking)
+      if (found < 0) throw new DeskError(appError('request.not_found', `There is no booking ${booking}.`, { hint: 'Look for the customer instead.' }))
+      return pageOf(all[found]!)
+    },
+    find_customers: ({ search, limit }) =>
+      Array.from({ length: 20 }, (_, i) => customer(i))
+        .filter((c) => `${c.name} ${c.email} ${c.phone}`.toLowerCase().includes(search.toLowerCase()))
+        .slice(0, limit),
+    free_times: ({ date, staff_id, service_id }) => {
+      const able = catalogue.services.find((s) => s.service_id === service_id)?.performed_by ?? []
+      const people = catalogue.resources.filter((r) => able.includes(r.resource_id) && (!staff_id || r.resource_id === staff_id))
+      const closed = new Date(`${date}T00:00:00Z`).getUTCDay() === 0
+      const times: FreeTime[] = closed
+        ? []
+        : people.flatMap((p, j) =>
+            ['09:00', '09:45', '11:30', '13:00', '14:15', '15:00', '16:30', '17:15', '18:30'].filter((_, i) => (i + j) % 3 !== 1).map((time) => ({
+              starts: moment(`${date}T${time}:00Z`),
+              staff: { id: p.resource_id, name: p.name },
+              room: { id: catalogue.resources[6]!.resource_id, name: 'Quiet room' },
+            })),
+          )
+      return { date, times, next_date: times.length ? null : '2026-11-30' }
+    },
+    create_booking: () => ({ booking_id: all[3]!.booking_id, reference: all[3]!.reference, saga_id: 's' }),
+    cancel_booking: ({ booking_id }) => ({ booking_id }),
+    choose_start: () => ({ ...ready, phase: { is: 'starting', step: 'finding_server', since: NOW } }),
+    retry_start: () => ready,
+    leave_database: () => ({ ...ready, phase: { is: 'choose' }, profile: null }),
+  })
+}
+
+/** A page that fits the row: three are told in full, the others borrow their history from the nearest. */
+function pageOf(r: BookingRow): BookingPage {
+  const full = [retryingPage(), awaitingPage(), undonePage()]
+  const own = full.find((page) => page.row.booking_id === r.booking_id)
+  if (own) return own
+  const base = r.state === 'cancelled' || r.state === 'expired' ? full[2]! : r.state === 'awaiting_payment' ? full[1]! : full[0]!
+  return { ...base, row: r, customer: { ...base.customer, customer_id: r.customer.id, name: r.customer.name } }
+}

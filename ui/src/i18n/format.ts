@@ -1,0 +1,157 @@
+//! Numbers, money and times as people read them. A `Moment` is laid out by its wall time; an instant without one is
+//! shown in the place's zone. 24-hour clock always: a front desk never asks "morning or evening?".
+
+import type { Moment, Money } from '../backend/types'
+import { locale, t } from './index'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+
+/** `Intl` objects are dear to make and a list asks for thousands. */
+const made = new Map<string, Intl.DateTimeFormat>()
+function dates(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  const key = locale() + JSON.stringify(options)
+  let format = made.get(key)
+  if (!format) {
+    format = new Intl.DateTimeFormat(locale(), { hourCycle: 'h23', ...options })
+    made.set(key, format)
+  }
+  return format
+}
+
+// ---- money -------------------------------------------------------------------------------------------
+
+const currencies = new Map<string, Intl.NumberFormat>()
+export function money({ amount_minor, currency }: Money): string {
+  const key = locale() + currency
+  let format = currencies.get(key)
+  if (!format) {
+    format = new Intl.NumberFormat(locale(), { style: 'currency', currency, currencyDisplay: 'narrowSymbol' })
+    currencies.set(key, format)
+  }
+  const digits = format.resolvedOptions().maximumFractionDigits ?? 2
+  return format.format(amount_minor / 10 ** digits).replace('-', '−')
+}
+
+// ---- wall time ---------------------------------------------------------------------------------------
+
+/** The wall time as if it were UTC, so that no zone data of the webview has a say. */
+function wall(moment: Moment): Date {
+  return new Date(`${moment.wall}Z`)
+}
+
+export function clock(moment: Moment): string {
+  return moment.wall.slice(11, 16)
+}
+
+export function clockSeconds(moment: Moment): string {
+  return moment.wall.slice(11, 19)
+}
+
+export function range(starts: Moment, ends: Moment): string {
+  return `${clock(starts)}–${clock(ends)}`
+}
+
+/** `2026-11-24` */
+export function localDate(moment: Moment): string {
+  return moment.wall.slice(0, 10)
+}
+
+/** `Tue 24 Nov`, with the year when it is not this one. */
+export function shortDay(moment: Moment, thisYear?: number): string {
+  return shortDate(localDate(moment), thisYear)
+}
+
+export function shortDate(date: string, thisYear = Number(date.slice(0, 4))): string {
+  const year = Number(date.slice(0, 4)) === thisYear ? {} : { year: 'numeric' as const }
+  return tidy(dates({ weekday: 'short', day: 'numeric', month: 'short', ...year, timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`)))
+}
+
+export function longDate(date: string): string {
+  return tidy(dates({ weekday: 'long', day: 'numeric', month: 'long', timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`)))
+}
+
+/** For tooltips: the full date, the offset and UTC. */
+export function full(moment: Moment): string {
+  const day = tidy(dates({ dateStyle: 'full', timeZone: 'UTC' }).format(wall(moment)))
+  return `${day}, ${clockSeconds(moment)} ${moment.abbreviation} (${offset(moment.offset_minutes)}), ${moment.utc.slice(11, 19)} UTC`
+}
+
+export function offset(minutes: number): string {
+  if (minutes === 0) return 'UTC'
+  const size = Math.abs(minutes)
+  const rest = size % 60 ? `:${String(size % 60).padStart(2, '0')}` : ''
+  return `UTC${minutes < 0 ? '−' : '+'}${Math.floor(size / 60)}${rest}`
+}
+
+/** "Tue, 24 Nov" reads as two things; English on a desk needs no comma there. */
+function tidy(text: string): string {
+  return locale().startsWith('en') ? text.replace(/^(\p{L}+),/u, '$1') : text
+}
+
+// ---- instants ----------------------------------------------------------------------------------------
+
+export function clockIn(utc: string | number, zone: string, seconds = false): string {
+  return dates({ hour: '2-digit', minute: '2-digit', ...(seconds ? { second: '2-digit' } : {}), timeZone: zone }).format(new Date(utc))
+}
+
+/** Local date of an instant in a zone, `2026-11-24`. */
+export function dateIn(utc: string | number, zone: string): string {
+  const format = new Intl.DateTimeFormat('en-CA', { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' })
+  const part = (type: string) => format.formatToParts(new Date(utc)).find((p) => p.type === type)?.value ?? ''
+  return `${part('year')}-${part('month')}-${part('day')}`
+}
+
+export function addDays(date: string, days: number): string {
+  return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY).toISOString().slice(0, 10)
+}
+
+/** `40 s`, `4 min`, `1 h 04 min`, `3 d`; never negative. */
+export function duration(ms: number): string {
+  const size = Math.max(0, ms)
+  if (size < MINUTE) return `${Math.floor(size / 1000)} s`
+  if (size < HOUR) return `${Math.floor(size / MINUTE)} min`
+  if (size < DAY) {
+    const minutes = Math.floor((size % HOUR) / MINUTE)
+    return minutes ? `${Math.floor(size / HOUR)} h ${String(minutes).padStart(2, '0')} min` : `${Math.floor(size / HOUR)} h`
+  }
+  return t('time.days', { n: Math.floor(size / DAY) })
+}
+
+/** How long something took: `412 ms`, `1.24 s`, then as `duration`. */
+export function took(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`
+  if (ms < 10_000) return `${new Intl.NumberFormat(locale(), { maximumFractionDigits: 2 }).format(ms / 1000)} s`
+  return duration(ms)
+}
+
+/** For a narrow column: `now`, `40 s`, `3 min`, `2 h`, `Mon`, `24 Nov`. */
+export function ago(utc: string, now: number, zone: string): string {
+  const age = now - Date.parse(utc)
+  if (age < 10_000) return t('time.now')
+  if (age < HOUR) return duration(age)
+  if (age < DAY) return `${Math.floor(age / HOUR)} h`
+  if (age < 6 * DAY) return dates({ weekday: 'short', timeZone: zone }).format(new Date(utc))
+  const year = age < 300 * DAY ? {} : { year: 'numeric' as const }
+  return dates({ day: 'numeric', month: 'short', ...year, timeZone: zone }).format(new Date(utc))
+}
+
+/** `04:12` left of a hold. */
+export function countdown(until: string, now: number): string {
+  const left = Math.max(0, Math.ceil((Date.parse(until) - now) / 1000))
+  if (left >= 3600) return duration(left * 1000)
+  return `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
+}
+
+/** Long ids keep their two ends; they are copied whole. */
+export function shortId(id: string): string {
+  return id.length > 16 ? `${id.slice(0, 7)}…${id.slice(-4)}` : id
+}
+
+export function initials(name: string): string {
+  const words = name.split(/\s+/u).filter(Boolean)
+  const first = words[0] ?? ''
+  const last = words.length > 1 ? (words.at(-1) ?? '') : ''
+  return [first, last].map((word) => [...word][0] ?? '').join('').toLocaleUpperCase()
+}

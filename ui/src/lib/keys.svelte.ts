@@ -1,0 +1,60 @@
+//! Keys. The innermost view that knows a key takes it. Single letters work only when nobody types and nothing floats
+//! above the page, and they can be turned off.
+
+import { onMount } from 'svelte'
+import { prefs } from './prefs.svelte'
+
+export type KeyMap = Record<string, (event: KeyboardEvent) => void>
+
+export class Keys {
+  #scopes: KeyMap[] = []
+
+  start(): () => void {
+    const press = (event: KeyboardEvent) => this.#press(event)
+    window.addEventListener('keydown', press)
+    return () => window.removeEventListener('keydown', press)
+  }
+
+  /** Adds keys for as long as the component lives; call while it is set up. */
+  use(map: KeyMap): void {
+    onMount(() => {
+      this.#scopes.push(map)
+      return () => {
+        this.#scopes = this.#scopes.filter((scope) => scope !== map)
+      }
+    })
+  }
+
+  #press(event: KeyboardEvent): void {
+    if (event.defaultPrevented || event.isComposing) return
+    const name = nameOf(event)
+    const single = !name.startsWith('mod+') && name !== 'F6'
+    if (single && (!prefs.singleKeys || typing(event.target) || floating())) return
+    if (name.startsWith('mod+') && floating()) return
+    for (const scope of this.#scopes.toReversed()) {
+      const act = scope[name]
+      if (!act) continue
+      event.preventDefault()
+      act(event)
+      return
+    }
+  }
+}
+
+/** `mod` is Cmd on a Mac and Ctrl elsewhere. */
+function nameOf(event: KeyboardEvent): string {
+  const mod = event.metaKey || event.ctrlKey ? 'mod+' : ''
+  return mod + (event.key.length === 1 ? event.key.toLowerCase() : event.key)
+}
+
+function typing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest('input, textarea, select, [contenteditable="true"]') !== null
+}
+
+/** A dialog or drawer has keys of its own. */
+function floating(): boolean {
+  return document.querySelector('[role="dialog"][data-state="open"]') !== null
+}
+
+export const mac = /mac/i.test(navigator.platform)
+export const modKey = mac ? '⌘' : 'Ctrl'

@@ -1,0 +1,41 @@
+//! Which of the window's questions a hint's topic makes stale: the only place that knows both vocabularies.
+
+import type { Query } from '@tanstack/svelte-query'
+import type { BookingPage } from '../backend/types'
+
+export const keys = {
+  host: ['host'],
+  session: ['session'],
+  catalogue: ['catalogue'],
+  booking: (id: string) => ['booking', id],
+  freeTimes: (service: string, date: string, staff: string | null) => ['free_times', service, date, staff],
+  customers: (search: string) => ['customers', search],
+  found: (search: string) => ['bookings', search],
+  messages: ['messages'],
+} as const
+
+/** True when `query` shows something that `topic` says has changed. */
+export function concerns(topic: string, query: Query): boolean {
+  const [what, id] = query.queryKey
+  if (topic === '*') return true
+  if (topic.startsWith('booking:')) {
+    // A page may have been opened by its reference, so the answer itself is asked whose it is.
+    const wanted = topic.slice('booking:'.length)
+    const page = query.state.data as BookingPage | undefined
+    return what === 'booking' && (id === wanted || page?.row?.booking_id === wanted)
+  }
+  switch (topic) {
+    case 'bookings':
+      return what === 'bookings' || what === 'free_times'
+    case 'catalogue':
+      return what === 'catalogue' || what === 'free_times'
+    case 'status':
+    case 'host':
+      return what === 'host'
+    case 'customers':
+    case 'messages':
+      return what === topic
+    default:
+      return false
+  }
+}

@@ -1,0 +1,173 @@
+//! Every icon the window uses, by the name the code calls it. They are drawn once as symbols (`Sprite.svelte`)
+//! and used by reference: a list of forty rows shows hundreds, and an icon must cost two nodes, not a component tree.
+import ArrowDown from '@lucide/svelte/icons/arrow-down'
+import ArrowDownUp from '@lucide/svelte/icons/arrow-down-up'
+import ArrowLeft from '@lucide/svelte/icons/arrow-left'
+import ArrowRight from '@lucide/svelte/icons/arrow-right'
+import ArrowUp from '@lucide/svelte/icons/arrow-up'
+import BadgeCheck from '@lucide/svelte/icons/badge-check'
+import Ban from '@lucide/svelte/icons/ban'
+import Calendar from '@lucide/svelte/icons/calendar'
+import CalendarCheck from '@lucide/svelte/icons/calendar-check'
+import CalendarPlus from '@lucide/svelte/icons/calendar-plus'
+import CalendarX from '@lucide/svelte/icons/calendar-x'
+import Check from '@lucide/svelte/icons/check'
+import ChevronDown from '@lucide/svelte/icons/chevron-down'
+import ChevronLeft from '@lucide/svelte/icons/chevron-left'
+import ChevronRight from '@lucide/svelte/icons/chevron-right'
+import ChevronUp from '@lucide/svelte/icons/chevron-up'
+import CircleAlert from '@lucide/svelte/icons/circle-alert'
+import CircleCheck from '@lucide/svelte/icons/circle-check'
+import CircleMinus from '@lucide/svelte/icons/circle-minus'
+import CircleQuestionMark from '@lucide/svelte/icons/circle-question-mark'
+import CircleX from '@lucide/svelte/icons/circle-x'
+import Clock from '@lucide/svelte/icons/clock'
+import CloudOff from '@lucide/svelte/icons/cloud-off'
+import Copy from '@lucide/svelte/icons/copy'
+import CornerUpRight from '@lucide/svelte/icons/corner-up-right'
+import Cpu from '@lucide/svelte/icons/cpu'
+import CreditCard from '@lucide/svelte/icons/credit-card'
+import Database from '@lucide/svelte/icons/database'
+import DoorOpen from '@lucide/svelte/icons/door-open'
+import Download from '@lucide/svelte/icons/download'
+import Ellipsis from '@lucide/svelte/icons/ellipsis'
+import ExternalLink from '@lucide/svelte/icons/external-link'
+import FileCheck from '@lucide/svelte/icons/file-check'
+import FlaskConical from '@lucide/svelte/icons/flask-conical'
+import Globe from '@lucide/svelte/icons/globe'
+import Hand from '@lucide/svelte/icons/hand'
+import Hourglass from '@lucide/svelte/icons/hourglass'
+import Inbox from '@lucide/svelte/icons/inbox'
+import Keyboard from '@lucide/svelte/icons/keyboard'
+import Languages from '@lucide/svelte/icons/languages'
+import Layers from '@lucide/svelte/icons/layers'
+import Link from '@lucide/svelte/icons/link'
+import Loader from '@lucide/svelte/icons/loader'
+import Lock from '@lucide/svelte/icons/lock'
+import LogOut from '@lucide/svelte/icons/log-out'
+import Mail from '@lucide/svelte/icons/mail'
+import MailCheck from '@lucide/svelte/icons/mail-check'
+import MailWarning from '@lucide/svelte/icons/mail-warning'
+import MailX from '@lucide/svelte/icons/mail-x'
+import MapPin from '@lucide/svelte/icons/map-pin'
+import Minus from '@lucide/svelte/icons/minus'
+import Monitor from '@lucide/svelte/icons/monitor'
+import Moon from '@lucide/svelte/icons/moon'
+import NotebookText from '@lucide/svelte/icons/notebook-text'
+import PackageOpen from '@lucide/svelte/icons/package-open'
+import Paperclip from '@lucide/svelte/icons/paperclip'
+import Pause from '@lucide/svelte/icons/pause'
+import Phone from '@lucide/svelte/icons/phone'
+import Plus from '@lucide/svelte/icons/plus'
+import Radio from '@lucide/svelte/icons/radio'
+import RotateCw from '@lucide/svelte/icons/rotate-cw'
+import Search from '@lucide/svelte/icons/search'
+import SearchX from '@lucide/svelte/icons/search-x'
+import Server from '@lucide/svelte/icons/server'
+import Settings2 from '@lucide/svelte/icons/settings-2'
+import Smartphone from '@lucide/svelte/icons/smartphone'
+import Sparkles from '@lucide/svelte/icons/sparkles'
+import Store from '@lucide/svelte/icons/store'
+import Sun from '@lucide/svelte/icons/sun'
+import SunMoon from '@lucide/svelte/icons/sun-moon'
+import Timer from '@lucide/svelte/icons/timer'
+import TimerOff from '@lucide/svelte/icons/timer-off'
+import TriangleAlert from '@lucide/svelte/icons/triangle-alert'
+import Undo2 from '@lucide/svelte/icons/undo-2'
+import Unplug from '@lucide/svelte/icons/unplug'
+import User from '@lucide/svelte/icons/user'
+import UserPlus from '@lucide/svelte/icons/user-plus'
+import UserRound from '@lucide/svelte/icons/user-round'
+import UserRoundCheck from '@lucide/svelte/icons/user-round-check'
+import Users from '@lucide/svelte/icons/users'
+import Wallet from '@lucide/svelte/icons/wallet'
+import Workflow from '@lucide/svelte/icons/workflow'
+import X from '@lucide/svelte/icons/x'
+
+export const icons = {
+  'arrow-down': ArrowDown,
+  'arrow-down-up': ArrowDownUp,
+  'arrow-left': ArrowLeft,
+  'arrow-right': ArrowRight,
+  'arrow-up': ArrowUp,
+  'badge-check': BadgeCheck,
+  'ban': Ban,
+  'calendar': Calendar,
+  'calendar-check': CalendarCheck,
+  'calendar-plus': CalendarPlus,
+  'calendar-x': CalendarX,
+  'check': Check,
+  'chevron-down': ChevronDown,
+  'chevron-left': ChevronLeft,
+  'chevron-right': ChevronRight,
+  'chevron-up': ChevronUp,
+  'circle-alert': CircleAlert,
+  'circle-check': CircleCheck,
+  'circle-minus': CircleMinus,
+  'circle-question-mark': CircleQuestionMark,
+  'circle-x': CircleX,
+  'clock': Clock,
+  'cloud-off': CloudOff,
+  'copy': Copy,
+  'corner-up-right': CornerUpRight,
+  'cpu': Cpu,
+  'credit-card': CreditCard,
+  'database': Database,
+  'door-open': DoorOpen,
+  'download': Download,
+  'ellipsis': Ellipsis,
+  'external-link': ExternalLink,
+  'file-check': FileCheck,
+  'flask-conical': FlaskConical,
+  'globe': Globe,
+  'hand': Hand,
+  'hourglass': Hourglass,
+  'inbox': Inbox,
+  'keyboard': Keyboard,
+  'languages': Languages,
+  'layers': Layers,
+  'link': Link,
+  'loader': Loader,
+  'lock': Lock,
+  'log-out': LogOut,
+  'mail': Mail,
+  'mail-check': MailCheck,
+  'mail-warning': MailWarning,
+  'mail-x': MailX,
+  'map-pin': MapPin,
+  'minus': Minus,
+  'monitor': Monitor,
+  'moon': Moon,
+  'notebook-text': NotebookText,
+  'package-open': PackageOpen,
+  'paperclip': Paperclip,
+  'pause': Pause,
+  'phone': Phone,
+  'plus': Plus,
+  'radio': Radio,
+  'rotate-cw': RotateCw,
+  'search': Search,
+  'search-x': SearchX,
+  'server': Server,
+  'settings-2': Settings2,
+  'smartphone': Smartphone,
+  'sparkles': Sparkles,
+  'store': Store,
+  'sun': Sun,
+  'sun-moon': SunMoon,
+  'timer': Timer,
+  'timer-off': TimerOff,
+  'triangle-alert': TriangleAlert,
+  'undo-2': Undo2,
+  'unplug': Unplug,
+  'user': User,
+  'user-plus': UserPlus,
+  'user-round': UserRound,
+  'user-round-check': UserRoundCheck,
+  'users': Users,
+  'wallet': Wallet,
+  'workflow': Workflow,
+  'x': X,
+}
+
+export type IconName = keyof typeof icons

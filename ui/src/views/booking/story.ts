@@ -1,0 +1,225 @@
+//! One line of a booking's history in words: what happened, said for somebody at a front desk, with the sign it
+//! carries and the part of the story it belongs to.
+
+import type { Money, TimelineItem } from '../../backend/types'
+import { t, type PlainKey } from '../../i18n'
+import { clockIn, dateIn, money, shortDate, shortId, took } from '../../i18n/format'
+import { stepNames, undoNames, type Role } from '../../states'
+import type { IconName } from '../../ui/icons'
+
+export type Part = 'booking' | 'money' | 'saga' | 'messages'
+export const parts: Part[] = ['booking', 'money', 'saga', 'messages']
+
+export interface Told {
+  part: Part
+  icon: IconName
+  role: Role
+  title: string
+  /** The second line: facts that help, quiet. */
+  note: string
+  /** At the right, in mono: the type as the log has it. */
+  source: string
+}
+
+export function tell(item: TimelineItem): Told {
+  switch (item.kind) {
+    case 'event':
+      return event(item)
+    case 'saga_attempt':
+      return attempt(item)
+    case 'delivery_attempt':
+      return delivery(item)
+    case 'planned':
+      return planned(item)
+  }
+}
+
+// ---- events ------------------------------------------------------------------------------------------
+
+type Tells = [part: Part, icon: IconName, role: Role, title: string, note?: string]
+
+function event(item: TimelineItem): Told {
+  const d = item.data
+  const sum = (name: string) => (isMoney(d[name]) ? money(d[name]) : '')
+  const told = ((): Tells => {
+    switch (item.what) {
+      case 'BookingCreated':
+        return ['booking', 'calendar-plus', 'accent', t('story.created', { actor: who(item) }), text(d.service_name)]
+      case 'InventoryHeld':
+        return ['booking', 'timer', 'ok', t('story.held'), d.expires_at ? t('story.held.until', { time: at(d.expires_at, item) }) : t('story.held.forever')]
+      case 'PaymentRequested':
+        return d.mode === 'link'
+          ? ['money', 'link', 'wait', t('story.link_made', { amount: sum('amount') }), id(d.checkout_session ?? d.payment_intent)]
+          : ['money', 'credit-card', 'wait', t('story.payment_asked', { amount: sum('amount') }), id(d.payment_intent)]
+      case 'PaymentActionRequired':
+        return ['money', 'smartphone', 'wait', t('story.action_required'), id(d.payment_intent)]
+      case 'PaymentAuthorized':
+        return ['money', 'lock', 'ok', t('story.authorised', { amount: sum('amount_capturable') }), id(d.payment_intent)]
+      case 'PaymentFailed':
+        return ['money', 'circle-x', 'fail', t('story.declined'), join(text(d.message), text(d.decline_code ?? d.code))]
+      case 'PaymentReceived':
+        return ['money', 'circle-check', 'ok', t('story.received', { amount: sum('amount_received') }), join(id(d.payment_intent), id(d.charge_id))]
+      case 'PaymentVoided':
+        return ['money', 'undo-2', 'undo', t('story.voided'), join(id(d.payment_intent), text(d.reason))]
+      case 'PaymentLinkExpired':
+        return ['money', 'timer-off', 'idle', t('story.link_expired')]
+      case 'RefundRequested':
+        return ['money', 'undo-2', 'undo', t('story.refund_asked', { amount: sum('amount') }), quote(d.reason)]
+      case 'PaymentRefunded':
+        return ['money', 'undo-2', 'undo', t('story.refunded', { amount: sum('amount') }), id(d.provider_refund)]
+      case 'RefundFailed':
+        return ['money', 'circle-x', 'fail', t('story.refund_failed', { amount: sum('amount') }), text(d.reason)]
+      case 'BookingConfirmed':
+        return ['booking', 'calendar-check', 'ok', t('story.confirmed')]
+      case 'NotificationSent':
+        return ['messages', 'mail-check', 'ok', t('story.told', { what: template(d.template) }), tries(d.attempt)]
+      case 'NotificationFailed':
+        return ['messages', 'mail-x', 'fail', t('story.not_told', { what: template(d.template) }), text(d.error)]
+      case 'CalendarSynced':
+        return ['messages', 'calendar', 'ok', t('story.calendar'), join(text(d.provider), text(d.operation))]
+      case 'BookingCancelled':
+        return ['booking', 'ban', 'undo', t('story.cancelled', { why: cancelReason(d.reason_code) }), quote(d.reason)]
+      case 'BookingExpired':
+        return ['booking', 'timer-off', 'idle', t('story.expired')]
+      case 'InventoryReleased':
+        return ['booking', 'door-open', 'undo', t('story.released')]
+      case 'InventoryHoldExpired':
+        return ['booking', 'timer-off', 'idle', t('story.hold_expired')]
+      case 'CustomerRegistered':
+        return ['booking', 'user-plus', 'idle', t('story.customer')]
+      default:
+        return ['booking', 'radio', 'idle', spaced(item.what)]
+    }
+  })()
+  return { ...line(told), source: `${item.what}${item.schema_version === null ? '' : ` v${item.schema_version}`}` }
+}
+
+// ---- tries ---------------------------------------------------------------------------------------------
+
+/** What a try came to. Anything that is not known to have gone well is not shown as if it had. */
+type Outcome = 'done' | 'waiting' | 'retry' | 'failed' | 'unknown' | 'running'
+
+export function outcome(data: Record<string, unknown>): Outcome {
+  const result = String(data.result ?? '')
+  if (/unknown|unclear|timeout/.test(result) || data.error_class === 'outcome_unknown') return 'unknown'
+  if (/retry|temporary|deferred/.test(result)) return 'retry'
+  if (/wait|pending|requires/.test(result)) return 'waiting'
+  if (/fail|refus|declin|permanent|gave_up|error|bounce/.test(result)) return 'failed'
+  if (/done|ok|success|sent|delivered|accepted|skipped|not_needed|nothing/.test(result)) return 'done'
+  if (data.error) return 'failed'
+  return data.duration_ms === undefined || data.duration_ms === null ? 'running' : 'unknown'
+}
+
+const tryRoles: Record<Outcome, Role> = { done: 'ok', waiting: 'wait', retry: 'risk', failed: 'fail', unknown: 'risk', running: 'accent' }
+const tryWords: Record<Outcome, PlainKey> = {
+  done: 'story.try.done',
+  waiting: 'story.try.waiting',
+  retry: 'story.try.retry',
+  failed: 'story.try.failed',
+  unknown: 'story.try.unknown',
+  running: 'story.try.running',
+}
+
+function attempt(item: TimelineItem): Told {
+  const [step = '', direction = 'forward'] = item.what.split('.')
+  const undo = direction === 'undo'
+  const came = outcome(item.data)
+  const name = t((undo ? undoNames[step] : stepNames[step]) ?? 'step.other')
+  return {
+    part: 'saga',
+    icon: came === 'done' ? (undo ? 'undo-2' : 'check') : came === 'failed' ? 'x' : came === 'running' ? 'loader' : came === 'waiting' ? 'clock' : 'triangle-alert',
+    role: came === 'done' && undo ? 'undo' : tryRoles[came],
+    title: t('story.try', { step: name, outcome: t(tryWords[came]) }),
+    note: facts(item),
+    source: item.what,
+  }
+}
+
+function delivery(item: TimelineItem): Told {
+  const came = outcome(item.data)
+  const what = template(item.data.template)
+  const title = {
+    done: t('story.mail.done', { what }),
+    waiting: t('story.mail.running', { what }),
+    running: t('story.mail.running', { what }),
+    retry: t('story.mail.retry', { what }),
+    failed: t('story.mail.failed', { what }),
+    unknown: t('story.mail.unknown', { what }),
+  }[came]
+  return {
+    part: 'messages',
+    icon: came === 'done' ? 'mail-check' : came === 'failed' ? 'mail-x' : came === 'running' || came === 'waiting' ? 'mail' : 'mail-warning',
+    role: tryRoles[came],
+    title,
+    note: facts(item),
+    source: `${item.what}${typeof item.data.attempt === 'number' ? ` ${t('story.try_n', { n: item.data.attempt })}` : ''}`,
+  }
+}
+
+function planned(item: TimelineItem): Told {
+  const [step = '', direction] = item.what.split('.')
+  const source = item.what
+  if (item.what === 'hold_expires' || item.what === 'InventoryHoldExpired') {
+    return { part: 'booking', icon: 'timer-off', role: 'risk', title: t('story.plan.hold'), note: '', source }
+  }
+  if (direction) {
+    const name = t((direction === 'undo' ? undoNames[step] : stepNames[step]) ?? 'step.other')
+    return { part: 'saga', icon: 'clock', role: 'wait', title: t('story.plan.step', { step: name }), note: tries(item.data.attempt), source }
+  }
+  return { part: 'messages', icon: 'mail', role: 'risk', title: t('story.plan.mail', { what: template(item.data.template) }), note: tries(item.data.attempt), source }
+}
+
+function facts({ data }: TimelineItem): string {
+  const ms = typeof data.duration_ms === 'number' ? t('story.took', { time: took(data.duration_ms) }) : ''
+  return join(text(data.error), tries(data.attempt), ms, id(data.request_id))
+}
+
+// ---- small words -----------------------------------------------------------------------------------------
+
+function line([part, icon, role, title, note = '']: Tells): Omit<Told, 'source'> {
+  return { part, icon, role, title, note }
+}
+
+function who(item: TimelineItem): string {
+  return item.on_behalf_of ?? item.actor ?? t('story.somebody')
+}
+
+const templates: Record<string, PlainKey> = {
+  booking_confirmed: 'template.booking_confirmed',
+  booking_cancelled: 'template.booking_cancelled',
+  payment_link: 'template.payment_link',
+}
+export function template(name: unknown): string {
+  return t(templates[String(name)] ?? 'template.other')
+}
+
+const reasons: Record<string, PlainKey> = {
+  asked: 'reason.asked',
+  hold_expired: 'reason.hold_expired',
+  payment_failed: 'reason.payment_failed',
+  not_told: 'reason.not_told',
+}
+function cancelReason(code: unknown): string {
+  return t(reasons[String(code)] ?? 'reason.asked')
+}
+
+function tries(n: unknown): string {
+  return typeof n === 'number' ? t('story.try_n', { n }) : ''
+}
+
+function at(utc: unknown, item: TimelineItem): string {
+  if (typeof utc !== 'string' || Number.isNaN(Date.parse(utc))) return ''
+  const day = dateIn(utc, item.at.zone)
+  return day === item.at.wall.slice(0, 10) ? clockIn(utc, item.at.zone) : `${shortDate(day)} ${clockIn(utc, item.at.zone)}`
+}
+
+function isMoney(value: unknown): value is Money {
+  return typeof value === 'object' && value !== null && 'amount_minor' in value && 'currency' in value
+}
+
+const text = (value: unknown): string => (typeof value === 'string' ? value : '')
+const id = (value: unknown): string => (typeof value === 'string' ? shortId(value) : '')
+const quote = (value: unknown): string => (typeof value === 'string' && value ? `“${value}”` : '')
+const join = (...all: string[]): string => all.filter(Boolean).join(', ')
+/** `CalendarSynced` reads as "Calendar synced". */
+const spaced = (name: string): string => name.replace(/(?<=[a-z])([A-Z])/g, (c) => ` ${c.toLowerCase()}`)
