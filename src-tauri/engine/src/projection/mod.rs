@@ -1,1 +1,146 @@
-//! Projections.
+//! Projections: tables that follow the log, so that the window can read what the events say.
+//!
+//! Promises: a projection's checkpoint moves in the transaction of its rows, so each event counts once, whoever runs
+//! it and however often it is killed; rows are a function of the log, so [`reset`] and a replay give the same ones; an
+//! event that cannot be applied parks its projection where everybody sees it, and no other.
+//! Must not: decide anything, call anybody, or be needed for a decision.
+
+mod bookings;
+mod customers;
+mod people;
+mod runner;
+mod timeline;
+mod watch;
+
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::store::read::{ReadError, Recorded};
+use crate::store::seal::SealError;
+
+pub use people::ERASED;
+pub use runner::{Tail, run};
+pub use watch::watch;
+
+/// A read model: what it is called, what it wants, and how a batch of events changes its rows.
+pub struct Projection {
+    pub name: &'static str,
+    /// Of its rows. Another shape is another version, built beside this one.
+    pub version: i32,
+    /// `None`: every event of a booking.
+    pub event_types: Option<&'static [&'static str]>,
+    pub apply: Apply,
+    /// Empties its table.
+    clear: &'static str,
+}
+
+/// Events come in the order of the log, none twice. Runs in the transaction that also moves the checkpoint.
+pub type Apply =
+    for<'a> fn(&'a mut PgConnection, &'a [&'a Recorded]) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+pub static ALL: [Projection; 3] = [
+    Projection {
+        name: "bookings",
+        version: 1,
+        event_types: None,
+        apply: |conn, events| Box::pin(bookings::apply(conn, events)),
+        clear: "delete from read.bookings_g1",
+    },
+    Projection {
+        name: "customers",
+        version: 1,
+        event_types: Some(&["CustomerRegistered", "BookingCreated"]),
+        apply: |conn, events| Box::pin(customers::apply(conn, events)),
+        clear: "delete from read.customers_g1",
+    },
+    Projection {
+        name: "timeline",
+        version: 1,
+        event_types: None,
+        apply: |conn, events| Box::pin(timeline::apply(conn, events)),
+        clear: "delete from read.timeline_g1",
+    },
+];
+
+impl Projection {
+    pub fn wants(&self, event: &Recorded) -> bool {
+        self.event_types
+            .is_none_or(|types| types.contains(&event.name.as_str()))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("an event cannot be read")]
+    Event(#[from] ReadError),
+    #[error("a customer's data cannot be unsealed")]
+    Sealed(#[from] SealError),
+    #[error("event {position} belongs to a booking that no event created")]
+    NotCreated { position: i64 },
+    #[error("the rows could not be written")]
+    Database(#[from] sqlx::Error),
+}
+
+impl ApplyError {
+    /// Whether the event itself is to blame. A lost connection, a full disk or a missing grant is nobody's poison:
+    /// it is tried again for as long as it lasts.
+    pub fn is_poison(&self) -> bool {
+        match self {
+            ApplyError::Database(error)
+            | ApplyError::Event(ReadError::Database(error))
+            | ApplyError::Sealed(SealError::Database(error)) => data_is_wrong(error),
+            ApplyError::Event(_) | ApplyError::Sealed(_) | ApplyError::NotCreated { .. } => true,
+        }
+    }
+}
+
+fn data_is_wrong(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(d) => d
+            .code()
+            .is_some_and(|c| ["21", "22", "23", "P0"].iter().any(|class| c.starts_with(class))),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,
+        _ => false,
+    }
+}
+
+/// Makes the checkpoints that are missing.
+pub async fn ensure_checkpoints(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let names: Vec<&str> = ALL.iter().map(|p| p.name).collect();
+    let versions: Vec<i32> = ALL.iter().map(|p| p.version).collect();
+    sqlx::query("insert into read.checkpoints (name, version) select * from unnest($1::text[], $2::int[]) on conflict do nothing")
+        .bind(names)
+        .bind(versions)
+        .execute(conn)
+        .await
+        .map(|_| ())
+}
+
+/// Back to position 0 with an empty table, for a replay. In the caller's transaction: a running tail that is in the
+/// middle of a batch is waited for, and the next one finds its position gone and starts over.
+pub async fn reset(conn: &mut PgConnection, name: &str) -> sqlx::Result<()> {
+    let projection = ALL
+        .iter()
+        .find(|p| p.name == name)
+        .ok_or(sqlx::Error::RowNotFound)?;
+    sqlx::query("update read.checkpoints set position = 0, event_at = null, parked = null, updated_at = now() where name = $1 and version = $2")
+        .bind(projection.name)
+        .bind(projection.version)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(projection.clear).execute(conn).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_event_is_to_blame_for_is_poison() {
+        assert!(ApplyError::NotCreated { position: 1 }.is_poison());
+        assert!(ApplyError::Sealed(SealError::Damaged).is_poison());
+        assert!(!ApplyError::Database(sqlx::Error::PoolTimedOut).is_poison());
+        assert!(!ApplyError::Event(ReadError::Database(sqlx::Error::PoolClosed)).is_poison());
+    }
+}

@@ -1,0 +1,143 @@
+//! Customers' personal data, unsealed for the read models. One query for the keys of a whole batch.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::ApplyError;
+use crate::domain::event::{CustomerRegistered, Sealed};
+use crate::domain::ids::CustomerId;
+use crate::store::seal;
+
+pub const ERASED: &str = "Erased customer";
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Person {
+    pub name: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub erased: bool,
+}
+
+impl Person {
+    /// What a search looks through: one fact a line, small letters. A number is found with and without its signs.
+    pub fn search(&self) -> String {
+        if self.erased {
+            return "\n\n".to_owned();
+        }
+        let lower = |text: &Option<String>| text.as_deref().unwrap_or_default().to_lowercase();
+        let phone = lower(&self.phone);
+        let digits: String = phone.chars().filter(char::is_ascii_digit).collect();
+        let phone = if phone.is_empty() {
+            phone
+        } else {
+            format!("{phone} {digits}")
+        };
+        let line = |text: String| text.replace(['\n', '\r'], " ");
+        format!(
+            "{}\n{}\n{}",
+            line(self.name.to_lowercase()),
+            line(lower(&self.email)),
+            line(phone)
+        )
+    }
+}
+
+/// Opens what stands sealed. Whoever has no key any more is erased.
+pub async fn open(
+    conn: &mut PgConnection,
+    sealed: HashMap<Uuid, Sealed>,
+) -> Result<HashMap<Uuid, Person>, ApplyError> {
+    if sealed.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = sealed.keys().copied().collect();
+    let keys: Vec<(Uuid, Vec<u8>)> =
+        sqlx::query_as("select subject_id, key from core.subject_keys where subject_id = any($1)")
+            .bind(ids)
+            .fetch_all(conn)
+            .await?;
+    let keys: HashMap<Uuid, Vec<u8>> = keys.into_iter().collect();
+    sealed
+        .into_iter()
+        .map(|(id, sealed)| {
+            let person = match keys.get(&id) {
+                None => Person {
+                    name: ERASED.to_owned(),
+                    erased: true,
+                    ..Person::default()
+                },
+                Some(key) => {
+                    let personal = seal::open(key, CustomerId(id), &sealed)?;
+                    Person {
+                        name: personal.name,
+                        email: personal.email,
+                        phone: personal.phone,
+                        erased: false,
+                    }
+                }
+            };
+            Ok((id, person))
+        })
+        .collect()
+}
+
+/// The newest registration of customers whose events are not in the batch.
+pub async fn registered(
+    conn: &mut PgConnection,
+    customers: &[Uuid],
+) -> Result<HashMap<Uuid, Sealed>, ApplyError> {
+    if customers.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let streams: Vec<String> = customers
+        .iter()
+        .map(|id| format!("customer-{id}"))
+        .collect();
+    // The stream row bounds the positions, so that only the partitions that hold it are touched.
+    let rows: Vec<serde_json::Value> = sqlx::query_scalar(
+        "select e.data from core.streams s
+           join core.events e on e.stream_no = s.stream_no and e.position between s.first_position and s.last_position
+           join core.event_types t using (type_no)
+          where s.stream_id = any($1) and t.name = 'CustomerRegistered' order by e.position",
+    )
+    .bind(streams)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        // An event that cannot be read is told of at its own position.
+        .filter_map(|data| serde_json::from_value::<CustomerRegistered>(data).ok())
+        .map(|e| (e.customer_id.0, e.personal))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_with_and_without_its_signs() {
+        let person = Person {
+            name: "Inês COSTA".into(),
+            email: Some("Ines@Example.com".into()),
+            phone: Some("+351 912-345".into()),
+            erased: false,
+        };
+        assert_eq!(
+            person.search(),
+            "inês costa\nines@example.com\n+351 912-345 351912345"
+        );
+    }
+
+    #[test]
+    fn an_erased_person_is_not_found() {
+        let person = Person {
+            name: ERASED.into(),
+            erased: true,
+            ..Person::default()
+        };
+        assert_eq!(person.search().trim(), "");
+    }
+}

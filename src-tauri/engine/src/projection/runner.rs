@@ -1,0 +1,291 @@
+//! The tail reader of a process: one look at the log, many projections.
+//!
+//! Why no event is skipped: the safe position is read in a statement of its own before the events are, and everything
+//! at or below it is decided by then (docs/ARCHITECTURE.md). Why none counts twice: the checkpoint's row is locked,
+//! compared and moved in the transaction that writes the rows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::{PgPool, Row};
+use tokio_util::sync::CancellationToken;
+
+use super::{ALL, ApplyError, Projection, ensure_checkpoints};
+use crate::runtime::bell::Bell;
+use crate::runtime::hints::Hints;
+use crate::store::read::{self, ReadError, Recorded};
+
+const PAGE: i64 = 2_000;
+const IDLE: Duration = Duration::from_secs(1);
+/// Pauses between the tries at an event that does not go in.
+const TRIES_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+/// Keeps the read models up to date for as long as the process runs. `pool` logs in as the worker.
+pub async fn run(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationToken) {
+    let tail = Tail { pool, hints };
+    let mut rings = bell.listen();
+    loop {
+        // Marked before looking: a ring during the round makes another round.
+        rings.borrow_and_update();
+        match tail.round().await {
+            Ok(true) if !stop.is_cancelled() => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the read models did not move; trying again"
+                );
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(IDLE) => continue,
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Ok(()) = rings.changed() => {}
+            () = tokio::time::sleep(IDLE) => {}
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    #[error("the log could not be read")]
+    Log(#[from] ReadError),
+    #[error("projection {name} could not be moved")]
+    Projection {
+        name: &'static str,
+        #[source]
+        source: ApplyError,
+    },
+    #[error("the checkpoints could not be read")]
+    Database(#[from] sqlx::Error),
+}
+
+pub struct Tail {
+    pub pool: PgPool,
+    pub hints: Hints,
+}
+
+enum Moved {
+    /// Up to the end of the page.
+    Whole,
+    /// Somebody else moves it, or it was moved since we looked.
+    Elsewhere,
+    Parked,
+}
+
+impl Tail {
+    /// One page for each position at which projections stand. `true`: there may be more at once.
+    pub async fn round(&self) -> Result<bool, TailError> {
+        let mut conn = self.pool.acquire().await?;
+        let safe = read::safe_position(&mut conn).await?;
+        let mut at: BTreeMap<i64, Vec<&'static Projection>> = BTreeMap::new();
+        let rows = sqlx::query(
+            "select name, version, position, parked is not null as parked from read.checkpoints",
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        let mut known = 0;
+        for row in &rows {
+            let (name, version): (&str, i32) = (row.try_get("name")?, row.try_get("version")?);
+            let Some(projection) = ALL.iter().find(|p| p.name == name && p.version == version)
+            else {
+                continue;
+            };
+            known += 1;
+            let position: i64 = row.try_get("position")?;
+            if !row.try_get::<bool, _>("parked")? && position < safe {
+                at.entry(position).or_default().push(projection);
+            }
+        }
+        if known < ALL.len() {
+            ensure_checkpoints(&mut conn).await?;
+            return Ok(true);
+        }
+        drop(conn);
+
+        let mut more = false;
+        // Those that are nearly up to date first: one that is rebuilt must not keep them waiting.
+        for (from, projections) in at.into_iter().rev() {
+            more |= self.page(from, safe, &projections).await?;
+        }
+        Ok(more)
+    }
+
+    async fn page(
+        &self,
+        from: i64,
+        safe: i64,
+        projections: &[&'static Projection],
+    ) -> Result<bool, TailError> {
+        let mut conn = self.pool.acquire().await?;
+        let page = read::log(&mut conn, from, safe, PAGE).await?;
+        drop(conn);
+        let full = page.len() as i64 == PAGE;
+        let upto = match page.last() {
+            Some(last) if full => last.position,
+            // Positions without an event below the safe one will never have one.
+            _ => safe,
+        };
+        let moves = join_all(
+            projections
+                .iter()
+                .map(|p| self.advance(p, &page, from, upto)),
+        )
+        .await;
+        let mut whole = false;
+        for (projection, moved) in projections.iter().zip(moves) {
+            match moved {
+                Ok(Moved::Whole) => whole = true,
+                Ok(Moved::Elsewhere | Moved::Parked) => {}
+                Err(source) => {
+                    return Err(TailError::Projection {
+                        name: projection.name,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(full && whole)
+    }
+
+    /// Takes one projection to the end of the page. Where the batch does not go in, halves of it are tried, down to
+    /// the one event that does not: with that the projection is parked.
+    async fn advance(
+        &self,
+        projection: &Projection,
+        page: &[Recorded],
+        mut from: i64,
+        upto: i64,
+    ) -> Result<Moved, ApplyError> {
+        let wanted: Vec<&Recorded> = page.iter().filter(|e| projection.wants(e)).collect();
+        let mut rest = &wanted[..];
+        let mut size = rest.len();
+        let mut tries = TRIES_AFTER.iter();
+        loop {
+            let (batch, behind) = rest.split_at(size.min(rest.len()));
+            let to = match batch.last() {
+                Some(last) if !behind.is_empty() => last.position,
+                _ => upto,
+            };
+            match self.commit(projection, batch, from, to).await {
+                Ok(false) => return Ok(Moved::Elsewhere),
+                Ok(true) => {
+                    self.hint(batch);
+                    if behind.is_empty() {
+                        return Ok(Moved::Whole);
+                    }
+                    (from, rest) = (to, behind);
+                }
+                Err(error) if !error.is_poison() => return Err(error),
+                Err(_) if batch.len() > 1 => size = batch.len() / 2,
+                Err(error) => match (tries.next(), batch.first()) {
+                    (Some(pause), _) => tokio::time::sleep(*pause).await,
+                    (None, Some(event)) => {
+                        self.park(projection, event, from, &error).await?;
+                        return Ok(Moved::Parked);
+                    }
+                    (None, None) => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Rows and checkpoint in one transaction. `false`: it is not ours to move now.
+    async fn commit(
+        &self,
+        projection: &Projection,
+        batch: &[&Recorded],
+        from: i64,
+        to: i64,
+    ) -> Result<bool, ApplyError> {
+        let mut tx = self.pool.begin().await?;
+        // A crash may take the newest rows, and then it takes the checkpoint with them: no need to wait for the disk.
+        let standing: Option<(i64, bool)> = sqlx::query_as(
+            "select position, parked is not null from read.checkpoints, set_config('synchronous_commit', 'off', true)
+              where name = $1 and version = $2 for update of checkpoints skip locked",
+        )
+        .bind(projection.name)
+        .bind(projection.version)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if standing != Some((from, false)) {
+            return Ok(false);
+        }
+        if !batch.is_empty() {
+            (projection.apply)(&mut tx, batch).await?;
+        }
+        let event_at: Option<DateTime<Utc>> = batch.last().map(|e| e.recorded_at);
+        let moved = sqlx::query(
+            "update read.checkpoints set position = $4, event_at = coalesce($5, event_at), updated_at = now()
+              where name = $1 and version = $2 and position = $3",
+        )
+        .bind(projection.name)
+        .bind(projection.version)
+        .bind(from)
+        .bind(to)
+        .bind(event_at)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if moved != 1 {
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Stops the projection before the event, where everybody sees it. It goes on once somebody has cleared this.
+    async fn park(
+        &self,
+        projection: &Projection,
+        event: &Recorded,
+        from: i64,
+        error: &ApplyError,
+    ) -> Result<(), ApplyError> {
+        tracing::error!(projection = projection.name, event.id = %event.event_id, event.position = event.position,
+            error = error as &dyn std::error::Error, "an event does not go into this projection: it is parked");
+        sqlx::query("update read.checkpoints set parked = $4, updated_at = now() where name = $1 and version = $2 and position = $3 and parked is null")
+            .bind(projection.name)
+            .bind(projection.version)
+            .bind(from)
+            .bind(json!({ "position": event.position, "event_id": event.event_id, "error": whole(error) }))
+            .execute(&self.pool)
+            .await?;
+        self.hints.changed("status");
+        Ok(())
+    }
+
+    fn hint(&self, batch: &[&Recorded]) {
+        if batch.is_empty() {
+            return;
+        }
+        self.hints.changed("status");
+        for event in batch {
+            match event.stream.booking() {
+                Some(booking) => {
+                    self.hints.changed("bookings");
+                    self.hints.changed(format!("booking:{booking}"));
+                }
+                None => self.hints.changed("customers"),
+            }
+        }
+    }
+}
+
+/// An error with its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(c) = cause {
+        text.push_str(": ");
+        text.push_str(&c.to_string());
+        cause = c.source();
+    }
+    text
+}

@@ -1,0 +1,38 @@
+//! `read.timeline_g1`: each booking's events as they stand in the log, ready for its page.
+
+use sqlx::PgConnection;
+
+use super::ApplyError;
+use crate::store::read::Recorded;
+
+pub async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
+    let mine: Vec<_> = events
+        .iter()
+        .filter_map(|e| e.stream.booking().map(|booking| (booking.0, e)))
+        .collect();
+    if mine.is_empty() {
+        return Ok(());
+    }
+    // Kept as recorded: an event that this program cannot read is still a fact to be shown.
+    sqlx::query(
+        "insert into read.timeline_g1 (booking_id, position, event_id, event_name, schema_version, occurred_at, actor, on_behalf_of,
+                                       correlation_id, causation_id, data)
+         select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[],
+                              $9::uuid[], $10::uuid[], $11::jsonb[])
+         on conflict do nothing",
+    )
+    .bind(mine.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.position).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.event_id).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.name.clone()).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.schema_version).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.occurred_at).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.actor.clone()).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.on_behalf_of().map(str::to_owned)).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.correlation_id).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.causation_id).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.data.clone()).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! For a window: notices that the read models moved, whoever moved them, and says what to fetch again.
+//!
+//! The bell only makes it faster. With the listener cut, a commit of another process still shows within two seconds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Row};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::runtime::bell::Bell;
+use crate::runtime::hints::Hints;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// More bookings than this at once mean "everything".
+const MANY: usize = 64;
+/// More positions than this are not even looked through.
+const LOOKED_THROUGH: i64 = 2_000;
+
+/// `pool` logs in as the person.
+pub async fn watch(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationToken) {
+    let mut seen = Seen::default();
+    let mut rings = bell.listen();
+    loop {
+        rings.borrow_and_update();
+        match seen.look(&pool).await {
+            Ok(topics) => topics.into_iter().for_each(|t| hints.changed(t)),
+            // What moved in the meantime is found by the next look: the positions are still the old ones.
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "could not see whether anything moved"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Ok(()) = rings.changed() => {
+                // The ring comes with the commit, the projection a moment later.
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// What was seen at the last look.
+#[derive(Default)]
+struct Seen {
+    positions: Option<HashMap<String, (i64, bool)>>,
+    sagas: BTreeMap<Uuid, DateTime<Utc>>,
+    sagas_until: Option<DateTime<Utc>>,
+}
+
+impl Seen {
+    async fn look(&mut self, pool: &PgPool) -> sqlx::Result<BTreeSet<String>> {
+        let mut conn = pool.acquire().await?;
+        let mut topics = self.projections(&mut conn).await?;
+        self.sagas(&mut conn, &mut topics).await?;
+        Ok(topics)
+    }
+
+    async fn projections(&mut self, conn: &mut PgConnection) -> sqlx::Result<BTreeSet<String>> {
+        let rows = sqlx::query(
+            "select name || '@' || version as name, position, parked is not null as parked from read.checkpoints",
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        let mut now = HashMap::new();
+        for row in &rows {
+            now.insert(
+                row.try_get::<String, _>("name")?,
+                (row.try_get("position")?, row.try_get("parked")?),
+            );
+        }
+        let mut topics = BTreeSet::new();
+        let Some(before) = &self.positions else {
+            // The first look: the window has just fetched everything by itself.
+            self.positions = Some(now);
+            return Ok(topics);
+        };
+        let (mut from, mut to) = (i64::MAX, 0);
+        for (name, &(position, parked)) in &now {
+            let (was, was_parked) = before.get(name).copied().unwrap_or((0, false));
+            if parked != was_parked {
+                topics.insert("status".to_owned());
+            }
+            if position < was {
+                // It is being rebuilt.
+                topics.insert("*".to_owned());
+            } else if position > was {
+                (from, to) = (from.min(was), to.max(position));
+            }
+        }
+        if to > from {
+            topics.extend(changed(conn, from, to).await?);
+        }
+        self.positions = Some(now);
+        Ok(topics)
+    }
+
+    /// A saga that waits, retries or parks leaves no event. Its row says when it last changed; transactions that
+    /// began earlier may end later, so each look goes back a few seconds and leaves out what it knows.
+    async fn sagas(
+        &mut self,
+        conn: &mut PgConnection,
+        topics: &mut BTreeSet<String>,
+    ) -> sqlx::Result<()> {
+        let since = self.sagas_until;
+        let rows = sqlx::query(
+            "select n.now, s.saga_id, s.booking_id, s.updated_at from (select now() as now) n
+               left join read.sagas_v1 s
+                 on s.state = any('{running,waiting,compensating,parked,completed,compensated,resolved}')
+                and s.updated_at > coalesce($1, n.now) - interval '5 seconds'
+              order by s.updated_at desc limit 500",
+        )
+        .bind(since)
+        .fetch_all(conn)
+        .await?;
+        let mut known = BTreeMap::new();
+        for row in &rows {
+            self.sagas_until = row.try_get("now")?;
+            let Some(saga) = row.try_get::<Option<Uuid>, _>("saga_id")? else {
+                continue;
+            };
+            let updated: DateTime<Utc> = row.try_get("updated_at")?;
+            if since.is_some() && self.sagas.get(&saga) != Some(&updated) {
+                topics.insert("bookings".to_owned());
+                topics.insert("status".to_owned());
+                let booking: Option<Uuid> = row.try_get("booking_id")?;
+                topics.extend(booking.map(|b| format!("booking:{b}")));
+            }
+            known.insert(saga, updated);
+        }
+        self.sagas = known;
+        Ok(())
+    }
+}
+
+/// What to fetch again after the log moved from one position to another.
+async fn changed(conn: &mut PgConnection, from: i64, to: i64) -> sqlx::Result<BTreeSet<String>> {
+    let everything = || BTreeSet::from(["*".to_owned()]);
+    if to - from > LOOKED_THROUGH {
+        return Ok(everything());
+    }
+    let streams: Vec<String> = sqlx::query_scalar(
+        "select distinct stream_id from read.events_v1 where position > $1 and position <= $2 limit $3",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(MANY as i64 + 1)
+    .fetch_all(conn)
+    .await?;
+    if streams.len() > MANY {
+        return Ok(everything());
+    }
+    let mut topics = BTreeSet::from(["status".to_owned()]);
+    for stream in streams {
+        match stream.strip_prefix("booking-") {
+            Some(booking) => {
+                topics.insert("bookings".to_owned());
+                topics.insert(format!("booking:{booking}"));
+            }
+            None => {
+                topics.insert("customers".to_owned());
+            }
+        }
+    }
+    Ok(topics)
+}
