@@ -253,8 +253,8 @@ export function retryingPage(): BookingPage {
     definition: 'booking@1',
     state: 'running',
     steps: [
-      step('hold', 'done', 300, 299.98),
-      step('payment', 'done', 299.9, 252, { attempts: 2 }),
+      step('hold', 'done', 86_400.3, 86_400.28),
+      step('payment', 'done', 86_399, 86_320, { attempts: 2 }),
       step('capture', 'done', 251, 250.6),
       step('confirm', 'done', 250.5, 250.49),
       step('notify', 'waiting', 250, null, {
@@ -264,7 +264,7 @@ export function retryingPage(): BookingPage {
       }),
     ],
     waits_for: { waits_for: 'delivery', at: before(-248), attempt: 4, cause: '451 4.7.1 Greylisted, try again in 300 seconds' },
-    started_at: before(300),
+    started_at: before(86_400.3),
     finished_at: null,
     undo_reason: null,
   }

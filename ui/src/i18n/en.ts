@@ -233,7 +233,7 @@ export const en = {
   'bookings.match': { one: '{n} matches.', other: '{n} match.' },
   'bookings.search': 'Name, phone, reference, pi_…',
   'bookings.search.label': 'Search bookings by name, phone, e-mail, reference or payment id',
-  'bookings.shown': { one: 'Row {from} of {n}', other: 'From row {from} of {n}' },
+  'bookings.shown': { one: '{from}–{to} of {n}', other: '{from}–{to} of {n}' },
   'bookings.error': 'The bookings cannot be shown',
   'bookings.none': 'No bookings yet',
   'bookings.none.hint': 'The first one takes a minute: who, what and when.',

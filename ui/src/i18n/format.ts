@@ -68,6 +68,14 @@ export function shortDate(date: string, thisYear = Number(date.slice(0, 4))): st
   return tidy(dates({ weekday: 'short', day: 'numeric', month: 'short', ...year, timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`)))
 }
 
+export function weekday(date: string): string {
+  return dates({ weekday: 'short', timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`))
+}
+
+export function dayMonth(date: string): string {
+  return dates({ day: 'numeric', month: 'short', timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`))
+}
+
 export function longDate(date: string): string {
   return tidy(dates({ weekday: 'long', day: 'numeric', month: 'long', timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`)))
 }

@@ -29,7 +29,8 @@ export class Connection {
   asOf = $state(0)
   status = $state.raw<Status | null>(null)
   tokenNeeded = $state(false)
-  hintsAlive = $state(false)
+  /** Null until the first heartbeat had its chance to come. */
+  hintsAlive = $state<boolean | null>(null)
 
   #backend: Backend
   #client: QueryClient
@@ -148,7 +149,7 @@ export class Connection {
 
   #look(): void {
     const now = Date.now()
-    this.hintsAlive = this.#lastHint > 0 && now - this.#lastHint < SILENT_MS
+    if (this.#lastHint > 0 || now - this.#listeningSince > SILENT_MS) this.hintsAlive = now - this.#lastHint < SILENT_MS
     // A line that is open but says nothing is no line.
     if (!this.#reopen && now - Math.max(this.#lastHint, this.#listeningSince) > 2 * SILENT_MS) this.#closed()
     if (this.#watching && this.state === 'live' && visible() && now - this.#lastAnswer > STALE_MS) this.state = 'stale'
@@ -192,7 +193,7 @@ export class Connection {
     this.#position = status.position
     // Tries and deliveries change without a new event, so while no hint comes the position proves nothing and what is
     // on screen is asked for again. Otherwise a log that moved without a hint means that a hint was lost.
-    if (!this.hintsAlive || (moved && !this.#hintedSincePulse)) this.changed('*')
+    if (this.hintsAlive === false || (moved && !this.#hintedSincePulse)) this.changed('*')
     this.#hintedSincePulse = false
   }
 

@@ -15,8 +15,10 @@ export interface Day {
   entries: Entry[]
 }
 
-/** An event this close to its cause came with it, in one commit. */
+/** An event this close to the event that caused it came with it, in one commit. */
 const TOGETHER_MS = 1000
+/** What comes later than this after its cause begins a paragraph of its own. */
+const SOON_MS = 10 * 60_000
 
 export function entries(items: TimelineItem[]): Entry[] {
   const sorted = items.map((item, i) => ({ item, i })).sort((a, b) => Date.parse(a.item.at.utc) - Date.parse(b.item.at.utc) || a.i - b.i)
@@ -31,9 +33,11 @@ export function entries(items: TimelineItem[]): Entry[] {
 
 function goesWith(item: TimelineItem, items: TimelineItem[]): boolean {
   if (item.kind === 'planned') return false
-  if (item.kind !== 'event') return true
   const cause = items.find((other) => other.id === item.caused_by)
-  return cause !== undefined && Math.abs(Date.parse(item.at.utc) - Date.parse(cause.at.utc)) <= TOGETHER_MS
+  if (!cause) return false
+  const later = Math.abs(Date.parse(item.at.utc) - Date.parse(cause.at.utc))
+  // What a try brought about is the news; the try is how it came.
+  return item.kind === 'event' ? cause.kind === 'event' && later <= TOGETHER_MS : later <= SOON_MS
 }
 
 export function byDay(all: Entry[], newestFirst: boolean): Day[] {

@@ -14,16 +14,16 @@ export interface Column {
 }
 
 export const columns: Column[] = [
-  { id: 'reference', word: 'column.reference', width: '96px', sort: 'reference' },
-  { id: 'customer', word: 'column.customer', width: 'minmax(130px, 1.3fr)', sort: 'customer' },
-  { id: 'service', word: 'column.service', width: 'minmax(104px, 1fr)' },
+  { id: 'reference', word: 'column.reference', width: '92px', sort: 'reference' },
+  { id: 'customer', word: 'column.customer', width: 'minmax(132px, 1.5fr)', sort: 'customer' },
+  { id: 'service', word: 'column.service', width: 'minmax(104px, 1.05fr)' },
   { id: 'with', word: 'column.with', width: 'minmax(104px, 1fr)', wide: true },
-  { id: 'when', word: 'column.when', width: '160px', sort: 'starts' },
-  { id: 'state', word: 'column.state', width: '148px' },
+  { id: 'when', word: 'column.when', width: '148px', sort: 'starts' },
+  { id: 'state', word: 'column.state', width: '144px' },
   { id: 'payment', word: 'column.payment', width: '128px' },
   { id: 'price', word: 'column.price', width: '80px', sort: 'price', right: true },
-  { id: 'saga', word: 'column.saga', width: '112px' },
-  { id: 'changed', word: 'column.changed', width: '74px', sort: 'changed', wide: true, right: true },
+  { id: 'saga', word: 'column.saga', width: '110px' },
+  { id: 'changed', word: 'column.changed', width: '64px', sort: 'changed', wide: true, right: true },
 ]
 
 export const grid = (narrow: boolean, oneDay: boolean): string =>
