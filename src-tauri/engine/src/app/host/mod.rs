@@ -17,7 +17,7 @@ mod setup;
 mod webhook;
 mod work;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -55,6 +55,8 @@ struct Parts {
     hints: Hints,
     tasks: Tasks,
     server: PrivateServer,
+    /// The configuration cannot be used: there is no driver, and nothing can be asked of one.
+    unusable: OnceLock<AppError>,
     /// What is wanted; the driver makes it so.
     wanted: watch::Sender<Wanted>,
     shown: Mutex<Shown>,
@@ -114,6 +116,7 @@ impl Host {
                 desk: None,
             }),
             open: Default::default(),
+            unusable: OnceLock::new(),
         }))
     }
 
@@ -139,6 +142,7 @@ impl Host {
 
     /// Opens nothing and shows why: the window has to come up even when its configuration is unusable.
     pub fn start_failed(&self, error: AppError) {
+        let _ = self.0.unusable.set(error.clone());
         self.shown().phase = Phase::Failed {
             error,
             since: Utc::now(),
@@ -214,6 +218,16 @@ impl Host {
         self.0.server.stop().await;
     }
 
+    /// Runs once, for as long as it takes or until the host shuts down.
+    pub fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.0.tasks.stopping();
+        self.0.tasks.once(work::until(stop, work));
+    }
+
+    fn usable(&self) -> Result<(), AppError> {
+        self.0.unusable.get().map_or(Ok(()), |e| Err(e.clone()))
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.0.shown.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -247,6 +261,7 @@ pub async fn state(host: &Host, _: Empty) -> Result<HostState, AppError> {
 
 pub async fn choose(host: &Host, start: ChooseStart) -> Result<HostState, AppError> {
     let choice = Choice::from_person(start)?;
+    host.usable()?;
     not_fixed(host)?;
     let now = host.state();
     let saved = Saved::of(&host.0.config);
@@ -271,6 +286,7 @@ pub async fn choose(host: &Host, start: ChooseStart) -> Result<HostState, AppErr
 }
 
 pub async fn retry(host: &Host, _: Empty) -> Result<HostState, AppError> {
+    host.usable()?;
     let now = host.state();
     if matches!(now.phase, Phase::Failed { .. }) {
         host.decide(What::Saved, now.profile);
@@ -280,6 +296,7 @@ pub async fn retry(host: &Host, _: Empty) -> Result<HostState, AppError> {
 }
 
 pub async fn leave(host: &Host, _: Empty) -> Result<HostState, AppError> {
+    host.usable()?;
     not_fixed(host)?;
     Saved::of(&host.0.config).forget()?;
     host.decide(What::Nothing, None);

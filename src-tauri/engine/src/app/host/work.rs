@@ -11,6 +11,7 @@ use super::HostKind;
 use crate::app::error::internal;
 use crate::app::wire::{AppError, Code, Retry};
 use crate::connectors::email::{self, Mailer};
+use crate::projection;
 use crate::runtime::bell::Bell;
 use crate::runtime::config::SmtpConfig;
 use crate::runtime::crash::CrashPoints;
@@ -107,12 +108,24 @@ pub(super) fn start_bell(tasks: &Tasks, bell: &Bell, people: &PgPool) {
 
 /// Keeps the read models up to date with a worker's login, or only watches them move without one.
 pub(super) fn start_projections(
-    _tasks: &Tasks,
-    _bell: &Bell,
-    _hints: &Hints,
-    _people: &PgPool,
-    _worker: Option<&PgPool>,
+    tasks: &Tasks,
+    bell: &Bell,
+    hints: &Hints,
+    people: &PgPool,
+    worker: Option<&PgPool>,
 ) {
+    let (bell, hints, stop) = (bell.clone(), hints.clone(), tasks.stopping());
+    match worker.cloned() {
+        Some(pool) => tasks.forever("projections", move || {
+            projection::run(pool.clone(), bell.clone(), hints.clone(), stop.clone())
+        }),
+        None => {
+            let people = people.clone();
+            tasks.forever("projections, watching", move || {
+                projection::watch(people.clone(), bell.clone(), hints.clone(), stop.clone())
+            });
+        }
+    }
 }
 
 /// For work that holds nothing: it is simply left where it is when the process stops.

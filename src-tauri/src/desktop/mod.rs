@@ -1,0 +1,162 @@
+//! The window. It starts hidden and shows itself when its page is there; closing it stops the process in order.
+
+mod commands;
+mod environment;
+mod exit;
+mod instance;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bizing_engine::app::host::{Host, HostKind};
+use bizing_engine::app::wire::{AppError, Code, Retry};
+use bizing_engine::runtime::config::{BadConfig, Config};
+use tauri::webview::PageLoadEvent;
+use tauri::{App, RunEvent, WebviewUrl, WebviewWindowBuilder};
+
+use crate::local_sandbox::LocalSandbox;
+use crate::{Ended, Failed, runtime, signals, telemetry};
+
+pub use environment::no_display;
+
+pub fn run(config: Result<Config, BadConfig>) -> Ended {
+    // First of all: nothing else may run yet while the environment changes.
+    environment::prepare();
+    let data = config.as_ref().ok().map(|config| config.data.clone());
+    let (host, _instance) = match config {
+        Ok(config) => {
+            telemetry::start(&config);
+            let Some(instance) = instance::Instance::claim(&config)? else {
+                eprintln!(
+                    "Bizing Desk is already open for the data in {}.",
+                    config.data.display()
+                );
+                return Ok(());
+            };
+            let sandbox = Arc::new(LocalSandbox::default());
+            let host = Host::with(config, HostKind::Window, true, Some(sandbox));
+            (Opening::Saved(host), Some(instance))
+        }
+        Err(bad) => {
+            telemetry::to_stderr();
+            (Opening::Unusable(bad), None)
+        }
+    };
+    let runtime = runtime()?;
+    tauri::async_runtime::set(runtime.handle().clone());
+    let _inside = runtime.enter();
+    let host = host.start();
+
+    let app = build(&host, data)?;
+    let handle = app.handle().clone();
+    host.in_background(async move {
+        signals::asked_to_stop().await;
+        handle.exit(0);
+    });
+    let exit = exit::Exit::of(host);
+    app.run(move |app, event| {
+        if let RunEvent::ExitRequested { api, .. } = event {
+            exit.requested(app, &api);
+        }
+    });
+    Ok(())
+}
+
+/// A window has to come up even when the configuration cannot be used: it is where the person reads why.
+enum Opening {
+    Saved(Host),
+    Unusable(BadConfig),
+}
+
+impl Opening {
+    fn start(self) -> Host {
+        match self {
+            Opening::Saved(host) => {
+                host.start();
+                host
+            }
+            Opening::Unusable(bad) => {
+                let host = Host::new(Config::in_folder(PathBuf::new()), HostKind::Window);
+                let error = AppError::new(Code::Invalid, bad.to_string())
+                    .hint("Correct or remove it, then start the app again.")
+                    .retry(Retry::NeedsPerson);
+                host.start_failed(error);
+                host
+            }
+        }
+    }
+}
+
+fn build(host: &Host, data: Option<PathBuf>) -> Result<App, Failed> {
+    let built = tauri::Builder::default()
+        .manage(host.clone())
+        .manage(commands::Listening::default())
+        .invoke_handler(tauri::generate_handler![
+            commands::rpc,
+            commands::hints,
+            commands::open_link
+        ])
+        .setup(|app| Ok(open(app, data)?))
+        .build(tauri::generate_context!());
+    built.map_err(|error| {
+        Failed::Run(format!(
+            "The window cannot be opened: {error}. `bizing-desk serve` shows the same desk in a browser."
+        ))
+    })
+}
+
+fn open(app: &App, data: Option<PathBuf>) -> tauri::Result<()> {
+    let mut window = WebviewWindowBuilder::new(app, "main", WebviewUrl::default())
+        .title("Bizing Desk")
+        .inner_size(1440.0, 900.0)
+        .min_inner_size(960.0, 640.0)
+        .center()
+        .visible(false)
+        // The schedule drags by itself; the system's own handler would swallow it.
+        .disable_drag_drop_handler()
+        .on_navigation(|url| is_ours(url))
+        .on_page_load(|window, load| {
+            if load.event() == PageLoadEvent::Finished
+                && let Err(error) = window.show()
+            {
+                tracing::error!(%error, "the window cannot be shown");
+            }
+        });
+    if let Some(data) = data {
+        // What the page remembers belongs to this desk, not to every desk of the account.
+        window = window.data_directory(data.join("webview"));
+    }
+    window.build()?;
+    Ok(())
+}
+
+/// The window shows its own pages only; everything else opens outside, through `open_link`.
+fn is_ours(url: &tauri::Url) -> bool {
+    let local = matches!(url.host_str(), Some("tauri.localhost" | "localhost"));
+    match url.scheme() {
+        "tauri" => local,
+        "http" | "https" if url.host_str() == Some("tauri.localhost") => true,
+        // The development server.
+        "http" => cfg!(dev) && url.host_str() == Some("127.0.0.1") && url.port() == Some(5173),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_window_stays_on_its_own_pages() {
+        let ours = |url: &str| super::is_ours(&url.parse().unwrap());
+        assert!(ours("tauri://localhost/index.html"));
+        assert!(ours("http://tauri.localhost/"));
+        for url in [
+            "https://example.com/",
+            "http://127.0.0.1:9999/",
+            "file:///etc/passwd",
+            "https://tauri.localhost.example.com/",
+            "tauri://elsewhere/",
+        ] {
+            assert!(!ours(url), "{url}");
+        }
+    }
+}
