@@ -223,7 +223,7 @@ end $$;
 -- booking before it sends anything.
 create function api.start_saga(p_saga uuid, p_definition text, p_version int, p_dedupe text, p_cursor smallint, p_booking uuid,
                                p_customer uuid, p_amount bigint, p_currency text, p_hold_expires timestamptz, p_context jsonb,
-                               p_correlation uuid, p_causation uuid, p_step text, p_lease_owner uuid, p_lease_seconds int, p_effect jsonb)
+                               p_correlation uuid, p_causation uuid, p_step text, p_lease_owner uuid, p_lease interval, p_effect jsonb)
 returns uuid language plpgsql security definer set search_path = pg_catalog, saga as $$
 declare
   started uuid;
@@ -235,7 +235,7 @@ begin
                              hold_expires_at, context, correlation_id, causation_id, started_by, lease_owner, lease_expires_at, fence)
   values (p_saga, p_definition, p_version, p_dedupe, p_cursor, p_booking, p_customer, p_amount, p_currency, p_hold_expires, p_context,
           p_correlation, p_causation, session_user, p_lease_owner,
-          case when p_lease_owner is not null then now() + make_interval(secs => p_lease_seconds) end,
+          case when p_lease_owner is not null then now() + p_lease end,
           case when p_lease_owner is not null then 1 else 0 end)
   on conflict (definition, dedupe_key) do nothing returning saga_id into started;
   if started is null then
@@ -317,7 +317,7 @@ grant execute on function api.append(text[], bigint[], uuid[], bytea[], int[], u
   to bizing_staff, bizing_worker;
 grant execute on function api.subject_key(uuid, boolean) to bizing_staff, bizing_worker;
 grant execute on function api.hold_inventory(uuid, text, timestamptz, uuid[], uuid[], smallint[], tstzrange[]) to bizing_staff;
-grant execute on function api.start_saga(uuid, text, int, text, smallint, uuid, uuid, bigint, text, timestamptz, jsonb, uuid, uuid, text, uuid, int, jsonb)
+grant execute on function api.start_saga(uuid, text, int, text, smallint, uuid, uuid, bigint, text, timestamptz, jsonb, uuid, uuid, text, uuid, interval, jsonb)
   to bizing_staff;
 grant execute on function api.request_cancel(uuid, uuid, text) to bizing_staff;
 grant execute on function api.put_catalogue(jsonb), api.put_setting(text, jsonb) to bizing_admin;

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::referee;
 use crate::support::desk::{TestDesk, booking, quick_policy, slot};
-use crate::support::wait_until;
 
 /// Counts the points and, at the chosen one, never comes back.
 #[derive(Clone, Default)]
@@ -60,13 +59,15 @@ async fn run(request: CreateBooking, at: Option<usize>) -> (usize, String, Strin
     if at.is_some() {
         tokio::time::timeout(Duration::from_secs(20), death.reached.notified()).await.expect("the point is reached");
         process.shutdown_background();
+        t.break_connections().await;
         let second = t.work().await;
-        finished(&t, id).await;
+        let name = death.name.lock().unwrap().clone();
+        finished(&t, id, &name).await;
         second.close().await;
     } else {
         let (worker, booked) = started.await.unwrap();
         assert!(booked);
-        finished(&t, id).await;
+        finished(&t, id, "no point").await;
         drop(worker);
         process.shutdown_background();
     }
@@ -76,12 +77,18 @@ async fn run(request: CreateBooking, at: Option<usize>) -> (usize, String, Strin
     (death.seen.load(Ordering::SeqCst), state, name)
 }
 
-async fn finished(t: &TestDesk, booking: Uuid) {
-    wait_until("the saga ends", Duration::from_secs(30), || async {
-        let state: Option<String> = sqlx::query_scalar("select state from saga.instance where booking_id = $1").bind(booking).fetch_optional(&t.worker_pool).await.unwrap();
-        ["completed", "compensated", "parked"].contains(&state.unwrap_or_default().as_str())
-    })
-    .await;
+async fn finished(t: &TestDesk, booking: Uuid, died: &str) {
+    let ends = ["completed", "compensated", "parked"];
+    let settled = tokio::time::timeout(Duration::from_secs(20), async {
+        while !ends.contains(&t.saga_state(booking).await.as_str()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    if settled.await.is_err() {
+        let row: String = sqlx::query_scalar("select row_to_json(i)::text from saga.instance i where booking_id = $1").bind(booking).fetch_one(&t.worker_pool).await.unwrap();
+        let deliveries: Vec<String> = sqlx::query_scalar("select row_to_json(d)::text from delivery.deliveries d").fetch_all(&t.worker_pool).await.unwrap();
+        panic!("died at {died}: the saga does not end: {row}\n{deliveries:?}");
+    }
 }
 
 /// Every point of the path, a few at a time.

@@ -61,13 +61,17 @@ impl TestDb {
         PgPoolOptions::new().max_connections(6).connect_with(self.login(group)).await.expect("a test login connects")
     }
 
+    pub async fn pool_named(&self, group: &str, application: &str) -> PgPool {
+        PgPoolOptions::new().max_connections(6).connect_with(self.login(group).application_name(application)).await.expect("a test login connects")
+    }
+
     pub async fn superuser_pool(&self) -> PgPool {
         PgPoolOptions::new().max_connections(3).connect_with(self.superuser()).await.expect("the superuser connects")
     }
 }
 
 async fn start() -> Server {
-    let folder = std::env::temp_dir();
+    let folder = scratch();
     forget_old_runs(&folder);
     let root: PathBuf = folder.join(format!("bizing-test-{}", std::process::id()));
     let options = Options { no_sync: true, max_connections: 300, ..Options::new(&root) };
@@ -85,6 +89,32 @@ async fn start() -> Server {
     }
     conn.close().await.expect("close");
     Server { superuser, installation, _cluster: cluster }
+}
+
+/// Memory where there is plenty of it: a test run makes and drops thousands of files.
+fn scratch() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let roomy = std::process::Command::new("df").args(["--output=avail", "-k", "/dev/shm"]).output().ok().and_then(|o| {
+        String::from_utf8_lossy(&o.stdout).lines().nth(1).and_then(|l| l.trim().parse::<u64>().ok())
+    });
+    if roomy.is_some_and(|kb| kb > 3_000_000) { memory } else { std::env::temp_dir() }
+}
+
+impl Drop for TestDb {
+    /// A run of hundreds of tests keeps no hundreds of databases.
+    fn drop(&mut self) {
+        let (options, name) = (self.superuser.clone().database("postgres"), self.name.clone());
+        // Not waited for: the server asks every backend first, also those whose client runs on this very thread.
+        std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            runtime.block_on(async {
+                if let Ok(mut conn) = PgConnection::connect_with(&options).await {
+                    let sql = format!("drop database if exists {name} with (force)");
+                    let _ = sqlx::query(AssertSqlSafe(sql)).execute(&mut conn).await;
+                }
+            });
+        });
+    }
 }
 
 /// Folders of test runs whose process is gone.

@@ -36,6 +36,9 @@ pub struct TestDesk {
     pub bell: Bell,
 }
 
+/// How the server sees the connections of workers that a test may kill.
+pub const DYING: &str = "worker under test";
+
 /// One process that works.
 pub struct TestWorker {
     pub worker: Arc<Worker>,
@@ -65,9 +68,14 @@ impl TestDesk {
 
     pub async fn work_with(&self, crash: CrashPoints) -> TestWorker {
         let tasks = Tasks::default();
-        let pool = self.db.pool("worker").await;
+        let pool = self.db.pool_named("worker", DYING).await;
         let worker = Worker::start(self.parts(pool, tasks.clone(), crash)).await.expect("the worker starts");
         TestWorker { worker, tasks }
+    }
+
+    /// What the server notices when a process dies: its connections break, its open transactions are rolled back.
+    pub async fn break_connections(&self) {
+        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = $1").bind(DYING).execute(&self.db.superuser_pool().await).await.expect("terminate");
     }
 
     pub fn parts(&self, pool: PgPool, tasks: Tasks, crash: CrashPoints) -> WorkerParts {
@@ -105,6 +113,7 @@ impl TestDesk {
             works_here,
             sandbox_url: Some(self.sandbox.url()),
             connections: Connections { stripe_set: true, mail_set: true },
+            policy: self.policy.clone(),
         }))
     }
 

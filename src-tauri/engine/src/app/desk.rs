@@ -10,6 +10,7 @@ use super::wire::{Group, ProfileKind};
 use crate::domain::ids::WorkerId;
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
+use crate::saga::definition::Policy;
 use crate::store::migrate::Installation;
 
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct DeskParts {
     pub sandbox_url: Option<String>,
     /// Whether live Stripe and mail are set up, and how to mend it when not.
     pub connections: Connections,
+    /// The same that the worker of this installation goes by.
+    pub policy: Policy,
 }
 
 /// Facts about what the worker needs; no key ever stands here.

@@ -45,7 +45,7 @@ pub async fn start(conn: &mut PgConnection, start: Start<'_>) -> sqlx::Result<Sa
         .bind(start.correlation.0)
         .bind(start.causation)
         .bind(start.lease.map(|w| w.0))
-        .bind(start.policy.lease.as_secs() as i32)
+        .bind(start.policy.lease)
         .bind(effect)
         .fetch_one(conn)
         .await?;

@@ -65,12 +65,12 @@ impl<E: Into<AppError>> From<E> for Failed {
 }
 
 async fn attempt(desk: &Desk, conn: &mut PgConnection, request: &CreateBooking, wanted: &Wanted) -> Result<Booked, Failed> {
-    let policy = Policy::default();
+    let policy = &desk.policy;
     let mut tx = conn.begin().await?;
     let now: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *tx).await?;
     let created = wanted.created(request, Reference::from_bits(crate::runtime::ids::reference_bits()));
     let claims = wanted.claims(request.command_id);
-    let hold_expires_at = hold_until(&created, now, &policy);
+    let hold_expires_at = hold_until(&created, now, policy);
 
     let state = Booking::default();
     let mut events = booking::decide(&state, Command::Create(Box::new(created.clone())), now).map_err(refused)?;
@@ -85,7 +85,7 @@ async fn attempt(desk: &Desk, conn: &mut PgConnection, request: &CreateBooking, 
         correlation,
         causation: request.command_id,
         installation: &desk.installation.id,
-        policy: &policy,
+        policy,
         lease: desk.works_here.as_ref().filter(|_| goes_straight_on(desk)).map(|w| w.worker_id()),
         now,
     };

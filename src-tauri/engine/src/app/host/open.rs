@@ -322,6 +322,7 @@ async fn start(
         _ => None,
     };
     let desk = Desk(Arc::new(DeskParts {
+        policy: crate::saga::definition::Policy::default(),
         people,
         installation: base.installation,
         profile,
