@@ -1,0 +1,123 @@
+# Everything a person or a machine does with this repository: `make help`.
+#
+# Each goal sets up what it needs by itself, so that a fresh computer with git, make, a C compiler, Rust and Node.js runs
+# `make run` or `make test` and nothing before. What is there already is not done again.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# The stages share one target folder and two cores; cargo and npm are parallel inside.
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# rustup puts cargo here and into the shell's start files, which a shell that was open before has not read.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# `make run PROFILE=release` for the program as it is shipped: it starts after a much longer build.
+PROFILE ?= dev
+BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bizing-desk
+
+# Two builds, and only the root package differs between them: everything below is compiled once,
+# because .ci/features.py keeps their features the same.
+SERVER := --workspace --no-default-features
+WINDOW := --workspace --features custom-protocol
+
+STAGE := .ci/stage
+NPM := npm --prefix ui
+
+##@ Every day
+.PHONY: run test help
+run: ## Start the desk (without a display: serve it to a browser and print the address). PROFILE=release, ARGS="…"
+	@.ci/run-desk "$(PROFILE)" "$(BIN)" $(ARGS)
+
+test: setup-test .cache/peers/.done .cache/localstripe/.done ## Run all tests: Rust, window's code, browser journeys, the real window
+	@$(MAKE) test-rust test-ui test-e2e test-window
+	@echo; echo "All tests passed."
+
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo
+
+##@ Parts of `make test`
+.PHONY: test-rust test-ui test-e2e test-window test-long
+test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Rust tests" cargo test $(SERVER)
+
+test-ui: setup-test ui/node_modules/.done ## The window's code: types, units, components in a browser
+	@$(STAGE) "Window: types" $(NPM) run check
+	@CHROMIUM="$$(.ci/browser)" $(STAGE) "Window: units and components" $(NPM) run test
+
+test-e2e: setup-test ui/dist/index.html ## Journeys in a browser against the real server
+	@$(STAGE) "Build the server" cargo build $(SERVER) --bins
+	@CHROMIUM="$$(.ci/browser)" BIZING_BIN="$(abspath $(TARGET)/debug/bizing-desk)" \
+	  $(STAGE) "Browser journeys" $(NPM) run e2e
+
+test-window: setup-test ui/dist/index.html ## Journeys in the real window, on a display of their own
+	@$(STAGE) "Build the window's tests" cargo test $(WINDOW) --no-run --test it
+	@$(STAGE) "Window journeys" .ci/display cargo test -p bizing-desk --features custom-protocol --test it window -- --ignored --test-threads=1
+
+test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## What takes long: crash enumeration, chaos, soak (the ignored tests)
+	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
+
+##@ Before a commit
+.PHONY: lint fmt types doc
+lint: setup-lint ui/dist/index.html .cache/lint/.done ## Format, clippy, types, licences, scripts
+	@$(STAGE) "Format" cargo fmt --all --check
+	@$(STAGE) "Scripts" shellcheck $$(grep -lE '^\#!.*\bbash' .ci/*)
+	@$(STAGE) "Dependencies" .ci/dependencies
+	@$(STAGE) "Clippy, server" cargo clippy $(SERVER) --all-targets -- -D warnings
+	@$(STAGE) "Clippy, window" cargo clippy $(WINDOW) --all-targets -- -D warnings
+	@$(STAGE) "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc $(SERVER) --no-deps --quiet
+	@$(STAGE) "Window: lint" $(NPM) run lint
+	@$(STAGE) "Window: types are fresh" .ci/types check
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+types: ## Write the window's types anew from the Rust code
+	.ci/types write
+
+doc: ## Build the code's documentation and say where it is
+	cargo doc $(SERVER) --no-deps --document-private-items
+	@echo "$(abspath $(TARGET))/doc/bizing_desk/index.html"
+
+##@ Set-up (the goals above do this by themselves)
+.PHONY: setup setup-test setup-lint clean
+setup: ## What `make run` needs: system packages, the window's packages
+	@.ci/setup.sh window
+	@$(MAKE) ui/node_modules/.done
+
+setup-test: ## What `make test` needs
+	@.ci/setup.sh test
+
+setup-lint: ## What `make lint` needs
+	@.ci/setup.sh lint
+
+clean: ## Remove what was built, not what was downloaded
+	cargo clean
+	rm -rf ui/dist ui/test-results artefacts gen
+
+# ----------------------------------------------------------------------------------------------------------------- files
+
+# Made again only when the lock file changed; the mark lies inside, so that deleting the folder deletes it too.
+ui/node_modules/.done: ui/package.json ui/package-lock.json ui/.npmrc
+	@$(STAGE) "Install the window's packages" npm ci --prefix ui --no-audit --no-fund --loglevel=error
+	@if [ -e .cache/wants-browser ]; then cd ui && npx playwright install --with-deps chromium; fi
+	@touch $@
+
+# Folders are among the sources because a deleted file changes nothing else.
+UI_SOURCES := $(shell find ui/src ui/public ui/index.html ui/vite.config.ts ui/svelte.config.js ui/tsconfig.json -not -name '*.test.ts' 2>/dev/null)
+ui/dist/index.html: ui/node_modules/.done $(UI_SOURCES)
+	@$(STAGE) "Build the window's code" $(NPM) run build -- --logLevel warn
+	@test -s $@
+
+# Python programs that we did not write, to test against.
+.cache/peers/.done: tests/peers/requirements.txt
+.cache/localstripe/.done: src-tauri/stripe/tests/requirements.txt
+.cache/lint/.done: .ci/requirements.txt
+.cache/peers/.done .cache/localstripe/.done .cache/lint/.done:
+	@$(STAGE) "Install what $(<) names" .ci/venv $(@D) $<
+	@touch $@
