@@ -1,5 +1,8 @@
 //! One integration binary: each further one would be another link.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
+mod host;
+mod http;
 mod saga;
+mod served;
 mod support;
