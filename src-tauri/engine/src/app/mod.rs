@@ -3,6 +3,7 @@
 pub mod bookings;
 pub mod catalogue;
 pub mod customers;
+pub mod demo;
 pub mod desk;
 pub mod dispatch;
 pub mod error;
