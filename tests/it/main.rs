@@ -3,6 +3,8 @@
 
 mod host;
 mod http;
+mod projection;
+mod reading;
 mod saga;
 mod served;
 mod support;
