@@ -33,8 +33,14 @@ const scenes: Record<string, (backend: ScriptedBackend) => void> = {
     b.fail('get_booking', appError('internal', 'The booking could not be read.', { hint: 'Try again.' }))
   },
   stale: (b) => setTimeout(() => b.hang('status', 'list_bookings', 'get_booking'), 800),
-  taken: (b) =>
-    b.fail('create_booking', appError('booking.slot_taken', 'Wed 25 Nov 14:15 was just taken. Marek booked the Quiet room 14:15–15:15 a moment ago.', { hint: 'Nothing was charged. Choose another time.' })),
+  taken: (b) => {
+    const free = world()
+    b.on('free_times', async (p) => {
+      const reply = await free.call('free_times', p)
+      return { ...reply, times: reply.times.filter((time) => b.asked('create_booking') === 0 || !time.starts.wall.includes('T13:00')) }
+    })
+    b.fail('create_booking', appError('booking.slot_taken', 'Wed 25 Nov 13:00 was just taken. Marek booked the Quiet room 13:00–14:00 a moment ago.', { hint: 'Nothing was charged. Choose another time.' }))
+  },
   trouble: (b) =>
     b.on('status', () => ({
       ...status,

@@ -106,8 +106,8 @@ export function clockIn(utc: string | number, zone: string, seconds = false): st
 
 /** Local date of an instant in a zone, `2026-11-24`. */
 export function dateIn(utc: string | number, zone: string): string {
-  const format = new Intl.DateTimeFormat('en-CA', { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' })
-  const part = (type: string) => format.formatToParts(new Date(utc)).find((p) => p.type === type)?.value ?? ''
+  const parts = dates({ timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' }).formatToParts(new Date(utc))
+  const part = (type: string) => parts.find((p) => p.type === type)?.value ?? ''
   return `${part('year')}-${part('month')}-${part('day')}`
 }
 

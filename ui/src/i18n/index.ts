@@ -46,10 +46,20 @@ export function t<K extends Key>(key: K, ...args: Args<K>): string {
   })
 }
 
+/** `Intl` objects are dear to make, and a list asks for thousands of numbers. */
+const rules = new Map<string, Intl.PluralRules>()
+const numbers = new Map<string, Intl.NumberFormat>()
+
 function plural(n: number): 'one' | 'other' {
-  return new Intl.PluralRules(locale()).select(n) === 'one' ? 'one' : 'other'
+  const name = locale()
+  const rule = rules.get(name) ?? new Intl.PluralRules(name)
+  rules.set(name, rule)
+  return rule.select(n) === 'one' ? 'one' : 'other'
 }
 
 export function number(n: number): string {
-  return new Intl.NumberFormat(locale()).format(n)
+  const name = locale()
+  const format = numbers.get(name) ?? new Intl.NumberFormat(name)
+  numbers.set(name, format)
+  return format.format(n)
 }

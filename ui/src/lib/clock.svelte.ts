@@ -22,6 +22,11 @@ export class Clock {
     this.#tick()
   }
 
+  /** An instant of this computer's clock as the desk's clock showed it. */
+  at(local: number): number {
+    return local + this.#offset
+  }
+
   #tick(): void {
     this.now = Date.now() + this.#offset
     if (Math.abs(this.now - this.slow) >= 10_000) this.slow = this.now

@@ -26,3 +26,9 @@ export function explainApp(app: AppError): Explained {
 function own(message: string, hint: string, code: string): Explained {
   return { message, hint, code, id: null, field: null }
 }
+
+/** The first sentence stands out; what follows it is read by those who want to. */
+export function lead(message: string): [first: string, rest: string] {
+  const end = message.search(/[.!?](\s|$)/)
+  return end < 0 ? [message, ''] : [message.slice(0, end + 1), message.slice(end + 1).trim()]
+}

@@ -20,8 +20,8 @@ export class Draft {
   time = $state.raw<FreeTime | null>(null)
   mode = $state<PaymentMode>('link')
   card = $state('')
-  /** Starts that somebody else took while this was being written. */
-  taken = $state<string[]>([])
+  /** Times that somebody else took while this was being written. */
+  taken = $state.raw<FreeTime[]>([])
 
   constructor(name: string, today: string) {
     this.name = name
@@ -70,20 +70,25 @@ export interface Slot {
   wall: string
   /** Everybody who is free then; the first one is offered. */
   times: FreeTime[]
+  /** Was offered and is gone: shown, so that nobody looks for it. */
+  gone: boolean
 }
 
 export type PartOfDay = 'morning' | 'afternoon' | 'evening'
 
 /** One slot for each start, in three parts of the day. */
-export function byPart(times: FreeTime[]): Record<PartOfDay, Slot[]> {
+export function byPart(free: FreeTime[], taken: FreeTime[] = []): Record<PartOfDay, Slot[]> {
   const slots = new Map<string, Slot>()
-  for (const time of times.toSorted((a, b) => (a.starts.wall < b.starts.wall ? -1 : 1))) {
+  for (const time of free) {
     const slot = slots.get(time.starts.utc)
     if (slot) slot.times.push(time)
-    else slots.set(time.starts.utc, { wall: time.starts.wall, times: [time] })
+    else slots.set(time.starts.utc, { wall: time.starts.wall, times: [time], gone: false })
+  }
+  for (const time of taken) {
+    if (!slots.has(time.starts.utc)) slots.set(time.starts.utc, { wall: time.starts.wall, times: [time], gone: true })
   }
   const parts: Record<PartOfDay, Slot[]> = { morning: [], afternoon: [], evening: [] }
-  for (const slot of slots.values()) {
+  for (const slot of [...slots.values()].sort((a, b) => (a.wall < b.wall ? -1 : 1))) {
     const hour = Number(slot.wall.slice(11, 13))
     parts[hour < 12 ? 'morning' : hour < 17 ? 'afternoon' : 'evening'].push(slot)
   }

@@ -1,0 +1,77 @@
+import { afterEach, expect, test } from 'vitest'
+import { prefs } from '../lib/prefs.svelte'
+import { de } from './de'
+import { en } from './en'
+import { ago, clock, countdown, dateIn, duration, full, initials, longDate, money, offset, range, shortDate, shortId, took } from './format'
+import { t, type Key, type Plural } from './index'
+import { moment } from '../backend/fixtures'
+
+afterEach(() => {
+  prefs.language = 'en'
+})
+
+test('both languages have the same texts with the same values to fill in', () => {
+  const names = (text: string | Plural) =>
+    [...new Set([...(typeof text === 'string' ? text : text.one + text.other).matchAll(/\{(\w+)\}/g)].map((m) => m[1]))].sort()
+  expect(Object.keys(de).sort()).toEqual(Object.keys(en).sort())
+  for (const key of Object.keys(en) as Key[]) expect([key, names(de[key])]).toEqual([key, names(en[key])])
+})
+
+test('nothing is left untranslated by accident', () => {
+  const same = (Object.keys(en) as Key[]).filter((key) => JSON.stringify(en[key]) === JSON.stringify(de[key]))
+  const meant = /^(app|version|about\.app|about\.server|about\.schema|status\.(stripe|mail|database)|status\.database|foot\.live|start\.name\.example|fact\.minutes|detail\.position|plan\.ends\.so|story\.(took|try)|saga\.(at|over)|says\.in)$/
+  expect(same.filter((key) => !meant.test(key))).toEqual([])
+})
+
+test('counts choose their form and numbers follow the language', () => {
+  expect(t('cancel.more', { n: 1 })).toBe('1 more character')
+  expect(t('bookings.total', { n: 18412 })).toBe('18,412 in all.')
+  prefs.language = 'de'
+  expect(t('bookings.total', { n: 18412 })).toBe('18.412 insgesamt.')
+})
+
+test('money has its own decimals and a real minus', () => {
+  expect(money({ amount_minor: 8000, currency: 'EUR' })).toBe('€80.00')
+  expect(money({ amount_minor: 18000, currency: 'JPY' })).toBe('¥18,000')
+  expect(money({ amount_minor: -145, currency: 'EUR' })).toBe('−€1.45')
+  expect(money({ amount_minor: 12345, currency: 'KWD' })).toMatch(/12\.345$/)
+  prefs.language = 'de'
+  expect(money({ amount_minor: 128000, currency: 'EUR' })).toMatch(/^1\.280,00\s€$/)
+})
+
+test('a moment is laid out by the wall of the place, not by this computer', () => {
+  const kolkata = { utc: '2026-11-24T20:00:00Z', wall: '2026-11-25T01:30:00', zone: 'Asia/Kolkata', abbreviation: 'IST', offset_minutes: 330 }
+  expect(clock(kolkata)).toBe('01:30')
+  expect(range(moment('2026-11-24T11:00:00Z'), moment('2026-11-24T12:00:00Z'))).toBe('11:00–12:00')
+  expect(full(kolkata)).toBe('Wednesday 25 November 2026, 01:30:00 IST (UTC+5:30), 20:00:00 UTC')
+  expect(offset(-180)).toBe('UTC−3')
+  expect(dateIn('2026-11-24T23:30:00Z', 'Europe/Berlin')).toBe('2026-11-25')
+})
+
+test('dates read as people say them', () => {
+  expect(shortDate('2026-11-24')).toBe('Tue 24 Nov')
+  expect(shortDate('2025-11-24', 2026)).toMatch(/^Mon 24 Nov 2025$/)
+  expect(longDate('2026-11-24')).toBe('Tuesday 24 November')
+  prefs.language = 'de'
+  expect(shortDate('2026-11-24')).toMatch(/^Di\.?, 24\. Nov/)
+})
+
+test('lengths of time', () => {
+  expect(duration(40_000)).toBe('40 s')
+  expect(duration(64 * 60_000)).toBe('1 h 04 min')
+  expect(duration(-5)).toBe('0 s')
+  expect(took(412)).toBe('412 ms')
+  expect(took(1240)).toBe('1.24 s')
+  const now = Date.parse('2026-11-24T11:42:00Z')
+  expect(ago('2026-11-24T11:41:55Z', now, 'Europe/Lisbon')).toBe('now')
+  expect(ago('2026-11-24T09:30:00Z', now, 'Europe/Lisbon')).toBe('2 h')
+  expect(ago('2026-11-22T09:30:00Z', now, 'Europe/Lisbon')).toBe('Sun')
+  expect(countdown('2026-11-24T11:46:12Z', now)).toBe('4:12')
+  expect(countdown('2026-11-24T11:00:00Z', now)).toBe('0:00')
+})
+
+test('ids keep both ends, names give two letters', () => {
+  expect(shortId('pi_3QK8vR2eZvKYlo2C1d2Lw')).toBe('pi_3QK8…d2Lw')
+  expect(initials('Inês Carvalho-Lindqvist')).toBe('IC')
+  expect(initials('نور الخطيب')).toHaveLength(2)
+})

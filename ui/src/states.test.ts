@@ -1,0 +1,25 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { bookingStates, deliveryStates, lampStates, paymentStates, sagaStates, stepStates, type Sign } from './states'
+
+test('only what a person must decide has the one solid colour', () => {
+  const all: [string, Sign][] = [bookingStates, paymentStates, sagaStates, stepStates, deliveryStates, lampStates].flatMap((table) => Object.entries(table))
+  expect(all.filter(([, sign]) => sign.role === 'person').map(([state]) => state)).toEqual(['needs_person', 'needs_person', 'unclear'])
+})
+
+test('unknown is never green', () => {
+  for (const sign of [paymentStates.unknown, stepStates.unknown, lampStates.unknown, deliveryStates.unclear]) expect(sign.role).not.toBe('ok')
+})
+
+test('the two dark blocks of the tokens say the same', () => {
+  const css = readFileSync(new URL('./styles/tokens.css', import.meta.url), 'utf8')
+  const block = (start: string) => {
+    const from = css.indexOf('{', css.indexOf(start)) + 1
+    return css
+      .slice(from, css.indexOf('}', from))
+      .split('\n')
+      .map((line) => line.trim())
+      .filter(Boolean)
+  }
+  expect(block(':root[data-theme="dark"] {')).toEqual(block(':root:not([data-theme="light"])'))
+})
