@@ -43,7 +43,7 @@ enum Command {
     },
     /// Runs the demo business.
     Demo {
-        /// Makes one booking from start to end, prints what happened, and ends.
+        /// Runs three bookings (one works, one is declined, one is taken back), prints what happened, and ends.
         #[arg(long)]
         once: bool,
     },

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod doctor;
 pub mod migrate;
+pub mod once;
 pub mod sandbox;
 pub mod types;
 

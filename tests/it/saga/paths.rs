@@ -52,6 +52,10 @@ async fn a_declined_card_leaves_the_customer_a_link_and_the_hold() {
     let events = t.events(booked.booking_id).await;
     assert!(events.contains(&"PaymentFailed".to_owned()), "{events:?}");
     assert_eq!(t.live_claims(booked.booking_id).await, 2);
+    // One link, one message: the declined card's own request is not announced.
+    t.wait_for_event(booked.booking_id, "NotificationSent").await;
+    let sent: i64 = sqlx::query_scalar("select count(*) from delivery.deliveries where template = 'payment_link' and state = 'delivered'").fetch_one(&t.worker_pool).await.unwrap();
+    assert_eq!(sent, 1);
     assert_eq!(t.sandbox.ledger().payments.iter().map(|p| p.captured).sum::<i64>(), 0);
     worker.close().await;
 }

@@ -4,7 +4,7 @@ use sqlx::{PgPool, Row};
 
 use super::email::{Amount, BookingFacts, Calendar, CalendarMethod, SendFailure, Template, calendar, render};
 use crate::delivery::destination::{Delivery, Destination, Fut, Outcome};
-use crate::domain::booking::{Booking, Status};
+use crate::domain::booking::{self, Booking, Status};
 use crate::domain::customer::Personal;
 use crate::domain::event::Event;
 use crate::domain::ids::{BookingId, CustomerId};
@@ -36,9 +36,17 @@ impl BookingMail {
             return Ok(Outcome::Skipped { reason: "not about a booking".to_owned() });
         };
         let mut conn = self.pool.acquire().await?;
-        let (booking, _) = read::booking(&mut conn, booking_id).await?;
+        let mut booking = Booking::default();
+        let mut cause = None;
+        for recorded in read::stream(&mut conn, &booking_id.into(), 0).await? {
+            let event = recorded.event()?;
+            booking = booking::evolve(booking, &event);
+            if recorded.event_id == delivery.event_id {
+                cause = Some(event);
+            }
+        }
         // Looked up at sending time: what is no longer true is not told.
-        if let Some(reason) = pointless(&booking, &delivery.template) {
+        if let Some(reason) = pointless(&booking, cause.as_ref(), &delivery.template) {
             return Ok(Outcome::Skipped { reason: reason.to_owned() });
         }
         let Some(created) = &booking.created else {
@@ -94,9 +102,11 @@ fn outcome(failure: SendFailure) -> Outcome {
     }
 }
 
-fn pointless(booking: &Booking, template: &str) -> Option<&'static str> {
+fn pointless(booking: &Booking, cause: Option<&Event>, template: &str) -> Option<&'static str> {
     let over = matches!(booking.status, Status::Cancelled | Status::Expired);
     match template {
+        // The link that replaced a declined card has an event, and a message, of its own.
+        "payment_link" if !matches!(cause, Some(Event::PaymentRequested(p)) if p.pay_url.is_some()) => Some("a saved card was charged: no link was made"),
         "payment_link" if booking.payment.pay_url.is_none() => Some("there is no open payment page"),
         "booking_confirmed" if over => Some("the booking was cancelled meanwhile"),
         _ => None,
