@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bizing_engine::app::bookings::{list::list, page::page};
 use bizing_engine::app::desk::{Connections, Desk, DeskParts};
 use bizing_engine::app::wire::*;
-use bizing_engine::app::{catalogue, customers, demo, session};
+use bizing_engine::app::{catalogue, customers, demo, messages, session};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::hints::Hints;
 use chrono::{DateTime, Utc};
@@ -111,6 +111,13 @@ async fn filters_mean_what_they_say() {
     let by_name = of(ListBookings { search: Some(one.customer.name.to_uppercase()), ..base.clone() }).await;
     assert!(by_name.iter().any(|r| r.booking_id == one.booking_id) && by_name.iter().all(|r| r.customer.name == one.customer.name));
     assert!(of(ListBookings { search: Some("100%_".into()), ..base.clone() }).await.is_empty());
+
+    // Two signs begin a word of the name, the address or the number.
+    let short = of(ListBookings { search: Some("IN".into()), ..base.clone() }).await;
+    let begins = |name: &str| name.to_lowercase().split([' ', '-']).any(|w| w.starts_with("in"));
+    assert!(everything.iter().filter(|r| begins(&r.customer.name)).all(|r| short.iter().any(|s| s.booking_id == r.booking_id)));
+    let one_sign = of(ListBookings { search: Some(one.reference[3..4].to_lowercase()), ..base.clone() }).await;
+    assert!(one_sign.iter().all(|r| r.reference[..4] == one.reference[..4]) && !one_sign.is_empty());
 
     let date = one.starts.wall[..10].to_owned();
     let day = of(ListBookings { from: Some(date.clone()), to: Some(date.clone()), ..base.clone() }).await;
@@ -255,4 +262,82 @@ async fn customers_are_found_by_any_part_of_name_mail_or_number() {
     let all = find("example.com").await;
     assert_eq!(all.len(), 50);
     assert!(all.iter().map(|c| c.last_booking_at).rev().is_sorted());
+}
+
+#[tokio::test]
+async fn a_sandbox_that_does_not_answer_is_said_and_none_is_an_empty_list() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (s, live) = viewer().await;
+    assert!(messages::caught(&live, Empty {}).await.unwrap().is_empty());
+    let mut parts = Arc::into_inner(desk(&s, live.people.clone(), Group::Viewer).0).unwrap();
+    parts.sandbox_url = Some("http://127.0.0.1:9".to_owned());
+    let error = messages::caught(&Desk(Arc::new(parts)), Empty {}).await.unwrap_err();
+    assert_eq!(error.code, Code::SandboxUnreachable);
+}
+
+/// `cargo test --no-default-features --test it -- --ignored --nocapture the_list_at_100_000_bookings`
+#[tokio::test]
+#[ignore = "a measurement to be run by hand on a quiet machine; it asserts nothing"]
+async fn the_list_at_100_000_bookings() {
+    let s = seeded().await;
+    let started = std::time::Instant::now();
+    s.follow().await;
+    println!("projections of the demo: {:?}", started.elapsed());
+    let db = crate::support::db::TestDb::new().await;
+    let (admin, worker) = (db.pool("admin").await, db.pool("worker").await);
+    let started = std::time::Instant::now();
+    demo::seed(&admin, &worker, Utc::now()).await.unwrap();
+    println!("seeding the demo: {:?}", started.elapsed());
+    let people = s.db.pool("viewer").await;
+    let desk = desk(&s, people, Group::Viewer);
+    let superuser = s.db.superuser_pool().await;
+    for sql in [
+        "insert into read.bookings_g1
+         select (jsonb_populate_record(b, jsonb_build_object('booking_id', gen_random_uuid(), 'reference', 'BK-' || upper(substr(md5(n::text), 1, 6)),
+                   'starts_at', b.starts_at + (n % 700 - 350) * interval '1 day', 'changed_at', b.changed_at - n * interval '7 seconds',
+                   'search', 'bk-' || substr(md5(n::text), 1, 6) || chr(10) || lower(b.customer_name) || ' ' || substr(md5(n::text), 7, 5) || chr(10)
+                             || substr(md5(n::text), 12, 8) || '@example.com' || chr(10) || '+351 9' || n || chr(10) || 'pi_' || md5(n::text)))).*
+           from generate_series(1, 100000) n
+           join (select *, row_number() over () as r, count(*) over () as c from read.bookings_g1) x on x.r = 1 + n % x.c
+           join read.bookings_g1 b on b.booking_id = x.booking_id",
+        "insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, booking_id, correlation_id, started_by, outcome, finished_at, \"cursor\")
+         select gen_random_uuid(), 'booking', 1, 'x' || booking_id, 'completed', booking_id, correlation_id, 'x', 'completed', now(), 5
+           from read.bookings_g1 b where not exists (select 1 from saga.instance i where i.booking_id = b.booking_id)",
+        "vacuum analyze read.bookings_g1",
+        "vacuum analyze saga.instance",
+    ] {
+        sqlx::query(sql).execute(&superuser).await.unwrap();
+    }
+    let catalogue = catalogue::catalogue(&desk, Empty {}).await.unwrap();
+    let staff = catalogue.resources[0].resource_id;
+    let base = ask(BookingSort::Starts, false, 200);
+    let last = list(&desk, ListBookings { sort: BookingSort::Customer, ..base.clone() }).await.unwrap();
+    for (what, request) in [
+        ("first page by start", base.clone()),
+        ("first page by change, newest first", ask(BookingSort::Changed, true, 200)),
+        ("second page by customer", ListBookings { sort: BookingSort::Customer, after: last.next, ..base.clone() }),
+        ("by reference", ask(BookingSort::Reference, false, 200)),
+        ("1,000 by price", ask(BookingSort::Price, true, 1000)),
+        ("state", ListBookings { states: vec![BookingState::Cancelled], ..base.clone() }),
+        ("payments", ListBookings { payments: vec![PaymentState::Paid, PaymentState::Refunded], ..base.clone() }),
+        ("answer missing", ListBookings { payments: vec![PaymentState::Unknown], ..base.clone() }),
+        ("one week", ListBookings { from: Some("2027-01-04".into()), to: Some("2027-01-10".into()), ..base.clone() }),
+        ("one person", ListBookings { resource_id: Some(staff), ..base.clone() }),
+        ("one service", ListBookings { service_id: Some(catalogue.services[0].service_id), ..base.clone() }),
+        ("search a name", ListBookings { search: Some("carvalho".into()), ..base.clone() }),
+        ("search a reference", ListBookings { search: Some("bk-7a1".into()), ..base.clone() }),
+        ("search two signs", ListBookings { search: Some("ca".into()), ..base.clone() }),
+        ("search an intent", ListBookings { search: Some("pi_c4ca42".into()), ..base.clone() }),
+        ("search one sign", ListBookings { search: Some("7".into()), ..base.clone() }),
+    ] {
+        let mut times = vec![];
+        let mut matched = 0;
+        for _ in 0..7 {
+            let asked = std::time::Instant::now();
+            matched = list(&desk, request.clone()).await.unwrap().matched;
+            times.push(asked.elapsed());
+        }
+        times.sort();
+        println!("{what:38} {:7.1} ms  of {matched}", times[3].as_secs_f64() * 1e3);
+    }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{Postgres, QueryBuilder, Row};
 
-use super::bookings::list::escaped;
+use super::bookings::list::push_word;
 use super::desk::Desk;
 use super::wire::*;
 
@@ -26,9 +26,8 @@ pub async fn find(desk: &Desk, request: FindCustomers) -> Result<Vec<CustomerRow
         "select customer_id, name, email, phone, bookings, last_booking_at from read.customers_v1 where not erased",
     );
     for word in search.split_whitespace().take(8) {
-        query
-            .push(" and search like ")
-            .push_bind(format!("%{}%", escaped(word)));
+        query.push(" and ");
+        push_word(&mut query, "search", word);
     }
     query
         .push(" order by last_booking_at desc nulls last, name, customer_id limit ")

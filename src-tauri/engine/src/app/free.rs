@@ -172,7 +172,7 @@ impl Search {
         let both = match at.offset() {
             AmbiguousOffset::Gap { .. } => vec![],
             AmbiguousOffset::Unambiguous { .. } => vec![at.earlier()],
-            AmbiguousOffset::Fold { .. } => vec![at.clone().earlier(), at.later()],
+            AmbiguousOffset::Fold { .. } => vec![at.earlier(), at.later()],
         };
         both.into_iter().flatten().map(to_chrono).collect()
     }

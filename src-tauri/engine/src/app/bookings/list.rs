@@ -165,7 +165,7 @@ impl Filter {
         match words[..] {
             [] => {}
             [one] if one.chars().count() < 2 => {
-                self.reference = Some(format!("BK-{}", one.to_uppercase()));
+                self.reference = Some(format!("bk-{one}"));
             }
             _ => self.words = words.iter().take(8).map(|w| (*w).to_owned()).collect(),
         }
@@ -187,13 +187,13 @@ impl Filter {
     fn push(&self, query: &mut QueryBuilder<Postgres>) {
         query.push(" where true");
         for word in &self.words {
-            query
-                .push(" and b.search like ")
-                .push_bind(format!("%{}%", escaped(word)));
+            query.push(" and ");
+            push_word(query, "b.search", word);
         }
         if let Some(prefix) = &self.reference {
+            // The search text begins with the reference, and its index knows beginnings of words.
             query
-                .push(" and b.reference like ")
+                .push(" and b.search like ")
                 .push_bind(format!("{}%", escaped(prefix)));
         }
         if !self.states.is_empty() {
@@ -239,8 +239,28 @@ impl Filter {
     }
 }
 
+/// A word anywhere in the text. Of one or two signs it must begin a word: the trigram index can find that, and would
+/// have to be read whole for anything shorter.
+pub fn push_word(query: &mut QueryBuilder<Postgres>, column: &str, word: &str) {
+    let escaped = escaped(word);
+    if word.chars().count() > 2 {
+        query
+            .push(format!("{column} like "))
+            .push_bind(format!("%{escaped}%"));
+        return;
+    }
+    let begins = ["", "%\n", "% ", "%-"].map(|before| format!("{before}{escaped}%"));
+    for (n, pattern) in begins.into_iter().enumerate() {
+        query
+            .push(if n == 0 { "(" } else { " or " })
+            .push(format!("{column} like "))
+            .push_bind(pattern);
+    }
+    query.push(")");
+}
+
 /// `%`, `_` and `\` mean themselves.
-pub fn escaped(word: &str) -> String {
+fn escaped(word: &str) -> String {
     let mut out = String::with_capacity(word.len());
     for c in word.chars() {
         if matches!(c, '%' | '_' | '\\') {
@@ -331,7 +351,7 @@ mod tests {
 
     #[test]
     fn one_sign_is_the_beginning_of_a_reference_and_more_are_words() {
-        assert_eq!(searched(" 7 ").reference.as_deref(), Some("BK-7"));
+        assert_eq!(searched(" 7 ").reference.as_deref(), Some("bk-7"));
         assert_eq!(searched("Ana  SILVA").words, ["ana", "silva"]);
         assert!(searched("   ").is_empty());
     }

@@ -136,7 +136,7 @@ impl Saga {
                 .iter()
                 .filter(move |a| a.step == name && a.undoing() == undoing)
         };
-        let ended = |undoing: bool| of(undoing).last().and_then(|a| a.ended_at);
+        let ended = |undoing: bool| of(undoing).next_back().and_then(|a| a.ended_at);
         let at_work = self.step() == Some(name) && !self.facts.finished();
         // A step that came right in the end shows no old error.
         let error = match state {

@@ -142,8 +142,8 @@ pub fn catalogue() -> Value {
         .collect();
     let mut able = vec![];
     for (s, service) in SERVICES.iter().enumerate() {
-        for n in 0..STAFF.len() {
-            if STAFF[n].performs.contains(&service.category) {
+        for (n, staff) in STAFF.iter().enumerate() {
+            if staff.performs.contains(&service.category) {
                 able.push(json!({ "service_id": service_id(s), "resource_id": staff_id(n) }));
             }
         }

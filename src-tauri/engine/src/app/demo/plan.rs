@@ -58,10 +58,13 @@ impl Planned {
     }
 }
 
+/// When each room is taken.
+type Rooms = HashMap<usize, Vec<(DateTime<Utc>, DateTime<Utc>)>>;
+
 pub fn plan(now: DateTime<Utc>) -> Vec<Planned> {
     let now = now.with_nanosecond(0).unwrap_or(now);
     let mut dice = Dice::new(0x48_61_6c_63_79_6f_6e);
-    let mut rooms: HashMap<usize, Vec<(DateTime<Utc>, DateTime<Utc>)>> = HashMap::new();
+    let mut rooms = Rooms::new();
     let mut bookings: Vec<Planned> = vec![];
     let today = slot::time_zone(ZONE)
         .map(|tz| slot::to_jiff(now).to_zoned(tz).date())
@@ -108,7 +111,7 @@ pub fn plan(now: DateTime<Utc>) -> Vec<Planned> {
 )]
 fn book(
     dice: &mut Dice,
-    rooms: &mut HashMap<usize, Vec<(DateTime<Utc>, DateTime<Utc>)>>,
+    rooms: &mut Rooms,
     bookings: &mut Vec<Planned>,
     now: DateTime<Utc>,
     date: civil::Date,
