@@ -7,6 +7,9 @@
 --
 -- Locks: none on existing tables; this is an empty database.
 
+-- A function is for nobody until it is granted to somebody.
+alter default privileges revoke execute on functions from public;
+
 create extension if not exists btree_gist;
 create extension if not exists pg_trgm;
 
@@ -32,6 +35,8 @@ begin
 end $$;
 create trigger fixed before update or delete on admin.installation
   for each row execute function admin.installation_is_fixed();
+create trigger fixed_whole before truncate on admin.installation
+  for each statement execute function admin.installation_is_fixed();
 
 create table admin.setting (
   name text primary key,

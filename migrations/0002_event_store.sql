@@ -45,7 +45,7 @@ create table core.events (
   actor text not null,                     -- the login, as the database knows it
   metadata jsonb not null check (jsonb_typeof(metadata) = 'object'),
   data jsonb not null check (jsonb_typeof(data) = 'object'),
-  hash bytea not null,                     -- sha256(hash of the event before in the stream, this event)
+  hash bytea not null,                     -- core.event_hash: the event before in the stream, and this one
   primary key (position)
 ) partition by range (position);
 
@@ -64,6 +64,7 @@ begin
   execute format('create index on core.%I (type_no, position)', part);
   execute format('create index on core.%I using brin (recorded_at)', part);
   execute format('create trigger append_only before update or delete or truncate on core.%I for each statement execute function core.append_only()', part);
+exception when duplicate_table then null;   -- another worker was faster
 end $$;
 
 create function core.append_only() returns trigger language plpgsql as $$
@@ -73,6 +74,15 @@ end $$;
 create trigger append_only before update or delete or truncate on core.events
   for each statement execute function core.append_only();
 select core.ensure_partition(0), core.ensure_partition(10000000);
+
+-- What the chain holds of an event: everything but its position, which is drawn later. One definition for the append
+-- and for whoever verifies. Times as microseconds, so that no session's settings show in the hash.
+create function core.event_hash(p_before bytea, p_version bigint, p_id uuid, p_name text, p_schema smallint, p_correlation uuid,
+                                p_causation uuid, p_occurred timestamptz, p_recorded timestamptz, p_actor text, p_metadata jsonb, p_data jsonb)
+returns bytea language sql stable as $$
+  select sha256(p_before || convert_to(jsonb_build_array(p_version, p_id, p_name, p_schema, p_correlation, p_causation,
+    (extract(epoch from p_occurred) * 1000000)::bigint, (extract(epoch from p_recorded) * 1000000)::bigint, p_actor, p_metadata, p_data)::text, 'UTF8'))
+$$;
 
 -- The same command twice is harmless: same id and content returns the first result. Kept for 90 days.
 create table core.commands (
@@ -85,11 +95,14 @@ create table core.commands (
   recorded_at timestamptz not null default now()
 );
 
--- A key per customer. Personal data stands only in fields sealed with it; erasing the key erases the person.
+-- A key per customer. Personal data stands only in fields sealed with it; erasing the key erases the person. The row
+-- stays: no later key may stand in for the erased one, and a restored backup knows whom to erase again.
 create table core.subject_keys (
   subject_id uuid primary key,
-  key bytea not null check (length(key) = 32),
-  created_at timestamptz not null default now()
+  key bytea check (length(key) = 32),
+  created_at timestamptz not null default now(),
+  erased_at timestamptz,
+  check ((key is null) = (erased_at is not null))
 );
 
 -- Everything at or below it is decided: visible to any snapshot taken after this call, or rolled back for good.

@@ -17,6 +17,7 @@ create table delivery.subscriptions (
   destination_id uuid not null references delivery.destinations,
   event_name text not null,
   template text not null,
+  created_at timestamptz not null default now(),  -- what was recorded before it is not owed
   primary key (destination_id, event_name)
 );
 

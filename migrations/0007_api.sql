@@ -19,6 +19,9 @@ language plpgsql security definer set search_path = pg_catalog, core, delivery a
 declare
   requests int := cardinality(r_stream);
   events int := coalesce(cardinality(e_req), 0);
+  by_worker boolean := admin.caller_is('worker');
+  recorded timestamptz := clock_timestamp();
+  meta jsonb;
   floor_position bigint;
   bad text;
   i int;
@@ -36,6 +39,7 @@ declare
   nos bigint[] := array_fill(null::bigint, array[requests]);
   ev_version bigint[] := array_fill(null::bigint, array[events]);
   ev_hash bytea[] := array_fill(null::bytea, array[events]);
+  ev_meta jsonb[] := array_fill(null::jsonb, array[events]);
 begin
   if (select count(distinct x) from unnest(r_stream) x) <> requests then
     raise exception 'a stream may stand only once in an append' using errcode = 'invalid_parameter_value';
@@ -54,7 +58,13 @@ begin
 
   -- The registry: the floor is read before any position is drawn, and the lock is held until the transaction is over.
   select case when is_called then last_value else last_value - 1 end into floor_position from core.position;
-  perform pg_advisory_xact_lock_shared((77::bigint << 48) | floor_position);
+  -- Any lower floor is as true. So a login that squats on the key keeps readers waiting, and no writer.
+  while not pg_try_advisory_xact_lock_shared((77::bigint << 48) | floor_position) loop
+    if floor_position = 0 then
+      raise exception 'somebody holds the registry of appends' using errcode = 'lock_not_available';
+    end if;
+    floor_position := floor_position - 1;
+  end loop;
 
   for i in 1..requests loop
     if r_command[i] is not null then
@@ -86,8 +96,11 @@ begin
     while j <= events and e_req[j] = i loop
       if st[i] = 'appended' then
         v := v + 1;
-        head := sha256(head || convert_to(v || e_id[j]::text || e_name[j] || e_schema[j] || e_data[j]::text, 'UTF8'));
-        ev_version[j] := v; ev_hash[j] := head;
+        -- only a worker acts on behalf of somebody
+        meta := case when by_worker then e_metadata[j] else e_metadata[j] - 'on_behalf_of' end;
+        head := core.event_hash(head, v, e_id[j], e_name[j], e_schema[j], e_correlation[j], e_causation[j], e_occurred[j], recorded,
+                                session_user, meta, e_data[j]);
+        ev_version[j] := v; ev_hash[j] := head; ev_meta[j] := meta;
       end if;
       j := j + 1;
     end loop;
@@ -100,12 +113,13 @@ begin
   with written as (
     insert into core.events (position, stream_no, version, type_no, event_id, correlation_id, causation_id, occurred_at,
                              recorded_at, actor, metadata, data, hash)
-    select nextval('core.position'), nos[x.r], x.v, k.type_no, x.id, x.corr, x.caus, x.occ, clock_timestamp(), session_user,
-           -- only a worker acts on behalf of somebody
-           case when admin.caller_is('worker') then x.meta else x.meta - 'on_behalf_of' end, x.data, x.h
-      from (select * from unnest(e_req, ev_version, e_name, e_schema, e_id, e_correlation, e_causation, e_occurred, e_metadata, e_data, ev_hash)
-              with ordinality as u(r, v, n, sv, id, corr, caus, occ, meta, data, h, o) where v is not null order by o) x
-      join core.event_types k on k.name = x.n and k.schema_version = x.sv
+    select nextval('core.position'), nos[x.r], x.v, x.type_no, x.id, x.corr, x.caus, x.occ, recorded, session_user, x.meta, x.data, x.h
+      -- Sorted after the join and numbered outside: a join may turn rows round, and the log must follow the versions.
+      from (select u.*, k.type_no
+              from unnest(e_req, ev_version, e_name, e_schema, e_id, e_correlation, e_causation, e_occurred, ev_meta, e_data, ev_hash)
+                     with ordinality as u(r, v, n, sv, id, corr, caus, occ, meta, data, h, o)
+              join core.event_types k on k.name = u.n and k.schema_version = u.sv
+             where u.v is not null order by u.o) x
     returning position, stream_no, event_id, correlation_id, type_no
   ), spans as (
     select w.stream_no, min(w.position) as lo, max(w.position) as hi from written w group by w.stream_no
@@ -141,14 +155,15 @@ end $$;
 create function api.safe_position() returns bigint language sql volatile security definer
   set search_path = pg_catalog, core as $$ select core.safe_position() $$;
 
--- Who keeps readers waiting: the oldest transaction that holds a floor.
-create function api.oldest_append() returns table (pid int, age_seconds double precision, query text)
+-- Who keeps readers waiting: the holder of the lowest floor. Age and query need pg_read_all_stats, which `migrate` gives
+-- to the owner where it may; pid and login always show.
+create function api.oldest_append() returns table (pid int, age_seconds double precision, query text, login name)
 language sql volatile security definer set search_path = pg_catalog as $$
-  select a.pid, extract(epoch from clock_timestamp() - a.xact_start)::double precision, left(a.query, 200)
+  select a.pid, extract(epoch from clock_timestamp() - coalesce(a.xact_start, a.state_change))::double precision, left(a.query, 200), a.usename
     from pg_locks l join pg_stat_activity a using (pid)
    where l.locktype = 'advisory' and l.objsubid = 1 and l.classid::bigint >> 16 = 77 and l.granted
      and l.database = (select oid from pg_database where datname = current_database()) and a.pid <> pg_backend_pid()
-   order by a.xact_start limit 1
+   order by ((l.classid::bigint & 65535) << 32) | l.objid::bigint, a.xact_start limit 1
 $$;
 
 -- One booking's stream, from a version on. Reading is a viewer's right.
@@ -166,7 +181,7 @@ language sql stable security definer set search_path = pg_catalog, core as $$
    where s.stream_id = p_stream order by e.version
 $$;
 
--- The key that seals a customer's personal data, made on first use. Null after an erasure.
+-- The key that seals a customer's personal data, made on first use. Null after an erasure, for good.
 create function api.subject_key(p_subject uuid, p_make boolean) returns bytea language plpgsql security definer
   set search_path = pg_catalog, core as $$
 declare
@@ -181,6 +196,12 @@ begin
   return k;
 end $$;
 
+-- Keys of many customers at once, for projections. Whoever was erased has no row.
+create function api.subject_keys(p_subjects uuid[]) returns table (subject_id uuid, key bytea) language sql stable security definer
+  set search_path = pg_catalog, core as $$
+  select k.subject_id, k.key from core.subject_keys k where k.subject_id = any(p_subjects) and k.key is not null
+$$;
+
 -- Claims inventory for a booking, all or nothing. One statement in sorted order: neither deadlocks nor waits for a loser.
 -- Returns the claims that stand in the way; no row means that everything is held. With a row the caller rolls back.
 create function api.hold_inventory(p_booking uuid, p_reference text, p_expires timestamptz,
@@ -192,9 +213,14 @@ declare
   held int;
 begin
   -- Expiry is decided here, by the one clock that counts: correctness never waits for a sweeper.
+  -- Locked in one order: two who find the same expired holds must not wait for each other.
+  with stale as (
+    select c.claim_id from booking.inventory_claim c join unnest(p_resource, p_during) as w(r, d) on c.resource_id = w.r and c.during && w.d
+     where c.released_at is null and c.expires_at < now()
+     order by c.resource_id, c.unit, lower(c.during) for update of c
+  )
   update booking.inventory_claim c set released_at = now(), release_reason = 'expired'
-    from unnest(p_resource, p_during) as w(r, d)
-   where c.resource_id = w.r and c.during && w.d and c.released_at is null and c.expires_at < now();
+   where c.claim_id = any(array(select claim_id from stale));
 
   insert into booking.booking (booking_id, reference) values (p_booking, p_reference) on conflict (booking_id) do nothing;
 
@@ -259,10 +285,12 @@ create function api.request_cancel(p_command uuid, p_saga uuid, p_reason text) r
   set search_path = pg_catalog, saga as $$
 declare
   i saga.instance;
+  asked_of uuid;
 begin
   select * into i from saga.instance where saga_id = p_saga for update;
   if not found then return 'not_found'; end if;
-  if exists (select 1 from saga.command c where c.command_id = p_command) then return 'asked'; end if;
+  select c.saga_id into asked_of from saga.command c where c.command_id = p_command;
+  if found then return case when asked_of = p_saga then 'asked' else 'reused' end; end if;
   if i.finished_at is not null then return 'finished'; end if;
   if i.state = 'compensating' or i.cancel_requested_at is not null then return 'undoing'; end if;
   if i.pivot_passed_at is not null or i.state = 'parked' then return 'too_late'; end if;
@@ -326,10 +354,15 @@ grant select on all tables in schema read to bizing_viewer, bizing_worker;
 grant insert, update, delete on read.checkpoints, read.customers_g1, read.bookings_g1, read.timeline_g1 to bizing_worker;
 
 grant select on all tables in schema core, booking, saga, delivery to bizing_worker;
+revoke all on core.subject_keys from bizing_worker;   -- keys come through api, for those who are named
+grant execute on function api.subject_keys(uuid[]) to bizing_worker;
+grant execute on function core.event_hash(bytea, bigint, uuid, text, smallint, uuid, uuid, timestamptz, timestamptz, text, jsonb, jsonb),
+  core.ensure_partition(bigint) to bizing_worker;
 grant select on core.position to bizing_worker;
 grant select on admin.installation, admin.setting, admin.schema_migrations to bizing_worker;
 grant update (kind, expires_at, released_at, release_reason) on booking.inventory_claim to bizing_worker;
-grant insert, update on saga.instance, saga.effect, saga.attempt, saga.signal, saga.worker, saga.provider_gate, saga.attention to bizing_worker;
+grant insert, update on saga.instance, saga.effect, saga.signal, saga.worker, saga.provider_gate, saga.attention to bizing_worker;
+grant insert on saga.attempt to bizing_worker;        -- a log: nobody changes it
 grant delete on saga.worker to bizing_worker;
 grant update on delivery.deliveries, delivery.attempts, delivery.inbox, delivery.poll_cursor to bizing_worker;
 grant insert on delivery.attempts, delivery.inbox, delivery.poll_cursor to bizing_worker;

@@ -7,4 +7,5 @@ mod projection;
 mod reading;
 mod saga;
 mod served;
+mod store;
 mod support;

@@ -54,7 +54,7 @@ pub async fn open(
     }
     let ids: Vec<Uuid> = sealed.keys().copied().collect();
     let keys: Vec<(Uuid, Vec<u8>)> =
-        sqlx::query_as("select subject_id, key from core.subject_keys where subject_id = any($1)")
+        sqlx::query_as("select subject_id, key from api.subject_keys($1)")
             .bind(ids)
             .fetch_all(conn)
             .await?;

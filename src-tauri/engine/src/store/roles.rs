@@ -48,6 +48,15 @@ pub async fn ensure_groups(conn: &mut PgConnection, suffix: &str) -> sqlx::Resul
     ] {
         ddl(conn, format!("grant {} to {}", of(lower), of(higher))).await?;
     }
+    // Names who keeps readers waiting, with age and query. Not every server lets its migrating login give that away.
+    ddl(
+        conn,
+        format!(
+            "do $$ begin grant pg_read_all_stats to {}; exception when insufficient_privilege then null; end $$",
+            of("owner")
+        ),
+    )
+    .await?;
     // Whoever migrates acts as the owner; on a server where it is no superuser it must be a member.
     ddl(conn, format!("grant {} to current_user", of("owner"))).await
 }

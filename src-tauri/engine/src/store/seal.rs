@@ -18,20 +18,23 @@ const CIPHER: &str = "xchacha20poly1305";
 pub enum SealError {
     #[error("the sealed field is damaged or belongs to somebody else")]
     Damaged,
+    #[error("this customer was erased: nothing about them is kept any more")]
+    Erased,
     #[error("the key could not be read")]
     Database(#[from] sqlx::Error),
 }
 
-/// Seals with the customer's key, which is made on first use.
+/// Seals with the customer's key, which is made on first use and never again.
 pub async fn seal(
     conn: &mut PgConnection,
     customer: CustomerId,
     personal: &Personal,
 ) -> Result<Sealed, SealError> {
-    let key: Vec<u8> = sqlx::query_scalar("select api.subject_key($1, true)")
+    let key: Option<Vec<u8>> = sqlx::query_scalar("select api.subject_key($1, true)")
         .bind(customer.0)
         .fetch_one(conn)
         .await?;
+    let key = key.ok_or(SealError::Erased)?;
     let mut nonce = [0u8; 24];
     rand::rng().fill_bytes(&mut nonce);
     let plain = serde_json::to_vec(personal).map_err(|_| SealError::Damaged)?;
