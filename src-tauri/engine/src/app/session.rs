@@ -32,7 +32,8 @@ pub async fn session(desk: &Desk, _: Empty) -> Result<Session, AppError> {
     Ok(Session {
         display_name: row
             .try_get::<Option<String>, _>("display_name")?
-            .unwrap_or_else(|| login.clone()),
+            // The login that this computer made for itself is the person who sits at it.
+            .unwrap_or_else(|| if login.starts_with("bizing_desk_") { "You".to_owned() } else { login.clone() }),
         login,
         group: desk.group,
         mode: mode(desk),
@@ -106,13 +107,13 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
     let row = sqlx::query(
         "select (select count(*) from read.workers_v1 where heartbeat_at > now() - interval '60 seconds') as workers,
                 s.checked_at as stripe_at, s.problem as stripe_problem, s.source is not null as stripe_asked,
-                m.value as mail, m.changed_at as mail_at,
+                m.source is not null as mail_asked, m.checked_at as mail_at, m.problem as mail_problem,
                 (select count(*) from read.sagas_v1 where state = 'parked') as need_person,
                 (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as open,
                 (select count(*) from read.deliveries_v1 where state = 'scheduled' and attempt > 0) as failing
            from (select 1) x
            left join read.poll_cursors_v1 s on s.source = 'stripe'
-           left join (select value, (value->>'checked_at')::timestamptz as changed_at from read.settings_v1 where name = 'mail.check') m on true",
+           left join read.poll_cursors_v1 m on m.source = 'email'",
     )
     .fetch_one(conn)
     .await?;
@@ -120,15 +121,10 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
         at: row.try_get("stripe_at")?,
         problem: row.try_get("stripe_problem")?,
     });
-    let mail = row
-        .try_get::<Option<serde_json::Value>, _>("mail")?
-        .map(|value| -> Result<Checked, AppError> {
-            Ok(Checked {
-                at: row.try_get("mail_at")?,
-                problem: value["problem"].as_str().map(str::to_owned),
-            })
-        })
-        .transpose()?;
+    let mail = row.try_get::<bool, _>("mail_asked")?.then_some(Checked {
+        at: row.try_get("mail_at")?,
+        problem: row.try_get("mail_problem")?,
+    });
     Ok(Facts {
         workers: row.try_get("workers")?,
         stripe,

@@ -72,6 +72,8 @@ impl Pace {
     pub const SANDBOX: Pace = Pace { idle: Duration::from_secs(2), poll_awaited: Duration::from_secs(1), poll_quiet: Duration::from_secs(10) };
 }
 
+const MAIL_CHECK_EVERY: Duration = Duration::from_secs(300);
+
 pub struct Worker {
     id: WorkerId,
     pool: PgPool,
@@ -107,6 +109,7 @@ impl Worker {
         }
         worker.start_deliveries(&parts);
         worker.start_inbox(&parts);
+        worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
         parts.tasks.forever("worker presence", move || {
             let (pool, stop) = (pool.clone(), stop.clone());
@@ -161,6 +164,31 @@ impl Worker {
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = wait_for_more_work(&bell, pause, pace.poll_awaited) => {}
+                    }
+                }
+            }
+        });
+    }
+
+    /// Looks whether the mail server lets us in, so that the status bar is green for a reason.
+    fn start_mail_check(&self, parts: &WorkerParts) {
+        let Some(mail) = parts.mail.clone() else { return };
+        let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
+        parts.tasks.forever("mail check", move || {
+            let (pool, mail, stop) = (pool.clone(), mail.clone(), stop.clone());
+            async move {
+                loop {
+                    let problem = mail.mailer.check().await.err().map(|e| e.to_string());
+                    let _ = sqlx::query(
+                        "insert into delivery.poll_cursor (source, checked_at, problem) values ('email', now(), $1)
+                         on conflict (source) do update set checked_at = now(), problem = excluded.problem",
+                    )
+                    .bind(problem)
+                    .execute(&pool)
+                    .await;
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(MAIL_CHECK_EVERY) => {}
                     }
                 }
             }

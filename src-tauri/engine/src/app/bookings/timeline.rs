@@ -74,7 +74,7 @@ pub fn timeline(
     }
     for d in deliveries {
         let cause = here.contains(&d.event_id).then(|| d.event_id.to_string());
-        for a in &d.attempts {
+        for a in d.attempts.iter().filter(|a| tells_more_than_its_event(a)) {
             items.push(delivery_attempt(d, a, cause.clone(), zone)?);
         }
         if d.state == "scheduled" {
@@ -192,6 +192,14 @@ fn saga_next(
             zone,
         )?
     }))
+}
+
+/// A try that decided the message stands on the timeline as its event; one that found nothing to say is no news.
+fn tells_more_than_its_event(a: &DeliveryAttempt) -> bool {
+    !matches!(
+        a.result.as_deref(),
+        Some("accepted" | "refused" | "unclear" | "skipped")
+    )
 }
 
 fn delivery_attempt(
