@@ -35,7 +35,7 @@ export default defineConfig({
       {
         extends: true,
         // Found by hand: what vitest discovers late makes it reload the page in the middle of a test.
-        optimizeDeps: { include: ['axe-core', 'vitest-browser-svelte'] },
+        optimizeDeps: { include: ['axe-core', '@tanstack/svelte-query', 'bits-ui', '@tauri-apps/api/core'] },
         test: {
           name: 'window',
           include: ['tests/**/*.test.ts'],

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import css from './styles/tokens.css?raw'
 import { bookingStates, deliveryStates, lampStates, paymentStates, sagaStates, stepStates, type Sign } from './states'
 
 test('only what a person must decide has the one solid colour', () => {
@@ -12,7 +12,6 @@ test('unknown is never green', () => {
 })
 
 test('the two dark blocks of the tokens say the same', () => {
-  const css = readFileSync(new URL('./styles/tokens.css', import.meta.url), 'utf8')
   const block = (start: string) => {
     const from = css.indexOf('{', css.indexOf(start)) + 1
     return css

@@ -28,9 +28,9 @@ export class Keys {
   #press(event: KeyboardEvent): void {
     if (event.defaultPrevented || event.isComposing) return
     const name = nameOf(event)
-    const single = !name.startsWith('mod+') && name !== 'F6'
-    if (single && (!prefs.singleKeys || typing(event.target) || floating())) return
-    if (name.startsWith('mod+') && floating()) return
+    if (floating()) return
+    if (!name.startsWith('mod+') && name !== 'F6' && typing(event.target)) return
+    if (name.length === 1 && !prefs.singleKeys) return
     for (const scope of this.#scopes.toReversed()) {
       const act = scope[name]
       if (!act) continue

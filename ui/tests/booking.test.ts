@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest'
+import { awaitingPage, retryingPage, undonePage } from '../src/backend/fixtures'
+import { appError } from '../src/backend/testing'
+import { world } from '../src/backend/world'
+import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
+
+const reference = retryingPage().row.reference
+
+test('the page says it in a sentence and then shows the proof', async () => {
+  open(`/bookings/${reference}`)
+  await seen('headline')
+  expect(find('headline')!.textContent).toBe('Confirmed, paid €80.00. The e-mail is not delivered yet: next try in 4 min.')
+  expect(find('money-captured')!.textContent).toContain('€80.00')
+  expect(all('timeline-item').length).toBe(13)
+  await accessible()
+})
+
+test('the saga opens into five steps, and an undone one shows how it went back', async () => {
+  open(`/bookings/${undonePage().row.reference}`)
+  await seen('saga-toggle')
+  press('s')
+  await seen('saga-step-hold')
+  for (const step of ['hold', 'payment', 'capture', 'confirm', 'notify']) expect(find(`saga-step-${step}`)).not.toBeNull()
+  expect(find('saga-undo-hold')).not.toBeNull()
+  expect(find('saga-step-payment')!.dataset.state).toBe('failed')
+  await accessible()
+})
+
+test('the timeline filters, turns round, and shows an item with its causes', async () => {
+  open(`/bookings/${reference}`)
+  await seen('timeline')
+  click(find('part-money')!)
+  await until(() => all('timeline-item').length === 3, 'three about money')
+  click(find('part-all')!)
+  click(find('newest-first')!)
+  await until(() => all('timeline-item')[0]!.textContent!.includes('Booked by'), 'the oldest first')
+  click(all('timeline-item')[1]!.querySelector('button')!)
+  await seen('details')
+  await says('Came from')
+  await accessible()
+})
+
+test('a hint about this booking, by its id, reads it again', async () => {
+  const backend = open(`/bookings/${reference}`)
+  await seen('headline')
+  const page = retryingPage()
+  backend.on('get_booking', () => ({ ...page, message: { ...page.message!, state: 'delivered' } }))
+  backend.hint(`booking:${page.row.booking_id}`)
+  await says('The customer has the e-mail.')
+})
+
+test('what cannot be done now says why', async () => {
+  open(`/bookings/${reference}`)
+  const button = await seen('open-payment')
+  expect(button.getAttribute('aria-disabled')).toBe('true')
+  expect(document.getElementById(button.getAttribute('aria-describedby')!)!.textContent).toContain('nothing left to pay')
+})
+
+test('the payment page opens outside the window', async () => {
+  const backend = open(`/bookings/${awaitingPage().row.reference}`)
+  click(await seen('open-payment'))
+  await until(() => backend.links.length === 1, 'the link')
+  expect(backend.links[0]).toContain('cs_test')
+})
+
+test('cancelling shows what will happen, asks for a reason, and sends the version that was looked at', async () => {
+  const backend = open(`/bookings/${reference}`)
+  click(await seen('cancel-booking'))
+  await says('Cancel Inês Carvalho-Lindqvist’s booking and refund €80.00?')
+  await accessible()
+  expect(find('cancel-go')!.getAttribute('aria-disabled')).toBe('true')
+  type('cancel-reason', 'Car broke down')
+  press('Enter', { ctrlKey: true })
+  await until(() => backend.asked('cancel_booking') === 1, 'the command')
+  expect(backend.calls.find((call) => call.name === 'cancel_booking')!.params).toMatchObject({ reason: 'Car broke down', expected_version: 9 })
+  await until(() => !find('cancel-dialog'), 'the dialog to close')
+})
+
+test('a lost race keeps the reason and sends nothing more', async () => {
+  const backend = open(`/bookings/${reference}`)
+  backend.fail('cancel_booking', appError('stream.conflict', 'Changed by Tomás 2 s ago. Your cancellation was not sent.'))
+  click(await seen('cancel-booking'))
+  await seen('cancel-reason')
+  type('cancel-reason', 'Car broke down')
+  click(find('cancel-go')!)
+  await says('Changed by Tomás 2 s ago.')
+  expect((find('cancel-reason') as HTMLTextAreaElement).value).toBe('Car broke down')
+  expect(find('cancel-go')!.getAttribute('aria-disabled')).toBe('true')
+})
+
+test('a booking that does not exist says so and leads back', async () => {
+  open('/bookings/BK-NOBODY')
+  await says('There is no such booking')
+  await accessible()
+})
+
+test('loading and error keep the frame', async () => {
+  const backend = world()
+  backend.hang('get_booking')
+  open(`/bookings/${reference}`, backend)
+  await until(() => document.querySelector('[aria-busy="true"] .bone'), 'bones')
+})
+
+test('in German too', async () => {
+  const { setPrefs } = await import('../src/lib/prefs.svelte')
+  open(`/bookings/${reference}`)
+  await seen('headline')
+  setPrefs({ language: 'de' })
+  await says('Bestätigt, 80,00')
+  expect(document.documentElement.lang).toBe('de')
+})
