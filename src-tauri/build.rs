@@ -30,12 +30,17 @@ fn window_files() -> io::Result<()> {
     }
     // By the text of the name, which is how they are looked up.
     named.sort();
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
+    // Copies, because the next build of the window may remove a file between this and the compiler's look at it.
+    let copies = out.join("window");
+    fs::create_dir_all(&copies)?;
     let mut text = String::from("&[\n");
-    for (name, path) in &named {
-        writeln!(text, "    ({name:?}, include_bytes!({path:?})),").map_err(io::Error::other)?;
+    for (number, (name, path)) in named.iter().enumerate() {
+        let copy = copies.join(number.to_string());
+        fs::copy(path, &copy)?;
+        writeln!(text, "    ({name:?}, include_bytes!({copy:?})),").map_err(io::Error::other)?;
     }
     text.push_str("]\n");
-    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
     fs::write(out.join("window_files.rs"), text)
 }
 

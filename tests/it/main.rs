@@ -1,4 +1,5 @@
 //! One integration binary: each further one would be another link.
+#![allow(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
 mod host;
@@ -9,3 +10,5 @@ mod saga;
 mod served;
 mod store;
 mod support;
+#[cfg(feature = "desktop")]
+mod window;

@@ -114,7 +114,7 @@ fn open(app: &App, data: Option<PathBuf>) -> tauri::Result<()> {
         .visible(false)
         // The schedule drags by itself; the system's own handler would swallow it.
         .disable_drag_drop_handler()
-        .on_navigation(|url| is_ours(url))
+        .on_navigation(is_ours)
         .on_page_load(|window, load| {
             if load.event() == PageLoadEvent::Finished
                 && let Err(error) = window.show()

@@ -1,5 +1,6 @@
 //! bizing-stripe against the sandbox, over real HTTP: the client that ships, a server that shares no code with it.
 
+#![allow(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
 #![allow(clippy::unwrap_used)] // In a test an unwrap is an assertion.
 
 mod checkout;

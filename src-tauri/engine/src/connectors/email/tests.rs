@@ -2,6 +2,7 @@
 //! write), and what is known after each way in which a mail server can let us down (a real server,
 //! and one that cheats).
 
+#![allow(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that panics is a test that fails"
