@@ -40,7 +40,8 @@ CREATE TABLE saga.instance (
   CONSTRAINT terminal_has_end CHECK ((state IN ('completed','compensated','resolved')) = (finished_at IS NOT NULL)),
   CONSTRAINT terminal_has_no_lease CHECK (finished_at IS NULL OR lease_owner IS NULL),
   CONSTRAINT lease_pair CHECK ((lease_owner IS NULL) = (lease_expires_at IS NULL)),
-  CONSTRAINT resolved_has_evidence CHECK (state <> 'resolved' OR (resolved_by IS NOT NULL AND resolution ? 'reason' AND resolution ? 'evidence')),
+  CONSTRAINT resolved_has_evidence CHECK (state <> 'resolved' OR
+    (resolved_by IS NOT NULL AND coalesce(resolution->>'reason', '') <> '' AND coalesce(resolution->>'evidence', '') <> '')),
   CONSTRAINT pause_triple CHECK ((paused_at IS NULL) = (paused_by IS NULL)));
 CREATE INDEX instance_due ON saga.instance (wake_at) WHERE state IN ('running','waiting','compensating') AND paused_at IS NULL;
 CREATE INDEX instance_await ON saga.instance (await_key) WHERE await_key IS NOT NULL;

@@ -361,7 +361,10 @@ grant execute on function core.event_hash(bytea, bigint, uuid, text, smallint, u
 grant select on core.position to bizing_worker;
 grant select on admin.installation, admin.setting, admin.schema_migrations to bizing_worker;
 grant update (kind, expires_at, released_at, release_reason) on booking.inventory_claim to bizing_worker;
-grant insert, update on saga.instance, saga.effect, saga.signal, saga.worker, saga.provider_gate, saga.attention to bizing_worker;
+grant insert, update on saga.instance, saga.signal, saga.worker, saga.provider_gate, saga.attention to bizing_worker;
+-- What was asked of a provider, and under which key, is never rewritten; only what became of it is added.
+grant insert, update (first_sent_at, last_sent_at, sends, outcome, provider_object, provider_status, provider_request_id, response, resolved_at,
+                      resolved_via) on saga.effect to bizing_worker;
 grant insert on saga.attempt to bizing_worker;        -- a log: nobody changes it
 grant delete on saga.worker to bizing_worker;
 grant update on delivery.deliveries, delivery.attempts, delivery.inbox, delivery.poll_cursor to bizing_worker;
