@@ -18,12 +18,12 @@ MAY_DIFFER = {"bizing-desk"}
 
 def crates(flags: list[str]) -> dict[str, set[str]]:
     """Crate and version -> each set of features that it is compiled with (one for programs, one for macros at most)."""
-    command = ["cargo", "tree", "--locked", "--workspace", "--prefix", "none", "--no-dedupe", "--format", "{p}|{f}", *flags]
+    command = ["cargo", "tree", "--locked", "--workspace", "--prefix", "none", "--format", "{p}|{f}", *flags]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         if "|" in line:
-            package, features = line.split("|")
+            package, features = line.removesuffix(" (*)").split("|")
             found.setdefault(" ".join(package.split()[:2]), set()).add(features)
     return found
 
