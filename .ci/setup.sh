@@ -124,7 +124,15 @@ as_root() {
     sudo -n "$@" # nobody is there to type a password
   fi
 }
-apt() { as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "$@"; }
+# What apt and the packages' scripts say fills pages and matters only when they fail.
+apt() {
+  mkdir -p .cache
+  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -qq \
+    -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "$@" >.cache/apt.log 2>&1 || {
+    tail -n 40 .cache/apt.log >&2
+    stop "apt-get $* failed; what it said is above."
+  }
+}
 
 # Debian's package makes a server of its own on port 5432 and starts it at every boot. The desk brings its own, so the
 # package is told not to; what the file said before stands there again afterwards, for whoever installs a server later.
@@ -136,11 +144,11 @@ install_postgres() {
     stop "This system's PostgreSQL is ${major:-none}; the desk needs $oldest_postgres or newer. PostgreSQL's own packages for it:" \
       "  sudo apt-get install postgresql-common && sudo /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh" \
       "  sudo apt-get install postgresql-17" "Then run this again."
-  apt install --no-install-recommends postgresql-common >/dev/null
+  apt install --no-install-recommends postgresql-common
   as_root cp -p "$conf" "$conf.before-bizing"
   trap 'as_root mv "$conf.before-bizing" "$conf"' EXIT
   as_root sh -c "echo 'create_main_cluster = false' >> $conf"
-  apt install --no-install-recommends postgresql >/dev/null
+  apt install --no-install-recommends postgresql
   as_root mv "$conf.before-bizing" "$conf"
   trap - EXIT
 }
@@ -149,12 +157,12 @@ with_apt() {
   local list
   list=$(missing apt | tr '\n' ' ')
   [ -n "${list// /}" ] || return 0
-  echo "Installing with apt: $list"
+  echo "Installing with apt (the first time this takes minutes): $list"
   if [ "$(id -u)" != 0 ]; then
     have sudo || stop "Not root, and sudo is missing. As root run: apt-get install --no-install-recommends $list"
     [ -t 0 ] || sudo -n true 2>/dev/null || stop "sudo asks for a password and nobody is there to type it. As root run: apt-get install --no-install-recommends $list"
   fi
-  apt update >/dev/null
+  apt update
   case " $list " in
     *" postgresql "*)
       install_postgres
@@ -171,7 +179,7 @@ with_apt() {
       ;;
   esac
   # shellcheck disable=SC2086 # one word per package
-  [ -z "${list// /}" ] || apt install --no-install-recommends $list >/dev/null
+  [ -z "${list// /}" ] || apt install --no-install-recommends $list
   [ ! -e .cache/wants-browser ] || return 0
   list=$(missing check | tr '\n' ' ')
   [ -z "${list// /}" ] || stop "apt installed everything it was asked for, and this is still not met: $list"
