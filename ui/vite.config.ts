@@ -20,9 +20,10 @@ export default defineConfig({
     host: '127.0.0.1',
     port: 5173,
     strictPort: true,
+    // The desk compares origin and host, so the host must stay this server's.
     proxy: {
-      '/rpc': desk,
-      '/hints': { target: desk, ws: true },
+      '/rpc': { target: desk, changeOrigin: false },
+      '/hints': { target: desk, changeOrigin: false, ws: true },
     },
   },
   clearScreen: false,

@@ -1,7 +1,7 @@
 //! The one place where word, icon and role of a state meet.
 
 import type { BookingState, DeliveryState, LampState, PaymentState, SagaState, StepState } from './backend/types'
-import type { PlainKey } from './i18n'
+import { t, type PlainKey } from './i18n'
 import type { IconName } from './ui/icons'
 
 /** What a colour means; `person` is the only one that is ever solid. */
@@ -101,3 +101,14 @@ export const undoNames: Record<string, PlainKey> = {
   confirm: 'undo.confirm',
   notify: 'undo.notify',
 }
+
+const answers: Record<string, PlainKey> = {
+  refund: 'answer.refund',
+  processing: 'answer.processing',
+  quarantine: 'answer.quarantine',
+  not_set: 'answer.not_set',
+  answer: 'answer.answer',
+}
+
+/** What a saga waits for a provider to say. */
+export const awaited = (what: string): string => t(answers[what] ?? 'answer.answer')

@@ -115,7 +115,7 @@ test('the sandbox offers its test cards', async () => {
   const backend = await begin()
   await fill()
   click(find('pay-card_on_file')!)
-  click(await seen('card-declined'))
+  click(await seen('card-pm_card_chargeDeclined'))
   click(find('book')!)
   await until(() => sent(backend).length === 1, 'the command')
   expect(sent(backend)[0]).toMatchObject({ payment_mode: 'card_on_file', payment_method: 'pm_card_chargeDeclined' })

@@ -286,9 +286,9 @@ export function retryingPage(): BookingPage {
       item('a3', 251, 'capture.forward', { kind: 'saga_attempt', cause: 'e4', actor: 'worker-1', data: try_(1, 412, { request_id: 'req_2Bd81M' }) }),
       item('e5', 250.6, 'PaymentReceived', { actor: 'worker-1', position: 4115, cause: 'a3', data: { amount_received: eur(80), payment_intent: 'pi_3QK8vR2eZvKYlo2C1d2Lw', charge_id: 'ch_3QK8vR' } }),
       item('e6', 250.5, 'BookingConfirmed', { actor: 'worker-1', position: 4116, cause: 'e5', data: { confirmed_at: before(250.5), sequence: 0 } }),
-      item('d1', 249, 'email', { kind: 'delivery_attempt', cause: 'e6', actor: 'worker-1', data: { result: 'retry', attempt: 1, duration_ms: 880, template: 'booking_confirmed', error: '451 4.7.1 Greylisted, try again in 300 seconds', error_class: 'temporary' } }),
-      item('d2', 216, 'email', { kind: 'delivery_attempt', cause: 'e6', actor: 'worker-1', data: { result: 'retry', attempt: 2, duration_ms: 910, template: 'booking_confirmed', error: '451 4.7.1 Greylisted, try again in 300 seconds', error_class: 'temporary' } }),
-      item('d3', 112, 'email', { kind: 'delivery_attempt', cause: 'e6', actor: 'worker-1', data: { result: 'retry', attempt: 3, duration_ms: 1240, template: 'booking_confirmed', error: '451 4.7.1 Greylisted, try again in 300 seconds', error_class: 'temporary' } }),
+      item('d1', 249, 'email', { kind: 'delivery_attempt', cause: 'e6', actor: 'worker-1', data: { result: 'later', attempt: 1, duration_ms: 880, template: 'booking_confirmed', error: '451 4.7.1 Greylisted, try again in 300 seconds', error_class: 'temporary' } }),
+      item('d2', 216, 'email', { kind: 'delivery_attempt', cause: 'e6', actor: 'worker-1', data: { result: 'later', attempt: 2, duration_ms: 910, template: 'booking_confirmed', error: '451 4.7.1 Greylisted, try again in 300 seconds', error_class: 'temporary' } }),
+      item('d3', 112, 'email', { kind: 'delivery_attempt', cause: 'e6', actor: 'worker-1', data: { result: 'later', attempt: 3, duration_ms: 1240, template: 'booking_confirmed', error: '451 4.7.1 Greylisted, try again in 300 seconds', error_class: 'temporary' } }),
       item('p1', -248, 'email', { kind: 'planned', cause: 'd3', data: { attempt: 4, template: 'booking_confirmed' } }),
     ],
     actions: [
@@ -322,7 +322,7 @@ export function awaitingPage(): BookingPage {
       item('e2', 679.98, 'InventoryHeld', { actor: 'sofia', position: 4111, cause: 'e1', data: { expires_at: r.hold_expires_at } }),
       item('a1', 679.5, 'payment.forward', { kind: 'saga_attempt', cause: 'e2', actor: 'worker-1', data: try_(1, 388) }),
       item('e3', 679, 'PaymentRequested', { actor: 'worker-1', position: 4112, cause: 'a1', data: { amount: r.price, mode: 'link' } }),
-      item('d1', 677, 'email', { kind: 'delivery_attempt', cause: 'e3', actor: 'worker-1', data: { result: 'delivered', attempt: 1, duration_ms: 96, template: 'payment_link' } }),
+      item('d1', 677, 'email', { kind: 'delivery_attempt', cause: 'e3', actor: 'worker-1', data: { result: 'accepted', attempt: 1, duration_ms: 96, template: 'payment_link' } }),
       item('p1', -(Date.parse(r.hold_expires_at!) - Date.parse(NOW)) / 1000, 'hold_expires', { kind: 'planned' }),
     ],
     actions: [
@@ -362,12 +362,12 @@ export function undonePage(): BookingPage {
     timeline: [
       item('e1', 66, 'BookingCreated', { actor: 'sofia', position: 4090, data: { reference: r.reference, service_name: r.service.name, price: r.price } }),
       item('e2', 65.98, 'InventoryHeld', { actor: 'sofia', position: 4091, cause: 'e1' }),
-      item('a1', 65.8, 'payment.forward', { kind: 'saga_attempt', cause: 'e2', actor: 'worker-1', data: { result: 'failed', attempt: 1, duration_ms: 640, error: 'Your card was declined.', error_class: 'card_declined' } }),
+      item('a1', 65.8, 'payment.forward', { kind: 'saga_attempt', cause: 'e2', actor: 'worker-1', data: { result: 'declined', attempt: 1, duration_ms: 640, error: 'Your card was declined.', error_class: 'card_declined' } }),
       item('e3', 63, 'PaymentFailed', { actor: 'worker-1', position: 4092, cause: 'a1', data: { code: 'card_declined', decline_code: 'generic_decline', message: 'Your card was declined.' } }),
       item('e4', 62.2, 'BookingCancelled', { actor: 'worker-1', position: 4093, cause: 'e3', data: { cancelled_by: 'system', reason_code: 'payment_failed', reason: null } }),
       item('a2', 62.15, 'hold.undo', { kind: 'saga_attempt', cause: 'e4', actor: 'worker-1', data: try_(1, 9) }),
       item('e5', 62.1, 'InventoryReleased', { actor: 'worker-1', position: 4094, cause: 'a2', data: { reason: 'payment_failed' } }),
-      item('d1', 61, 'email', { kind: 'delivery_attempt', cause: 'e4', actor: 'worker-1', data: { result: 'delivered', attempt: 1, duration_ms: 88, template: 'booking_cancelled' } }),
+      item('d1', 61, 'email', { kind: 'delivery_attempt', cause: 'e4', actor: 'worker-1', data: { result: 'accepted', attempt: 1, duration_ms: 88, template: 'booking_cancelled' } }),
     ],
     actions: [
       { name: 'cancel_booking', refused: 'The booking is cancelled already.' },

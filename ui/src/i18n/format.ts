@@ -129,6 +129,7 @@ export function duration(ms: number): string {
 
 /** How long something took: `412 ms`, `1.24 s`, then as `duration`. */
 export function took(ms: number): string {
+  if (ms < 1) return '<1 ms'
   if (ms < 1000) return `${Math.round(ms)} ms`
   if (ms < 10_000) return `${new Intl.NumberFormat(locale(), { maximumFractionDigits: 2 }).format(ms / 1000)} s`
   return duration(ms)

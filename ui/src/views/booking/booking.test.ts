@@ -39,7 +39,8 @@ test('a try is only green when it is known to have gone well', () => {
   expect(outcome({ result: 'unknown', duration_ms: 20_000 })).toBe('unknown')
   expect(outcome({ result: 'something new', duration_ms: 5 })).toBe('unknown')
   expect(outcome({})).toBe('running')
-  expect(outcome({ error: '550 no such user' })).toBe('failed')
+  expect(outcome({ result: 'not_sent', error: 'no route' })).toBe('retry')
+  expect(outcome({ result: 'refused', error: '550 no such user' })).toBe('failed')
 })
 
 test('the timeline is grouped by day, counted, and turns round', () => {

@@ -81,7 +81,7 @@ describe('every combination', () => {
     { waits_for: 'customer', until },
     retry(40),
     { waits_for: 'delivery', at: null, attempt: 2, cause: null },
-    { waits_for: 'provider', what: 'the refund' },
+    { waits_for: 'provider', what: 'refund' },
     { waits_for: 'worker' },
     { waits_for: 'person', reason: 'the refund failed' },
   ]

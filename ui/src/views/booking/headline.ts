@@ -4,7 +4,7 @@
 import type { BookingPage, MessageView, Money } from '../../backend/types'
 import { t } from '../../i18n'
 import { clockIn, dateIn, duration, money, shortDate } from '../../i18n/format'
-import { stepNames } from '../../states'
+import { awaited, stepNames } from '../../states'
 
 export interface Headline {
   sentence: string
@@ -120,7 +120,7 @@ function missing(page: BookingPage, now: number): string {
     return t('says.retry', { step: stepAtWork(page), time: inTime(waits.at, now) })
   }
   if (waits?.waits_for === 'worker') return t('says.worker')
-  if (waits?.waits_for === 'provider') return t('says.provider', { what: waits.what })
+  if (waits?.waits_for === 'provider') return t('says.provider', { what: awaited(waits.what) })
   if (waits?.waits_for === 'customer' && page.row.payment === 'declined') return t('says.customer_again')
   return page.row.state === 'confirmed' || over(page) ? told(page.message, now) : ''
 }

@@ -20,14 +20,14 @@ const TOGETHER_MS = 1000
 /** What comes later than this after its cause begins a paragraph of its own. */
 const SOON_MS = 10 * 60_000
 
-export function entries(items: TimelineItem[]): Entry[] {
+export function entries(items: TimelineItem[], me: string | null = null): Entry[] {
   const sorted = items.map((item, i) => ({ item, i })).sort((a, b) => Date.parse(a.item.at.utc) - Date.parse(b.item.at.utc) || a.i - b.i)
   let group = new Set<string>()
   return sorted.map(({ item }) => {
     const hangs = item.caused_by !== null && group.has(item.caused_by) && goesWith(item, items)
     if (!hangs) group = new Set()
     group.add(item.id)
-    return { item, told: tell(item), hangs }
+    return { item, told: tell(item, me), hangs }
   })
 }
 

@@ -2,17 +2,17 @@
 
 import type { SagaView } from '../../backend/types'
 import { t } from '../../i18n'
-import { clockIn, duration } from '../../i18n/format'
-import { sagaStates, stepNames } from '../../states'
+import { clockIn, duration, took } from '../../i18n/format'
+import { awaited, sagaStates, stepNames } from '../../states'
 
 export function sagaSentence(saga: SagaView, zone: string, now: number): string {
   const at = saga.steps.findIndex((step) => ['running', 'waiting', 'unknown', 'failed', 'needs_person'].includes(step.state))
   const step = saga.steps[at]
   const state = t(sagaStates[saga.state].word)
   if (saga.state === 'done' || saga.state === 'undone' || saga.state === 'resolved' || saga.state === 'done_with_warnings') {
-    const took = saga.finished_at ? duration(Date.parse(saga.finished_at) - Date.parse(saga.started_at)) : null
+    const time = saga.finished_at ? took(Date.parse(saga.finished_at) - Date.parse(saga.started_at)) : null
     if (saga.state === 'undone' && saga.undo_reason) return t('saga.undone', { reason: saga.undo_reason })
-    return took ? t('saga.over', { state, time: took }) : state
+    return time ? t('saga.over', { state, time }) : state
   }
   const name = step ? t('saga.step', { n: at + 1, all: saga.steps.length, step: t(stepNames[step.step] ?? 'step.other') }) : state
   return `${name}: ${waiting(saga, zone, now) || state}`
@@ -30,7 +30,7 @@ function waiting({ waits_for: w }: SagaView, zone: string, now: number): string 
     case 'delivery':
       return `${t('saga.delivery', { n: w.attempt })} ${at(w.at)}`
     case 'provider':
-      return t('saga.provider', { what: w.what })
+      return t('saga.provider', { what: awaited(w.what) })
     case 'worker':
       return t('saga.worker')
     case 'person':

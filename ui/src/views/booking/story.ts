@@ -21,10 +21,11 @@ export interface Told {
   source: string
 }
 
-export function tell(item: TimelineItem): Told {
+/** `me` is the login of whoever reads it. */
+export function tell(item: TimelineItem, me: string | null = null): Told {
   switch (item.kind) {
     case 'event':
-      return event(item)
+      return event(item, me)
     case 'saga_attempt':
       return attempt(item)
     case 'delivery_attempt':
@@ -38,13 +39,13 @@ export function tell(item: TimelineItem): Told {
 
 type Tells = [part: Part, icon: IconName, role: Role, title: string, note?: string]
 
-function event(item: TimelineItem): Told {
+function event(item: TimelineItem, me: string | null): Told {
   const d = item.data
   const sum = (name: string) => (isMoney(d[name]) ? money(d[name]) : '')
   const told = ((): Tells => {
     switch (item.what) {
       case 'BookingCreated':
-        return ['booking', 'calendar-plus', 'accent', t('story.created', { actor: who(item) }), text(d.service_name)]
+        return ['booking', 'calendar-plus', 'accent', t('story.created', { actor: who(item, me) }), text(d.service_name)]
       case 'InventoryHeld':
         return ['booking', 'timer', 'ok', t('story.held'), d.expires_at ? t('story.held.until', { time: at(d.expires_at, item) }) : t('story.held.forever')]
       case 'PaymentRequested':
@@ -97,23 +98,35 @@ function event(item: TimelineItem): Told {
 // ---- tries ---------------------------------------------------------------------------------------------
 
 /** What a try came to. Anything that is not known to have gone well is not shown as if it had. */
-type Outcome = 'done' | 'waiting' | 'retry' | 'failed' | 'unknown' | 'running'
+type Outcome = 'done' | 'skipped' | 'retry' | 'failed' | 'unknown' | 'running'
 
-export function outcome(data: Record<string, unknown>): Outcome {
-  const result = String(data.result ?? '')
-  if (/unknown|unclear|timeout/.test(result) || data.error_class === 'outcome_unknown') return 'unknown'
-  if (/retry|temporary|deferred/.test(result)) return 'retry'
-  if (/wait|pending|requires/.test(result)) return 'waiting'
-  if (/fail|refus|declin|permanent|gave_up|error|bounce/.test(result)) return 'failed'
-  if (/done|ok|success|sent|delivered|accepted|skipped|not_needed|nothing/.test(result)) return 'done'
-  if (data.error) return 'failed'
-  return data.duration_ms === undefined || data.duration_ms === null ? 'running' : 'unknown'
+const outcomes: Record<string, Outcome> = {
+  done: 'done',
+  undone: 'done',
+  not_needed: 'done',
+  nothing_to_undo: 'done',
+  captured_meanwhile: 'done',
+  accepted: 'done',
+  skipped: 'skipped',
+  declined: 'failed',
+  refused: 'failed',
+  unauthorized: 'failed',
+  busy: 'retry',
+  later: 'retry',
+  not_sent: 'retry',
+  unknown: 'unknown',
+  unclear: 'unknown',
 }
 
-const tryRoles: Record<Outcome, Role> = { done: 'ok', waiting: 'wait', retry: 'risk', failed: 'fail', unknown: 'risk', running: 'accent' }
+export function outcome(data: Record<string, unknown>): Outcome {
+  if (typeof data.result === 'string') return outcomes[data.result] ?? 'unknown'
+  return data.error ? 'retry' : 'running'
+}
+
+const tryRoles: Record<Outcome, Role> = { done: 'ok', skipped: 'idle', retry: 'risk', failed: 'fail', unknown: 'risk', running: 'accent' }
 const tryWords: Record<Outcome, PlainKey> = {
   done: 'story.try.done',
-  waiting: 'story.try.waiting',
+  skipped: 'state.step.not_needed',
   retry: 'story.try.retry',
   failed: 'story.try.failed',
   unknown: 'story.try.unknown',
@@ -127,7 +140,7 @@ function attempt(item: TimelineItem): Told {
   const name = t((undo ? undoNames[step] : stepNames[step]) ?? 'step.other')
   return {
     part: 'saga',
-    icon: came === 'done' ? (undo ? 'undo-2' : 'check') : came === 'failed' ? 'x' : came === 'running' ? 'loader' : came === 'waiting' ? 'clock' : 'triangle-alert',
+    icon: came === 'done' ? (undo ? 'undo-2' : 'check') : came === 'failed' ? 'x' : came === 'running' ? 'loader' : 'triangle-alert',
     role: came === 'done' && undo ? 'undo' : tryRoles[came],
     title: t('story.try', { step: name, outcome: t(tryWords[came]) }),
     note: facts(item),
@@ -140,7 +153,7 @@ function delivery(item: TimelineItem): Told {
   const what = template(item.data.template)
   const title = {
     done: t('story.mail.done', { what }),
-    waiting: t('story.mail.running', { what }),
+    skipped: t('story.mail.skipped', { what }),
     running: t('story.mail.running', { what }),
     retry: t('story.mail.retry', { what }),
     failed: t('story.mail.failed', { what }),
@@ -148,7 +161,7 @@ function delivery(item: TimelineItem): Told {
   }[came]
   return {
     part: 'messages',
-    icon: came === 'done' ? 'mail-check' : came === 'failed' ? 'mail-x' : came === 'running' || came === 'waiting' ? 'mail' : 'mail-warning',
+    icon: came === 'done' ? 'mail-check' : came === 'failed' ? 'mail-x' : came === 'running' || came === 'skipped' ? 'mail' : 'mail-warning',
     role: tryRoles[came],
     title,
     note: facts(item),
@@ -180,8 +193,9 @@ function line([part, icon, role, title, note = '']: Tells): Omit<Told, 'source'>
   return { part, icon, role, title, note }
 }
 
-function who(item: TimelineItem): string {
-  return item.on_behalf_of ?? item.actor ?? t('story.somebody')
+function who(item: TimelineItem, me: string | null): string {
+  const login = item.on_behalf_of ?? item.actor
+  return login === null ? t('story.somebody') : login === me ? t('story.you') : login
 }
 
 const templates: Record<string, PlainKey> = {
