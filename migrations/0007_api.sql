@@ -358,6 +358,13 @@ revoke all on core.subject_keys from bizing_worker;   -- keys come through api, 
 grant execute on function api.subject_keys(uuid[]) to bizing_worker;
 grant execute on function core.event_hash(bytea, bigint, uuid, text, smallint, uuid, uuid, timestamptz, timestamptz, text, jsonb, jsonb),
   core.ensure_partition(bigint) to bizing_worker;
+grant execute on function core.event_hash(bytea, bigint, uuid, text, smallint, uuid, uuid, timestamptz, timestamptz, text, jsonb, jsonb) to bizing_admin;
+-- What the doctor reads. An admin may run it; keys, settings and what went to or came from providers are not in it.
+grant usage on schema core, booking, saga, delivery to bizing_admin;
+grant select on core.events, core.streams, core.event_types, core.position, booking.inventory_claim, saga.instance, saga.worker,
+  delivery.destinations, delivery.subscriptions, delivery.deliveries to bizing_admin;
+grant select (kind, source, received_at, processed_at) on delivery.inbox to bizing_admin;
+grant select (saga_id, step, direction, operation, outcome, intended_at, resolved_at) on saga.effect to bizing_admin;
 grant select on core.position to bizing_worker;
 grant select on admin.installation, admin.setting, admin.schema_migrations to bizing_worker;
 grant update (kind, expires_at, released_at, release_reason) on booking.inventory_claim to bizing_worker;

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
+mod doctor;
 mod host;
 mod http;
 mod projection;

@@ -25,15 +25,24 @@ async fn started(db: &TestDb) -> PgConnection {
 /// Runs it, then takes it back. The SQLSTATE of the refusal.
 async fn attempt(conn: &mut PgConnection, sql: &str) -> Result<(), String> {
     let mut tx = conn.begin().await.unwrap();
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await;
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(&mut *tx)
+        .await;
     tx.rollback().await.unwrap();
-    done.map(|_| ()).map_err(|e| e.as_database_error().and_then(|d| d.code()).map_or_else(|| e.to_string(), |c| c.into_owned()))
+    done.map(|_| ()).map_err(|e| {
+        e.as_database_error()
+            .and_then(|d| d.code())
+            .map_or_else(|| e.to_string(), |c| c.into_owned())
+    })
 }
 
 async fn refuses(conn: &mut PgConnection, cases: &[(&str, &str)]) {
     for (why, sql) in cases {
         let refused = attempt(conn, sql).await.expect_err(why);
-        assert!(["23514", "23505"].contains(&refused.as_str()), "{why}: {refused}");
+        assert!(
+            ["23514", "23505"].contains(&refused.as_str()),
+            "{why}: {refused}"
+        );
     }
 }
 
@@ -73,28 +82,73 @@ async fn a_person_resolves_a_parked_saga_only_with_a_reason_and_evidence() {
     let end = "lease_owner = null, lease_expires_at = null, finished_at = now(), version = version + 1, park_reason = null, parked_at = null, state = 'resolved'";
     sqlx::query("update saga.instance set state = 'parked', version = version + 1, park_reason = 'x', parked_at = now()").execute(&mut conn).await.unwrap();
     for (why, resolution) in [
-        ("without evidence", "resolved_by = 'ana', resolution = '{\"reason\": \"r\"}'"),
-        ("without a reason", "resolved_by = 'ana', resolution = '{\"evidence\": \"re_1\"}'"),
-        ("by nobody", "resolution = '{\"reason\": \"r\", \"evidence\": \"re_1\"}'"),
+        (
+            "without evidence",
+            "resolved_by = 'ana', resolution = '{\"reason\": \"r\"}'",
+        ),
+        (
+            "without a reason",
+            "resolved_by = 'ana', resolution = '{\"evidence\": \"re_1\"}'",
+        ),
+        (
+            "by nobody",
+            "resolution = '{\"reason\": \"r\", \"evidence\": \"re_1\"}'",
+        ),
         ("with nothing at all", "resolved_by = 'ana'"),
-        ("with empty words", "resolved_by = 'ana', resolution = '{\"reason\": \"\", \"evidence\": \"re_1\"}'"),
-        ("with words that are null", "resolved_by = 'ana', resolution = '{\"reason\": null, \"evidence\": \"re_1\"}'"),
+        (
+            "with empty words",
+            "resolved_by = 'ana', resolution = '{\"reason\": \"\", \"evidence\": \"re_1\"}'",
+        ),
+        (
+            "with words that are null",
+            "resolved_by = 'ana', resolution = '{\"reason\": null, \"evidence\": \"re_1\"}'",
+        ),
     ] {
-        let refused = attempt(&mut conn, &format!("update saga.instance set {end}, {resolution}")).await;
+        let refused = attempt(
+            &mut conn,
+            &format!("update saga.instance set {end}, {resolution}"),
+        )
+        .await;
         assert_eq!(refused, Err("23514".to_owned()), "{why}");
     }
     sqlx::query(AssertSqlSafe(format!("update saga.instance set {end}, resolved_by = 'ana', resolution = '{{\"reason\": \"r\", \"evidence\": \"re_1\"}}'"))).execute(&mut conn).await.unwrap();
-    refuses(&mut conn, &[("what is resolved runs again by itself", "update saga.instance set state = 'running', version = version + 1, finished_at = null")]).await;
+    refuses(
+        &mut conn,
+        &[(
+            "what is resolved runs again by itself",
+            "update saga.instance set state = 'running', version = version + 1, finished_at = null",
+        )],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn nobody_approves_what_they_asked_for() {
     let db = TestDb::new().await;
     let mut conn = started(&db).await;
-    let batch = |reason: &str, by: &str| format!("insert into saga.batch (batch_id, action, filter, reason, requested_by, preview, frozen_count, approved_by) values (gen_random_uuid(), 'compensate', '{{}}', '{reason}', 'ann', '{{}}', 3, {by})");
-    let command = |by: &str| format!("insert into saga.command (command_id, saga_id, action, expected_version, reason, requested_by, approved_by) values (gen_random_uuid(), '{SAGA}', 'refund', 1, 'r', 'ann', {by})");
-    refuses(&mut conn, &[("their own batch", &batch("long enough reason", "'ann'")), ("their own command", &command("'ann'")), ("a batch without a real reason", &batch("because", "null"))]).await;
-    assert_eq!(attempt(&mut conn, &batch("long enough reason", "'bea'")).await, Ok(()));
+    let batch = |reason: &str, by: &str| {
+        format!(
+            "insert into saga.batch (batch_id, action, filter, reason, requested_by, preview, frozen_count, approved_by) values (gen_random_uuid(), 'compensate', '{{}}', '{reason}', 'ann', '{{}}', 3, {by})"
+        )
+    };
+    let command = |by: &str| {
+        format!(
+            "insert into saga.command (command_id, saga_id, action, expected_version, reason, requested_by, approved_by) values (gen_random_uuid(), '{SAGA}', 'refund', 1, 'r', 'ann', {by})"
+        )
+    };
+    refuses(
+        &mut conn,
+        &[
+            ("their own batch", &batch("long enough reason", "'ann'")),
+            ("their own command", &command("'ann'")),
+            ("a batch without a real reason", &batch("because", "null")),
+        ],
+    )
+    .await;
+    assert_eq!(
+        attempt(&mut conn, &batch("long enough reason", "'bea'")).await,
+        Ok(())
+    );
     assert_eq!(attempt(&mut conn, &command("'bea'")).await, Ok(()));
 }
 
@@ -103,7 +157,9 @@ async fn an_effect_is_asked_once_and_its_outcome_has_a_time_or_is_open() {
     let db = TestDb::new().await;
     let mut conn = started(&db).await;
     let again = |key: &str, generation: i32| {
-        format!("insert into saga.effect (effect_id, saga_id, step, direction, generation, provider, operation, idempotency_key, request, request_sha256) values (gen_random_uuid(), '{SAGA}', 'payment', 'F', {generation}, 'stripe', 'create_intent', '{key}', '{{}}', '')")
+        format!(
+            "insert into saga.effect (effect_id, saga_id, step, direction, generation, provider, operation, idempotency_key, request, request_sha256) values (gen_random_uuid(), '{SAGA}', 'payment', 'F', {generation}, 'stripe', 'create_intent', '{key}', '{{}}', '')"
+        )
     };
     refuses(
         &mut conn,
@@ -123,10 +179,25 @@ async fn an_effect_is_asked_once_and_its_outcome_has_a_time_or_is_open() {
 
 #[tokio::test]
 async fn exactly_the_legal_transitions_are_possible() {
-    const STATES: [&str; 7] = ["running", "waiting", "compensating", "parked", "completed", "compensated", "resolved"];
+    const STATES: [&str; 7] = [
+        "running",
+        "waiting",
+        "compensating",
+        "parked",
+        "completed",
+        "compensated",
+        "resolved",
+    ];
     let legal = |from: &str, to: &str| match from {
         "running" => ["waiting", "compensating", "parked", "completed"].contains(&to),
-        "waiting" => ["running", "compensating", "parked", "completed", "compensated"].contains(&to),
+        "waiting" => [
+            "running",
+            "compensating",
+            "parked",
+            "completed",
+            "compensated",
+        ]
+        .contains(&to),
         "compensating" => ["waiting", "parked", "compensated"].contains(&to),
         "parked" => ["running", "compensating", "waiting", "resolved"].contains(&to),
         // An end is left only by a person who opens it again.
@@ -139,8 +210,16 @@ async fn exactly_the_legal_transitions_are_possible() {
             _ if keep => "direction",
             _ => "'F'",
         };
-        let parked = if state == "parked" { "'x', parked_at = now()" } else { "null, parked_at = null" };
-        let finished = if ["completed", "compensated", "resolved"].contains(&state) { "now()" } else { "null" };
+        let parked = if state == "parked" {
+            "'x', parked_at = now()"
+        } else {
+            "null, parked_at = null"
+        };
+        let finished = if ["completed", "compensated", "resolved"].contains(&state) {
+            "now()"
+        } else {
+            "null"
+        };
         format!(
             "state = '{state}', direction = {direction}, park_reason = {parked}, finished_at = {finished}, lease_owner = null, lease_expires_at = null,
              version = version + 1, resolved_by = 'ana', resolution = '{{\"reason\": \"r\", \"evidence\": \"e\"}}'"
@@ -150,9 +229,20 @@ async fn exactly_the_legal_transitions_are_possible() {
     let mut conn = started(&db).await;
     for from in STATES {
         for to in STATES.into_iter().filter(|to| *to != from) {
-            let place = format!("set local session_replication_role = replica; update saga.instance set {}; set local session_replication_role = origin;", columns(from, false));
-            let done = attempt(&mut conn, &format!("{place} update saga.instance set {}", columns(to, true))).await;
-            let expected = if legal(from, to) { Ok(()) } else { Err("23514".to_owned()) };
+            let place = format!(
+                "set local session_replication_role = replica; update saga.instance set {}; set local session_replication_role = origin;",
+                columns(from, false)
+            );
+            let done = attempt(
+                &mut conn,
+                &format!("{place} update saga.instance set {}", columns(to, true)),
+            )
+            .await;
+            let expected = if legal(from, to) {
+                Ok(())
+            } else {
+                Err("23514".to_owned())
+            };
             assert_eq!(done, expected, "{from} -> {to}");
         }
     }
@@ -162,19 +252,38 @@ async fn exactly_the_legal_transitions_are_possible() {
 async fn compensation_turns_forward_only_through_a_person() {
     let db = TestDb::new().await;
     let mut conn = started(&db).await;
-    let turn = "update saga.instance set state = 'compensating', direction = 'C', version = version + 1;";
+    let turn =
+        "update saga.instance set state = 'compensating', direction = 'C', version = version + 1;";
     let wait = "update saga.instance set state = 'waiting', version = version + 1;";
     let forward = "update saga.instance set state = 'running', direction = 'F', version = version + 1, park_reason = null, parked_at = null";
-    assert_eq!(attempt(&mut conn, &format!("{turn} {wait} {forward}")).await, Err("23514".to_owned()));
+    assert_eq!(
+        attempt(&mut conn, &format!("{turn} {wait} {forward}")).await,
+        Err("23514".to_owned())
+    );
     let park = "update saga.instance set state = 'parked', park_reason = 'x', parked_at = now(), version = version + 1;";
-    assert_eq!(attempt(&mut conn, &format!("{turn} {park} {forward}")).await, Ok(()));
+    assert_eq!(
+        attempt(&mut conn, &format!("{turn} {park} {forward}")).await,
+        Ok(())
+    );
 }
 
 #[tokio::test]
 async fn one_open_case_of_attention_a_kind_and_saga() {
     let db = TestDb::new().await;
     let mut conn = started(&db).await;
-    let case = format!("insert into saga.attention (case_id, saga_id, kind, severity, fact) values (gen_random_uuid(), '{SAGA}', 'parked', 1, '{{}}');");
-    assert_eq!(attempt(&mut conn, &format!("{case} {case}")).await, Err("23505".to_owned()));
-    assert_eq!(attempt(&mut conn, &format!("{case} update saga.attention set closed_at = now(); {case}")).await, Ok(()));
+    let case = format!(
+        "insert into saga.attention (case_id, saga_id, kind, severity, fact) values (gen_random_uuid(), '{SAGA}', 'parked', 1, '{{}}');"
+    );
+    assert_eq!(
+        attempt(&mut conn, &format!("{case} {case}")).await,
+        Err("23505".to_owned())
+    );
+    assert_eq!(
+        attempt(
+            &mut conn,
+            &format!("{case} update saga.attention set closed_at = now(); {case}")
+        )
+        .await,
+        Ok(())
+    );
 }

@@ -20,7 +20,11 @@ async fn a_writer_that_expects_the_right_version_is_taken_and_any_other_hears_th
         match (&got, taken) {
             (Ok(a), Ok(version)) => assert_eq!(a.version, version, "{expected:?}"),
             (Err(AppendError::Conflict { actual, stream, .. }), Err(version)) => {
-                assert_eq!((*actual, stream.as_str()), (version, format!("booking-{booking}").as_str()), "{expected:?}")
+                assert_eq!(
+                    (*actual, stream.as_str()),
+                    (version, format!("booking-{booking}").as_str()),
+                    "{expected:?}"
+                )
             }
             _ => panic!("{expected:?}: {got:?}, not {taken:?}"),
         }
@@ -34,7 +38,13 @@ async fn a_writer_that_expects_the_right_version_is_taken_and_any_other_hears_th
     check(Expected::Version(9), Err(2)).await;
     check(Expected::Exists, Ok(3)).await;
     check(Expected::Any, Ok(4)).await;
-    assert_eq!(one(&pool, notes(new_booking(), Expected::Any, &["a", "b"])).await.unwrap().version, 2);
+    assert_eq!(
+        one(&pool, notes(new_booking(), Expected::Any, &["a", "b"]))
+            .await
+            .unwrap()
+            .version,
+        2
+    );
 }
 
 #[tokio::test]
@@ -42,16 +52,32 @@ async fn a_conflict_burns_no_position_and_leaves_nothing_even_when_it_is_committ
     let db = TestDb::new().await;
     let pool = db.pool("worker").await;
     let booking = new_booking();
-    let first = one(&pool, notes(booking, Expected::Version(0), &["a"])).await.unwrap();
+    let first = one(&pool, notes(booking, Expected::Version(0), &["a"]))
+        .await
+        .unwrap();
     let stranger = new_booking();
-    for refused in [notes(booking, Expected::Version(0), &["b"]), notes(stranger, Expected::Version(3), &["b"]), notes(stranger, Expected::Exists, &["b"])] {
+    for refused in [
+        notes(booking, Expected::Version(0), &["b"]),
+        notes(stranger, Expected::Version(3), &["b"]),
+        notes(stranger, Expected::Exists, &["b"]),
+    ] {
         let mut tx = pool.begin().await.unwrap();
         let command = CommandId(Uuid::now_v7());
-        append_in(&mut tx, &context(), vec![refused.with_command(command)]).await.unwrap_err();
+        append_in(&mut tx, &context(), vec![refused.with_command(command)])
+            .await
+            .unwrap_err();
         tx.commit().await.unwrap();
     }
-    assert_eq!((count(&pool, "core.streams").await, count(&pool, "core.commands").await), (1, 0));
-    let next = one(&pool, notes(booking, Expected::Version(1), &["c"])).await.unwrap();
+    assert_eq!(
+        (
+            count(&pool, "core.streams").await,
+            count(&pool, "core.commands").await
+        ),
+        (1, 0)
+    );
+    let next = one(&pool, notes(booking, Expected::Version(1), &["c"]))
+        .await
+        .unwrap();
     assert_eq!(next.first_position, first.last_position.map(|p| p + 1));
     assert_eq!(texts(&pool, booking).await, ["a", "c"]);
 }
@@ -61,11 +87,41 @@ async fn several_streams_are_written_whole_or_not_at_all() {
     let db = TestDb::new().await;
     let pool = db.pool("worker").await;
     let (a, b, c) = (new_booking(), new_booking(), new_booking());
-    let done = append(&pool, vec![notes(c, Expected::Version(0), &["c1", "c2"]), notes(a, Expected::Version(0), &["a1"])]).await.unwrap();
-    assert_eq!(done.iter().map(|d| d.version).collect::<Vec<_>>(), [1, 2], "answers stand in the order of the streams");
-    let refused = append(&pool, vec![notes(b, Expected::Version(0), &["b1"]), notes(c, Expected::Version(7), &["c3"])]).await.unwrap_err();
-    assert!(matches!(refused, AppendError::Conflict { actual: 2, .. }), "{refused:?}");
-    assert_eq!((texts(&pool, a).await.len(), texts(&pool, b).await.len(), texts(&pool, c).await.len()), (1, 0, 2));
+    let done = append(
+        &pool,
+        vec![
+            notes(c, Expected::Version(0), &["c1", "c2"]),
+            notes(a, Expected::Version(0), &["a1"]),
+        ],
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        done.iter().map(|d| d.version).collect::<Vec<_>>(),
+        [1, 2],
+        "answers stand in the order of the streams"
+    );
+    let refused = append(
+        &pool,
+        vec![
+            notes(b, Expected::Version(0), &["b1"]),
+            notes(c, Expected::Version(7), &["c3"]),
+        ],
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(refused, AppendError::Conflict { actual: 2, .. }),
+        "{refused:?}"
+    );
+    assert_eq!(
+        (
+            texts(&pool, a).await.len(),
+            texts(&pool, b).await.len(),
+            texts(&pool, c).await.len()
+        ),
+        (1, 0, 2)
+    );
 }
 
 #[tokio::test]
@@ -75,54 +131,35 @@ async fn events_of_one_append_keep_their_order_in_the_log_whatever_their_types()
     // Types in the reverse of their numbers, also once the planner knows how few types there are.
     for round in 0..2 {
         let booking = new_booking();
-        let mixed = |n: usize| if n.is_multiple_of(2) { note(&n.to_string()) } else { confirmed() };
-        one(&pool, Append::new(booking, Expected::Version(0), (0..40).map(mixed).collect(), Utc::now())).await.unwrap();
-        let expected: Vec<String> = (0..40).map(|n: usize| if n.is_multiple_of(2) { n.to_string() } else { "BookingConfirmed".to_owned() }).collect();
+        let mixed = |n: usize| {
+            if n.is_multiple_of(2) {
+                note(&n.to_string())
+            } else {
+                confirmed()
+            }
+        };
+        one(
+            &pool,
+            Append::new(
+                booking,
+                Expected::Version(0),
+                (0..40).map(mixed).collect(),
+                Utc::now(),
+            ),
+        )
+        .await
+        .unwrap();
+        let expected: Vec<String> = (0..40)
+            .map(|n: usize| {
+                if n.is_multiple_of(2) {
+                    n.to_string()
+                } else {
+                    "BookingConfirmed".to_owned()
+                }
+            })
+            .collect();
         assert_eq!(texts(&pool, booking).await, expected, "round {round}");
         sqlx::query("analyze").execute(&pool).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn the_same_command_twice_answers_with_its_first_result() {
-    let db = TestDb::new().await;
-    let pool = db.pool("worker").await;
-    let (booking, command) = (new_booking(), CommandId(Uuid::now_v7()));
-    let first = one(&pool, notes(booking, Expected::Version(0), &["a", "b"]).with_command(command)).await.unwrap();
-    one(&pool, notes(booking, Expected::Any, &["later"])).await.unwrap();
-    // Other event ids, another time, the same content.
-    let again = one(&pool, notes(booking, Expected::Version(0), &["a", "b"]).with_command(command)).await.unwrap();
-    assert!(again.repeated && !first.repeated);
-    assert_eq!((again.version, again.first_position, again.last_position), (first.version, first.first_position, first.last_position));
-    assert_eq!(texts(&pool, booking).await, ["a", "b", "later"]);
-}
-
-#[tokio::test]
-async fn a_command_reused_for_other_content_names_the_command_and_its_first_stream() {
-    let db = TestDb::new().await;
-    let pool = db.pool("worker").await;
-    let (booking, other, command) = (new_booking(), new_booking(), CommandId(Uuid::now_v7()));
-    one(&pool, notes(booking, Expected::Version(0), &["a"]).with_command(command)).await.unwrap();
-    for reuse in [notes(booking, Expected::Any, &["b"]), notes(other, Expected::Any, &["a"])] {
-        let refused = one(&pool, reuse.with_command(command)).await.unwrap_err();
-        let AppendError::CommandReused { command: named, first } = &refused else { panic!("{refused:?}") };
-        assert_eq!((*named, first.as_str()), (command.0, format!("booking-{booking}").as_str()));
-        assert!(refused.to_string().contains(&command.to_string()) && refused.to_string().contains(&booking.to_string()), "{refused}");
-    }
-    assert_eq!(count(&pool, "core.events").await, 1);
-}
-
-#[tokio::test]
-async fn the_same_command_from_two_windows_at_once_is_carried_out_once() {
-    let db = TestDb::new().await;
-    let pool = db.pool("worker").await;
-    for _ in 0..10 {
-        let (booking, command) = (new_booking(), CommandId(Uuid::now_v7()));
-        let send = || one(&pool, notes(booking, Expected::Version(0), &["a"]).with_command(command));
-        let (a, b) = tokio::join!(send(), send());
-        let (a, b) = (a.unwrap(), b.unwrap());
-        assert_eq!((a.repeated as u8 + b.repeated as u8, a.version, b.version), (1, 1, 1));
-        assert_eq!(texts(&pool, booking).await, ["a"]);
     }
 }
 
@@ -133,20 +170,32 @@ async fn sixteen_writers_on_one_stream_leave_versions_without_gap_or_double() {
     let db = TestDb::new().await;
     let booking = new_booking();
     let mut writers = tokio::task::JoinSet::new();
-    let pools = [db.pool("worker").await, db.pool("worker").await, db.pool("worker").await];
+    let pools = [
+        db.pool("worker").await,
+        db.pool("worker").await,
+        db.pool("worker").await,
+    ];
     for w in 0..WRITERS {
         let pool = pools[w % pools.len()].clone();
         writers.spawn(async move {
             let (mut done, mut known, mut conflicts) = (0, 0, 0);
             while done < EACH {
-                match one(&pool, notes(booking, Expected::Version(known), &[&format!("{w}.{done}")])).await {
+                match one(
+                    &pool,
+                    notes(booking, Expected::Version(known), &[&format!("{w}.{done}")]),
+                )
+                .await
+                {
                     Ok(a) => {
                         assert_eq!(a.version, known + 1);
                         known = a.version;
                         done += 1;
                     }
                     Err(AppendError::Conflict { actual, .. }) => {
-                        assert!(actual > known, "a conflict tells of somebody who was faster");
+                        assert!(
+                            actual > known,
+                            "a conflict tells of somebody who was faster"
+                        );
                         known = actual;
                         conflicts += 1;
                     }
@@ -158,14 +207,22 @@ async fn sixteen_writers_on_one_stream_leave_versions_without_gap_or_double() {
     }
     let conflicts: i32 = writers.join_all().await.iter().sum();
     assert!(conflicts > 0, "the writers met");
-    let versions: Vec<i64> = sqlx::query_scalar("select version from api.read_stream($1, 0) order by version").bind(format!("booking-{booking}")).fetch_all(&pools[0]).await.unwrap();
+    let versions: Vec<i64> =
+        sqlx::query_scalar("select version from api.read_stream($1, 0) order by version")
+            .bind(format!("booking-{booking}"))
+            .fetch_all(&pools[0])
+            .await
+            .unwrap();
     assert_eq!(versions, (1..=(WRITERS * EACH) as i64).collect::<Vec<_>>());
     let mut own: Vec<Vec<usize>> = vec![vec![]; WRITERS];
     for text in texts(&pools[0], booking).await {
         let (writer, n) = text.split_once('.').unwrap();
         own[writer.parse::<usize>().unwrap()].push(n.parse().unwrap());
     }
-    assert!(own.iter().all(|seen| seen.iter().copied().eq(0..EACH)), "each writer's events stand in its own order");
+    assert!(
+        own.iter().all(|seen| seen.iter().copied().eq(0..EACH)),
+        "each writer's events stand in its own order"
+    );
 }
 
 #[tokio::test]
@@ -179,12 +236,26 @@ async fn opposite_orders_of_two_streams_meet_without_a_deadlock() {
         writers.spawn(async move {
             for _ in 0..10 {
                 let (x, y) = if w % 2 == 0 { (a, b) } else { (b, a) };
-                append(&pool, vec![notes(x, Expected::Any, &["x"]), notes(y, Expected::Any, &["y"])]).await.expect("no deadlock");
+                append(
+                    &pool,
+                    vec![
+                        notes(x, Expected::Any, &["x"]),
+                        notes(y, Expected::Any, &["y"]),
+                    ],
+                )
+                .await
+                .expect("no deadlock");
             }
         });
     }
     writers.join_all().await;
-    assert_eq!((texts(&pools[0], a).await.len(), texts(&pools[0], b).await.len()), (120, 120));
+    assert_eq!(
+        (
+            texts(&pools[0], a).await.len(),
+            texts(&pools[0], b).await.len()
+        ),
+        (120, 120)
+    );
 }
 
 #[tokio::test]
@@ -203,20 +274,57 @@ async fn what_an_event_owes_to_whom_is_written_by_the_function_itself() {
     let db = TestDb::new().await;
     let (pool, superuser) = (db.pool("worker").await, db.superuser_pool().await);
     let booking = new_booking();
-    one(&pool, Append::new(booking, Expected::Version(0), vec![note("nobody subscribes"), confirmed()], Utc::now())).await.unwrap();
+    one(
+        &pool,
+        Append::new(
+            booking,
+            Expected::Version(0),
+            vec![note("nobody subscribes"), confirmed()],
+            Utc::now(),
+        ),
+    )
+    .await
+    .unwrap();
     let owed: Vec<(String, String, i64, String)> =
         sqlx::query_as("select d.template, d.state, d.position, t.name from delivery.deliveries d join core.events e using (event_id) join core.event_types t using (type_no)").fetch_all(&pool).await.unwrap();
-    assert_eq!(owed, [("booking_confirmed".to_owned(), "scheduled".to_owned(), 2, "BookingConfirmed".to_owned())]);
+    assert_eq!(
+        owed,
+        [(
+            "booking_confirmed".to_owned(),
+            "scheduled".to_owned(),
+            2,
+            "BookingConfirmed".to_owned()
+        )]
+    );
 
     // Rolled back with its event.
     let mut tx = pool.begin().await.unwrap();
-    append_in(&mut tx, &context(), vec![Append::new(new_booking(), Expected::Any, vec![confirmed()], Utc::now())]).await.unwrap();
+    append_in(
+        &mut tx,
+        &context(),
+        vec![Append::new(
+            new_booking(),
+            Expected::Any,
+            vec![confirmed()],
+            Utc::now(),
+        )],
+    )
+    .await
+    .unwrap();
     tx.rollback().await.unwrap();
     assert_eq!(count(&pool, "delivery.deliveries").await, 1);
 
     // Nothing is owed to a destination that is switched off.
-    sqlx::query("update delivery.destinations set active = false").execute(&superuser).await.unwrap();
-    one(&pool, Append::new(new_booking(), Expected::Any, vec![confirmed()], Utc::now())).await.unwrap();
+    sqlx::query("update delivery.destinations set active = false")
+        .execute(&superuser)
+        .await
+        .unwrap();
+    one(
+        &pool,
+        Append::new(new_booking(), Expected::Any, vec![confirmed()], Utc::now()),
+    )
+    .await
+    .unwrap();
     assert_eq!(count(&pool, "delivery.deliveries").await, 1);
 }
 
@@ -226,14 +334,44 @@ async fn a_stream_reads_back_as_it_was_written_and_folds_to_its_booking() {
     let pool = db.pool("worker").await;
     let booking = new_booking();
     let events = vec![confirmed(), note("told")];
-    let ctx = Context { causation: Some(Uuid::from_u128(5)), ..context() };
-    append_as(&pool, &ctx, vec![Append::new(booking, Expected::Version(0), events.clone(), Utc::now())]).await.unwrap();
+    let ctx = Context {
+        causation: Some(Uuid::from_u128(5)),
+        ..context()
+    };
+    append_as(
+        &pool,
+        &ctx,
+        vec![Append::new(
+            booking,
+            Expected::Version(0),
+            events.clone(),
+            Utc::now(),
+        )],
+    )
+    .await
+    .unwrap();
     let mut conn = pool.acquire().await.unwrap();
-    let read = read::stream(&mut conn, &StreamId::from(booking), 0).await.unwrap();
-    assert_eq!(read.iter().map(|r| r.event().unwrap()).collect::<Vec<_>>(), events);
-    assert!(read.iter().all(|r| r.correlation_id == ctx.correlation.0 && r.causation_id == ctx.causation && r.schema_version == 1));
-    assert_eq!(read::booking(&mut conn, booking).await.unwrap(), (booking::replay(&events), 2));
-    assert_eq!(read::stream(&mut conn, &StreamId::from(booking), 1).await.unwrap().len(), 1);
+    let read = read::stream(&mut conn, &StreamId::from(booking), 0)
+        .await
+        .unwrap();
+    assert_eq!(
+        read.iter().map(|r| r.event().unwrap()).collect::<Vec<_>>(),
+        events
+    );
+    assert!(read.iter().all(|r| r.correlation_id == ctx.correlation.0
+        && r.causation_id == ctx.causation
+        && r.schema_version == 1));
+    assert_eq!(
+        read::booking(&mut conn, booking).await.unwrap(),
+        (booking::replay(&events), 2)
+    );
+    assert_eq!(
+        read::stream(&mut conn, &StreamId::from(booking), 1)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -243,8 +381,17 @@ async fn an_append_that_names_a_stream_twice_or_mixes_up_its_events_is_refused()
     let call = "select * from api.append($1::text[], array[null, null]::bigint[], array[null, null]::uuid[], array[null, null]::bytea[], $2::int[],
                   array[gen_random_uuid(), gen_random_uuid()], array['NotificationSent', 'NotificationSent'], array[1, 1]::smallint[], array[now(), now()],
                   array[gen_random_uuid(), gen_random_uuid()], array[null, null]::uuid[], array['{}', '{}']::jsonb[], array['{}', '{}']::jsonb[])";
-    let (a, b) = (format!("booking-{}", new_booking()), format!("booking-{}", new_booking()));
-    let send = async |streams: [&String; 2], order: [i32; 2]| sqlx::query(call).bind(streams.map(String::as_str).to_vec()).bind(order.to_vec()).execute(&pool).await;
+    let (a, b) = (
+        format!("booking-{}", new_booking()),
+        format!("booking-{}", new_booking()),
+    );
+    let send = async |streams: [&String; 2], order: [i32; 2]| {
+        sqlx::query(call)
+            .bind(streams.map(String::as_str).to_vec())
+            .bind(order.to_vec())
+            .execute(&pool)
+            .await
+    };
     assert_eq!(state(send([&a, &a], [1, 2]).await), "22023");
     assert_eq!(state(send([&a, &b], [2, 1]).await), "22023");
     assert_eq!(state(send([&a, &b], [1, 3]).await), "22023");

@@ -1,6 +1,8 @@
 //! Migrations: forward only, once, and every installation for itself.
 
-use bizing_engine::store::migrate::{MigrateError, SchemaState, ensure_database, known_version, migrate, schema_state};
+use bizing_engine::store::migrate::{
+    MigrateError, SchemaState, ensure_database, known_version, migrate, schema_state,
+};
 use bizing_engine::store::roles;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -13,7 +15,9 @@ async fn empty() -> PgConnectOptions {
     let name = format!("m_{}", uuid::Uuid::now_v7().simple());
     let server = TestDb::new().await.superuser();
     ensure_database(&server, &name).await.unwrap();
-    ensure_database(&server, &name).await.expect("a database that is there is fine");
+    ensure_database(&server, &name)
+        .await
+        .expect("a database that is there is fine");
     server.database(&name)
 }
 
@@ -22,7 +26,12 @@ async fn connect(options: &PgConnectOptions) -> PgConnection {
 }
 
 async fn applied(conn: &mut PgConnection) -> Vec<(i64, String)> {
-    sqlx::query_as("select version, installed_on::text from read.migrations_v1 where success order by version").fetch_all(conn).await.unwrap()
+    sqlx::query_as(
+        "select version, installed_on::text from read.migrations_v1 where success order by version",
+    )
+    .fetch_all(conn)
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -37,20 +46,36 @@ async fn migrating_twice_changes_nothing_the_second_time() {
     // Another mode changes nothing either: live and sandbox never mix in one database.
     assert_eq!(migrate(&mut conn, "own", "live").await.unwrap(), first);
     assert_eq!(applied(&mut conn).await, rows);
-    let role: String = sqlx::query_scalar("select current_user::text").fetch_one(&mut conn).await.unwrap();
-    assert!(!role.starts_with("bizing_owner"), "the connection acts as itself again");
+    let role: String = sqlx::query_scalar("select current_user::text")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert!(
+        !role.starts_with("bizing_owner"),
+        "the connection acts as itself again"
+    );
 }
 
 #[tokio::test]
 async fn two_processes_that_migrate_at_once_agree_on_one_installation() {
     let options = empty().await;
-    let start = async || migrate(&mut connect(&options).await, "demo", "sandbox").await.unwrap();
+    let start = async || {
+        migrate(&mut connect(&options).await, "demo", "sandbox")
+            .await
+            .unwrap()
+    };
     let (a, b, c) = tokio::join!(start(), start(), start());
     assert_eq!(a, b);
     assert_eq!(b, c);
     let mut conn = connect(&options).await;
     assert_eq!(applied(&mut conn).await.len() as i64, known_version());
-    let groups: i64 = sqlx::query_scalar("select count(*) from pg_roles where rolname like 'bizing\\_%\\_' || $1").bind(&a.id).fetch_one(&mut conn).await.unwrap();
+    let groups: i64 = sqlx::query_scalar(
+        "select count(*) from pg_roles where rolname like 'bizing\\_%\\_' || $1",
+    )
+    .bind(&a.id)
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
     assert_eq!(groups, roles::GROUPS.len() as i64);
 }
 
@@ -66,20 +91,40 @@ async fn a_newer_schema_is_never_touched() {
         .unwrap();
     let rows = applied(&mut conn).await;
     let refused = migrate(&mut conn, "demo", "sandbox").await.unwrap_err();
-    assert!(matches!(refused, MigrateError::Newer { has, knows } if has == newer && knows == known_version()), "{refused:?}");
+    assert!(
+        matches!(refused, MigrateError::Newer { has, knows } if has == newer && knows == known_version()),
+        "{refused:?}"
+    );
     assert_eq!(applied(&mut conn).await, rows);
     // A window that may only look can say so too.
     let mut viewer = connect(&db.login("viewer")).await;
-    assert_eq!(schema_state(&mut viewer).await.unwrap(), SchemaState::Newer { has: newer, knows: known_version() });
+    assert_eq!(
+        schema_state(&mut viewer).await.unwrap(),
+        SchemaState::Newer {
+            has: newer,
+            knows: known_version()
+        }
+    );
 }
 
 #[tokio::test]
 async fn an_older_schema_is_recognised_by_every_login() {
     let db = TestDb::new().await;
-    sqlx::query("delete from admin.schema_migrations where version = $1").bind(known_version()).execute(&db.superuser_pool().await).await.unwrap();
+    sqlx::query("delete from admin.schema_migrations where version = $1")
+        .bind(known_version())
+        .execute(&db.superuser_pool().await)
+        .await
+        .unwrap();
     for group in ["viewer", "staff", "worker"] {
         let mut conn = connect(&db.login(group)).await;
-        assert_eq!(schema_state(&mut conn).await.unwrap(), SchemaState::Older { has: known_version() - 1, needs: known_version() }, "{group}");
+        assert_eq!(
+            schema_state(&mut conn).await.unwrap(),
+            SchemaState::Older {
+                has: known_version() - 1,
+                needs: known_version()
+            },
+            "{group}"
+        );
     }
 }
 
@@ -87,35 +132,65 @@ async fn an_older_schema_is_recognised_by_every_login() {
 async fn a_migration_that_was_edited_after_it_ran_is_noticed() {
     let db = TestDb::new().await;
     let mut conn = connect(&db.superuser()).await;
-    sqlx::query("update admin.schema_migrations set checksum = sha256('edited') where version = 1").execute(&mut conn).await.unwrap();
+    sqlx::query("update admin.schema_migrations set checksum = sha256('edited') where version = 1")
+        .execute(&mut conn)
+        .await
+        .unwrap();
     let refused = migrate(&mut conn, "demo", "sandbox").await.unwrap_err();
     assert!(matches!(refused, MigrateError::Migration(_)), "{refused:?}");
-    let free: bool = sqlx::query_scalar("select count(*) = 0 from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
+    let free: bool = sqlx::query_scalar(
+        "select count(*) = 0 from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
     assert!(free, "the lock is given back after a failure");
 }
 
 #[tokio::test]
 async fn two_installations_on_one_server_have_roles_of_their_own_and_keep_each_other_out() {
     let (ours, theirs) = (empty().await, empty().await);
-    let (a, b) = (migrate(&mut connect(&ours).await, "own", "live").await.unwrap(), migrate(&mut connect(&theirs).await, "own", "live").await.unwrap());
+    let (a, b) = (
+        migrate(&mut connect(&ours).await, "own", "live")
+            .await
+            .unwrap(),
+        migrate(&mut connect(&theirs).await, "own", "live")
+            .await
+            .unwrap(),
+    );
     assert_ne!(a.id, b.id);
     let user = format!("ana_{}", a.id);
-    roles::ensure_login(&mut connect(&ours).await, &a.id, "admin", &user, PASSWORD).await.unwrap();
+    roles::ensure_login(&mut connect(&ours).await, &a.id, "admin", &user, PASSWORD)
+        .await
+        .unwrap();
     let login = |options: &PgConnectOptions| options.clone().username(&user).password(PASSWORD);
     let mut conn = connect(&login(&ours)).await;
-    let group: Option<String> = sqlx::query_scalar("select admin.caller_group()").fetch_one(&mut conn).await.unwrap();
+    let group: Option<String> = sqlx::query_scalar("select admin.caller_group()")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
     assert_eq!(group.as_deref(), Some("admin"));
     let refused = PgConnection::connect_with(&login(&theirs)).await;
-    assert_eq!(state(refused.map(|_| ())), "42501", "an admin of one desk is nobody at the other");
+    assert_eq!(
+        state(refused.map(|_| ())),
+        "42501",
+        "an admin of one desk is nobody at the other"
+    );
 
     let mut superuser = connect(&ours).await;
     let bare: Vec<String> = sqlx::query_scalar("select rolname::text from pg_roles where rolname in ('bizing_owner', 'bizing_viewer', 'bizing_staff', 'bizing_manager', 'bizing_admin', 'bizing_worker')")
         .fetch_all(&mut superuser)
         .await
         .unwrap();
-    assert!(bare.is_empty(), "no group without its installation: {bare:?}");
+    assert!(
+        bare.is_empty(),
+        "no group without its installation: {bare:?}"
+    );
     let logins: i64 = sqlx::query_scalar("select count(*) from pg_roles where rolname like 'bizing\\_%' and (rolcanlogin or rolsuper or rolcreaterole)").fetch_one(&mut superuser).await.unwrap();
-    assert_eq!(logins, 0, "nobody logs in as a group, and groups rule nothing else");
+    assert_eq!(
+        logins, 0,
+        "nobody logs in as a group, and groups rule nothing else"
+    );
 }
 
 #[tokio::test]
@@ -130,6 +205,9 @@ async fn an_installation_never_changes_its_mode_or_its_id() {
         "truncate admin.installation",
     ] {
         let refused = state(sqlx::query(change).execute(&superuser).await);
-        assert!(["23514", "23505"].contains(&refused.as_str()), "{change}: {refused}");
+        assert!(
+            ["23514", "23505"].contains(&refused.as_str()),
+            "{change}: {refused}"
+        );
     }
 }

@@ -8,7 +8,11 @@ use uuid::Uuid;
 use crate::support::db::TestDb;
 
 fn ines() -> Personal {
-    Personal { name: "Inês Carvalho".to_owned(), email: Some("ines@example.com".to_owned()), phone: None }
+    Personal {
+        name: "Inês Carvalho".to_owned(),
+        email: Some("ines@example.com".to_owned()),
+        phone: None,
+    }
 }
 
 #[tokio::test]
@@ -18,10 +22,17 @@ async fn what_is_sealed_reads_back_and_never_shows_in_the_sealed_text() {
     let mut conn = pool.acquire().await.unwrap();
     let customer = CustomerId(Uuid::now_v7());
     let sealed = seal(&mut conn, customer, &ines()).await.unwrap();
-    assert_eq!(unseal(&mut conn, customer, &sealed).await.unwrap(), Some(ines()));
+    assert_eq!(
+        unseal(&mut conn, customer, &sealed).await.unwrap(),
+        Some(ines())
+    );
     assert!(!format!("{sealed:?}").contains("example.com"));
     let again = seal(&mut conn, customer, &ines()).await.unwrap();
-    assert_ne!((&again.nonce, &again.text), (&sealed.nonce, &sealed.text), "a nonce is used once");
+    assert_ne!(
+        (&again.nonce, &again.text),
+        (&sealed.nonce, &sealed.text),
+        "a nonce is used once"
+    );
 }
 
 #[tokio::test]
@@ -30,12 +41,34 @@ async fn another_customers_key_or_a_moved_or_damaged_text_does_not_open_it() {
     let pool = db.pool("staff").await;
     let mut conn = pool.acquire().await.unwrap();
     let (ana, bo) = (CustomerId(Uuid::now_v7()), CustomerId(Uuid::now_v7()));
-    let (of_ana, of_bo) = (seal(&mut conn, ana, &ines()).await.unwrap(), seal(&mut conn, bo, &ines()).await.unwrap());
-    let mixed = bizing_engine::domain::event::Sealed { text: of_bo.text.clone(), ..of_ana.clone() };
-    let short = bizing_engine::domain::event::Sealed { nonce: "AAAA".to_owned(), ..of_ana.clone() };
-    let no_text = bizing_engine::domain::event::Sealed { text: "not base64!".to_owned(), ..of_ana.clone() };
-    let other_cipher = bizing_engine::domain::event::Sealed { cipher: "aes".to_owned(), ..of_ana.clone() };
-    for (customer, sealed) in [(bo, of_ana), (ana, of_bo), (ana, mixed), (ana, short), (ana, no_text), (ana, other_cipher)] {
+    let (of_ana, of_bo) = (
+        seal(&mut conn, ana, &ines()).await.unwrap(),
+        seal(&mut conn, bo, &ines()).await.unwrap(),
+    );
+    let mixed = bizing_engine::domain::event::Sealed {
+        text: of_bo.text.clone(),
+        ..of_ana.clone()
+    };
+    let short = bizing_engine::domain::event::Sealed {
+        nonce: "AAAA".to_owned(),
+        ..of_ana.clone()
+    };
+    let no_text = bizing_engine::domain::event::Sealed {
+        text: "not base64!".to_owned(),
+        ..of_ana.clone()
+    };
+    let other_cipher = bizing_engine::domain::event::Sealed {
+        cipher: "aes".to_owned(),
+        ..of_ana.clone()
+    };
+    for (customer, sealed) in [
+        (bo, of_ana),
+        (ana, of_bo),
+        (ana, mixed),
+        (ana, short),
+        (ana, no_text),
+        (ana, other_cipher),
+    ] {
         let refused = unseal(&mut conn, customer, &sealed).await.unwrap_err();
         assert!(matches!(refused, SealError::Damaged), "{refused:?}");
     }
@@ -61,7 +94,11 @@ async fn a_key_is_made_once_however_many_ask_at_the_same_time() {
     let db = TestDb::new().await;
     let pool = db.pool("staff").await;
     let customer = CustomerId(Uuid::now_v7());
-    let ask = || sqlx::query_scalar::<_, Vec<u8>>("select api.subject_key($1, true)").bind(customer.0).fetch_one(&pool);
+    let ask = || {
+        sqlx::query_scalar::<_, Vec<u8>>("select api.subject_key($1, true)")
+            .bind(customer.0)
+            .fetch_one(&pool)
+    };
     let (a, b, c) = tokio::join!(ask(), ask(), ask());
     let a = a.unwrap();
     assert_eq!((a.len(), &a), (32, &b.unwrap()));
@@ -70,6 +107,12 @@ async fn a_key_is_made_once_however_many_ask_at_the_same_time() {
 
 /// As an erasure leaves it.
 async fn erase(db: &TestDb, customer: CustomerId) {
-    let done = sqlx::query("update core.subject_keys set key = null, erased_at = now() where subject_id = $1").bind(customer.0).execute(&db.superuser_pool().await).await.unwrap();
+    let done = sqlx::query(
+        "update core.subject_keys set key = null, erased_at = now() where subject_id = $1",
+    )
+    .bind(customer.0)
+    .execute(&db.superuser_pool().await)
+    .await
+    .unwrap();
     assert_eq!(done.rows_affected(), 1);
 }

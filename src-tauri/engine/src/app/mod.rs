@@ -6,6 +6,7 @@ pub mod customers;
 pub mod demo;
 pub mod desk;
 pub mod dispatch;
+pub mod doctor;
 pub mod error;
 mod free;
 pub mod host;
