@@ -62,6 +62,9 @@ create index on read.bookings_g1 (price_minor, booking_id);
 create index on read.bookings_g1 (reference);
 create index on read.bookings_g1 (customer_id);
 create index on read.bookings_g1 (state, starts_at);
+create index on read.bookings_g1 (payment, starts_at);
+create index on read.bookings_g1 (service_id, starts_at);
+create index on read.bookings_g1 using gin (resources jsonb_path_ops);
 create index on read.bookings_g1 using gin (search gin_trgm_ops);
 create view read.bookings_v1 as select * from read.bookings_g1;
 

@@ -22,7 +22,8 @@ export function concerns(topic: string, query: Query): boolean {
     // A page may have been opened by its reference, so the answer itself is asked whose it is.
     const wanted = topic.slice('booking:'.length)
     const page = query.state.data as BookingPage | undefined
-    return what === 'booking' && (id === wanted || page?.row?.booking_id === wanted)
+    // A page that found nothing may be about to find this one.
+    return what === 'booking' && (!page || id === wanted || page.row.booking_id === wanted)
   }
   switch (topic) {
     case 'bookings':

@@ -1,5 +1,7 @@
 //! Booking something: customer, claims, events and saga in one transaction.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::types::PgRange;
@@ -19,6 +21,9 @@ use crate::saga::definition::Policy;
 use crate::saga::start::{Start, start};
 use crate::store::append::{Append, AppendError, Context, Expected, append_in};
 use crate::store::{read, seal};
+
+/// Without a worker alive the lists stand still; nobody is kept waiting for them.
+const SOON: Duration = Duration::from_secs(1);
 
 pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppError> {
     if let Some(reason) = &desk.read_only {
@@ -40,11 +45,24 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
                 {
                     worker.go_on(SagaId(booked.saga_id));
                 }
+                shown(&mut conn, booked.booking_id).await;
                 return Ok(booked);
             }
         }
     }
     Err(AppError::new(Code::SlotTaken, "Others are booking the same time right now.").hint("Try again in a moment.").retry(Retry::Now).field("starts"))
+}
+
+/// Whoever booked looks at the booking next: waits until the lists show it, as long as that is soon.
+async fn shown(conn: &mut PgConnection, booking: Uuid) {
+    let until = tokio::time::Instant::now() + SOON;
+    while tokio::time::Instant::now() < until {
+        let there = sqlx::query_scalar("select exists (select 1 from read.bookings_v1 where booking_id = $1)").bind(booking).fetch_one(&mut *conn).await;
+        if there.unwrap_or(true) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Only an admin's login may start a saga leased to the worker of its own process.

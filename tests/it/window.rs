@@ -1,0 +1,161 @@
+//! A person's jobs in the real window: the Tauri app under a virtual display, driven through WebKit's own WebDriver.
+//! Needs a display and a binary with the UI inside: `make test-window`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Driver {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn driver(data: &Path) -> Driver {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let process = Command::new("WebKitWebDriver")
+        .arg(format!("--port={port}"))
+        // The driver starts the app, and the app inherits this.
+        .env("TAURI_WEBVIEW_AUTOMATION", "true")
+        .env("BIZING_DATA", data)
+        .env("BIZING_NO_OPEN", "1")
+        .env_remove("DATABASE_URL")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("WebKitWebDriver is installed (package webkit2gtk-driver)");
+    Driver { process, address: format!("http://127.0.0.1:{port}") }
+}
+
+async fn open(driver: &Driver) -> Client {
+    let capabilities = json!({ "webkitgtk:browserOptions": { "binary": env!("CARGO_BIN_EXE_bizing-desk"), "args": [] } });
+    let begun = Instant::now();
+    loop {
+        let tried = ClientBuilder::new(HttpConnector::new()).capabilities(capabilities.as_object().unwrap().clone()).connect(&driver.address).await;
+        match tried {
+            Ok(client) => return client,
+            // The driver needs a moment before it listens.
+            Err(error) if begun.elapsed() > PATIENCE => panic!("the window does not open: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+fn test_id(id: &str) -> String {
+    format!("[data-testid=\"{id}\"]")
+}
+
+async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
+    match window.wait().at_most(PATIENCE).for_element(Locator::Css(&test_id(id))).await {
+        Ok(element) => element,
+        Err(error) => {
+            picture(window, "window-failed").await;
+            panic!("`{id}` does not appear (see artefacts/window-failed.png): {error}");
+        }
+    }
+}
+
+async fn click(window: &Client, id: &str) {
+    wait(window, id).await.click().await.unwrap_or_else(|e| panic!("`{id}` cannot be clicked: {e}"));
+}
+
+async fn text(window: &Client, id: &str) -> String {
+    wait(window, id).await.text().await.unwrap_or_default()
+}
+
+async fn text_has(window: &Client, id: &str, part: &str) {
+    let begun = Instant::now();
+    loop {
+        let now = text(window, id).await;
+        if now.contains(part) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "`{id}` says {now:?}, not {part:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Kept for the README and for whoever looks at a failed run. WebDriver calls can hang on some graphics stacks: bounded.
+async fn picture(window: &Client, name: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("artefacts");
+    std::fs::create_dir_all(&folder).unwrap();
+    window.execute_async("const done = arguments[0]; document.fonts.ready.then(() => requestAnimationFrame(() => done(true)))", vec![]).await.expect("the fonts are loaded");
+    let png = tokio::time::timeout(Duration::from_secs(20), window.screenshot()).await.expect("the picture is taken in time").expect("a picture");
+    assert!(png.len() > 20_000, "the window is blank: {} bytes", png.len());
+    std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a display and the window's binary: make test-window"]
+async fn a_person_opens_the_example_books_and_sees_the_booking_confirmed() {
+    let data = tempfile::Builder::new().prefix("bizing-window-").tempdir().unwrap();
+    world_can_enter(data.path());
+    let driver = driver(data.path());
+    let window = open(&driver).await;
+
+    click(&window, "start-go").await;
+    wait(&window, "booking-row").await;
+    picture(&window, "window-bookings").await;
+
+    click(&window, "new-booking").await;
+    wait(&window, "customer-search").await.send_keys("Marta Window").await.unwrap();
+    click(&window, "customer-new").await;
+    wait(&window, "customer-email").await.send_keys("marta@example.com").await.unwrap();
+    pick_first_service(&window).await;
+    pick_first_time(&window).await;
+    click(&window, "pay-card_on_file").await;
+    click(&window, "card-pm_card_visa").await;
+    picture(&window, "window-new-booking").await;
+    click(&window, "book").await;
+
+    text_has(&window, "headline", "Confirmed").await;
+    text_has(&window, "timeline", "BookingConfirmed").await;
+    text_has(&window, "timeline", "NotificationSent").await;
+    picture(&window, "window-booking").await;
+
+    click(&window, "nav-messages").await;
+    click(&window, "message").await;
+    text_has(&window, "message-text", "Marta Window").await;
+    picture(&window, "window-messages").await;
+    window.close().await.unwrap();
+}
+
+/// Postgres gives up root's rights and must still get to its folder.
+fn world_can_enter(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+async fn pick_first_service(window: &Client) {
+    click(window, "service").await;
+    let begun = Instant::now();
+    loop {
+        let option = window.wait().at_most(PATIENCE).for_element(Locator::Css("[role=option]")).await.expect("services to choose from");
+        // The menu glides in: until it stands, a click there meets what is below.
+        match option.click().await {
+            Ok(()) => return,
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "the first service cannot be chosen: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Late in the day nothing is free any more: the form offers the next day.
+async fn pick_first_time(window: &Client) {
+    let offer = window.wait().at_most(PATIENCE).for_element(Locator::Css("[data-testid=slot], [data-testid=next-free]")).await.expect("free times");
+    if offer.attr("data-testid").await.unwrap().as_deref() == Some("next-free") {
+        offer.click().await.unwrap();
+    }
+    click(window, "slot").await;
+}
