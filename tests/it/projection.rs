@@ -93,7 +93,8 @@ async fn two_processes_share_the_work_and_count_nothing_twice() {
     let (a, b) = (s.tail(), s.tail());
     for _ in 0..20 {
         let (x, y) = tokio::join!(a.round(), b.round());
-        (x.unwrap(), y.unwrap());
+        x.unwrap();
+        y.unwrap();
     }
     let counted: i64 = sqlx::query_scalar("select sum(bookings)::bigint from read.customers_g1").fetch_one(&s.worker).await.unwrap();
     let booked: i64 = sqlx::query_scalar("select count(*) from read.bookings_g1").fetch_one(&s.worker).await.unwrap();

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::definition::{self, Step};
 use super::instance::{COLUMNS, Direction, Effect, Instance, Outcome};
-use super::world::{Claims, Message, World};
+use super::world::{Claims, Facts, Message, World};
 use crate::domain::booking::Refusal;
 use crate::domain::ids::{BookingId, CorrelationId, WorkerId};
 use crate::store::append::{Append, AppendError, Context, Expected, append_in};
@@ -100,7 +100,7 @@ pub async fn load(pool: &PgPool, worker: WorkerId, saga: Uuid, installation: &st
         _ => None,
     };
     tx.commit().await?;
-    Ok(World::new(instance, booking, version, effects, message, now, installation.to_owned(), has_stripe))
+    Ok(World::new(Facts { instance, booking, version, effects, message, now }, installation, has_stripe))
 }
 
 async fn effects(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<Effect>, SagaError> {

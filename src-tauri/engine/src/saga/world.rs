@@ -32,6 +32,18 @@ pub struct World {
     loaded: Instant,
 }
 
+/// What one snapshot of the database says about a saga.
+pub struct Facts {
+    pub instance: Instance,
+    pub booking: Booking,
+    /// Version of the booking's stream.
+    pub version: i64,
+    pub effects: Vec<Effect>,
+    pub message: Option<Message>,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+}
+
 /// The message that decides step five.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -97,19 +109,19 @@ pub enum Claims {
 }
 
 impl World {
-    pub fn new(instance: Instance, base: Booking, base_version: i64, effects: Vec<Effect>, message: Option<Message>, now: DateTime<Utc>, installation: String, has_stripe: bool) -> World {
+    pub fn new(facts: Facts, installation: &str, has_stripe: bool) -> World {
         World {
-            instance,
-            booking: base.clone(),
-            base,
-            base_version,
-            effects,
-            message,
+            instance: facts.instance,
+            booking: facts.booking.clone(),
+            base: facts.booking,
+            base_version: facts.version,
+            effects: facts.effects,
+            message: facts.message,
             seen: Seen::default(),
             draft: Draft::default(),
-            installation,
+            installation: installation.to_owned(),
             has_stripe,
-            loaded_at: now,
+            loaded_at: facts.now,
             loaded: Instant::now(),
         }
     }

@@ -4,7 +4,7 @@
 //! duplicates and the payload's version then do not matter, and a forged event could at most cause a look.
 
 use bizing_stripe::EventRecord;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -26,27 +26,19 @@ impl Via {
 
 /// Keeps events; known ones are ignored. Returns how many were new.
 pub async fn keep(conn: &mut PgConnection, events: &[EventRecord], via: Via) -> sqlx::Result<u64> {
-    let mut columns: (Vec<&str>, Vec<&str>, Vec<Option<&str>>, Vec<Option<&str>>, Vec<&Value>, Vec<Option<DateTime<Utc>>>) = Default::default();
-    for e in events {
-        columns.0.push(&e.id);
-        columns.1.push(&e.kind);
-        columns.2.push(e.object_id.as_deref());
-        columns.3.push(e.api_version.as_deref());
-        columns.4.push(&e.raw);
-        columns.5.push(DateTime::from_timestamp(e.created, 0));
-    }
+    let column = |of: fn(&EventRecord) -> Option<&str>| events.iter().map(of).collect::<Vec<_>>();
     let done = sqlx::query(
         "insert into delivery.inbox (source, external_id, kind, object_id, api_version, payload, created_at, via)
          select 'stripe', x.id, x.kind, x.object, x.version, x.payload, x.created, $7
            from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::timestamptz[]) as x(id, kind, object, version, payload, created)
          on conflict (source, external_id) do nothing",
     )
-    .bind(columns.0)
-    .bind(columns.1)
-    .bind(columns.2)
-    .bind(columns.3)
-    .bind(columns.4)
-    .bind(columns.5)
+    .bind(column(|e| Some(&e.id)))
+    .bind(column(|e| Some(&e.kind)))
+    .bind(column(|e| e.object_id.as_deref()))
+    .bind(column(|e| e.api_version.as_deref()))
+    .bind(events.iter().map(|e| &e.raw).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| DateTime::from_timestamp(e.created, 0)).collect::<Vec<_>>())
     .bind(via.word())
     .execute(conn)
     .await?;
