@@ -34,10 +34,22 @@ export async function prepare(page: Page, { name, pay, slot = -1 }: Wanted): Pro
   await page.keyboard.press('n')
   await page.getByTestId('customer-search').fill(name)
   await page.getByTestId('customer-new').click()
-  await page.getByTestId('customer-email').fill(`${name.toLowerCase().replaceAll(/[^a-z]/g, '.')}@example.com`)
+  await page.getByTestId('customer-email').fill(`${name.normalize('NFD').toLowerCase().replaceAll(/[^a-z]/g, '')}@example.com`)
   await page.getByTestId('service').click()
   await page.getByRole('option').first().click()
   await page.locator('[data-testid^="day-"]').nth(3).click()
+  const time = await choose(page, slot)
+  if (pay === 'link' || pay === 'venue') {
+    await page.getByTestId(`pay-${pay}`).click()
+  } else {
+    await page.getByTestId('pay-card_on_file').click()
+    await page.getByTestId(`card-${pay}`).click()
+  }
+  return time
+}
+
+/** Takes one of the free times, of the next day that has any. */
+export async function choose(page: Page, slot = -1): Promise<string> {
   const slots = page.getByTestId('slot')
   await slots.or(page.getByTestId('next-free')).first().waitFor()
   if ((await slots.count()) === 0) await page.getByTestId('next-free').click()
@@ -45,12 +57,6 @@ export async function prepare(page: Page, { name, pay, slot = -1 }: Wanted): Pro
   const chosen = slot < 0 ? slots.last() : slots.nth(slot)
   const time = (await chosen.getAttribute('data-time')) ?? ''
   await chosen.click()
-  if (pay === 'link' || pay === 'venue') {
-    await page.getByTestId(`pay-${pay}`).click()
-  } else {
-    await page.getByTestId('pay-card_on_file').click()
-    await page.getByTestId(`card-${pay}`).click()
-  }
   return time
 }
 

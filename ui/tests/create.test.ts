@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { DeskError } from '../src/backend/backend'
-import { catalogue } from '../src/backend/fixtures'
+import { awaitingPage, catalogue } from '../src/backend/fixtures'
 import { appError, type ScriptedBackend } from '../src/backend/testing'
 import type { CreateBooking } from '../src/backend/types'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -119,4 +119,19 @@ test('the sandbox offers its test cards', async () => {
   click(find('book')!)
   await until(() => sent(backend).length === 1, 'the command')
   expect(sent(backend)[0]).toMatchObject({ payment_mode: 'card_on_file', payment_method: 'pm_card_chargeDeclined' })
+})
+
+test('a page that is not there yet, because the lists are behind, is waited for', async () => {
+  const backend = await begin()
+  await fill()
+  let behind = true
+  backend.on('create_booking', () => ({ booking_id: 'b', reference: 'BK-7QFFY6', saga_id: 's' }))
+  backend.on('get_booking', () => {
+    if (behind) throw new DeskError(appError('request.not_found', 'There is no booking BK-7QFFY6.'))
+    return awaitingPage()
+  })
+  click(find('book')!)
+  await says('It is booked.')
+  behind = false
+  await seen('headline')
 })

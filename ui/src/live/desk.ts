@@ -33,6 +33,9 @@ export class Desk {
   readonly keys = new Keys()
   readonly toasts = new Toasts()
 
+  /** The booking this window has just made: the lists may not have caught up with it yet. */
+  fresh: string | null = null
+
   constructor(backend: Backend) {
     this.live = new Connection(backend, this.client)
   }

@@ -63,7 +63,8 @@ function moneyWords(page: BookingPage): string {
     case 'requested':
       return t('says.money.requested', { price })
     case 'link_sent':
-      return t('says.money.link_sent', { price })
+      // A saved card is asked first: a link means that it did not go through.
+      return t(page.row.payment_mode === 'card_on_file' ? 'says.money.link_instead' : 'says.money.link_sent', { price })
     case 'action_required':
       return t('says.money.action_required')
     case 'authorised':
