@@ -1,5 +1,5 @@
-use bizing_engine::app::desk::Desk;
-use bizing_engine::app::host::{Host, HostKind, open_for_command};
+use bizing_engine::app::doctor;
+use bizing_engine::app::host::{Host, HostKind, open_for_command, pool_for_audit};
 use bizing_engine::runtime::config::Config;
 
 use super::failed;
@@ -10,7 +10,7 @@ pub fn run(config: Config, deep: bool) -> Ended {
         let host = Host::new(config, HostKind::Command);
         let desk = open_for_command(&host).await;
         let ended = match desk {
-            Ok(desk) => examine(&desk, deep).await,
+            Ok(_) => examine(&host, deep).await,
             Err(error) => Err(failed(error)),
         };
         host.shut_down().await;
@@ -19,6 +19,12 @@ pub fn run(config: Config, deep: bool) -> Ended {
 }
 
 /// Prints each finding and what to do about it; fails when there is one.
-async fn examine(_desk: &Desk, _deep: bool) -> Ended {
-    Err(Failed::Run("This version has no checks yet.".to_owned()))
+async fn examine(host: &Host, deep: bool) -> Ended {
+    let pool = pool_for_audit(host).await.map_err(failed)?;
+    let report = doctor::run(&pool, deep).await.map_err(failed)?;
+    println!("{report}");
+    if report.ok() {
+        return Ok(());
+    }
+    Err(Failed::Run(format!("{} of {} checks found something.", report.findings().count(), report.audits.len())))
 }

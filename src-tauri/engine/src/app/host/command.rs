@@ -99,3 +99,17 @@ fn chosen(config: &Config) -> Result<Choice, AppError> {
         .retry(Retry::NeedsPerson)
     })
 }
+
+/// The worker's login sees every room, which an audit needs and a person's does not.
+pub async fn pool_for_audit(host: &Host) -> Result<sqlx::PgPool, AppError> {
+    let open = host.0.open.lock().await;
+    let pool = open.as_ref().and_then(|open| open.pool.clone());
+    pool.ok_or_else(|| {
+        AppError::new(
+            Code::Forbidden,
+            "Your login may not look into every room of the database, and this computer has no worker's login.",
+        )
+        .hint("Run it where the desk was set up, or on the computer that runs `bizing-desk serve`.")
+        .retry(Retry::NeedsPerson)
+    })
+}

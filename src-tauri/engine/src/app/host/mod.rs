@@ -31,7 +31,7 @@ use crate::runtime::tasks::Tasks;
 use choice::{Choice, Saved};
 use server::PrivateServer;
 
-pub use command::{Migrated, migrate_now, open_for_command};
+pub use command::{Migrated, migrate_now, open_for_command, pool_for_audit};
 pub use sandbox::{SandboxAddr, SandboxStarter};
 pub use webhook::WebhookAnswer;
 

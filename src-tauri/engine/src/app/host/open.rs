@@ -25,7 +25,7 @@ pub(super) struct Open {
     tasks: Tasks,
     worker: Option<Arc<Worker>>,
     /// Logs in as the worker.
-    pool: Option<PgPool>,
+    pub pool: Option<PgPool>,
     /// `None`: events of providers cannot be kept or checked here.
     pub letterbox: Option<Letterbox>,
 }
