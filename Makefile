@@ -33,7 +33,7 @@ run: ## Start the desk (without a display: serve it to a browser and print the a
 	@.ci/run-desk "$(PROFILE)" "$(BIN)" $(ARGS)
 
 test: setup-test .cache/peers/.done .cache/localstripe/.done ## Run all tests: Rust, window's code, browser journeys, the real window
-	@$(MAKE) test-rust test-ui test-e2e test-window
+	@$(MAKE) --keep-going test-rust test-ui test-e2e test-window
 	@echo; echo "All tests passed."
 
 help: ## Show this
@@ -44,7 +44,7 @@ help: ## Show this
 .PHONY: test-rust test-ui test-e2e test-window test-long
 test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
-	@$(STAGE) "Rust tests" cargo test $(SERVER)
+	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
 
 test-ui: setup-test ui/node_modules/.done ## The window's code: types, units, components in a browser
 	@$(STAGE) "Window: types" $(NPM) run check
@@ -52,8 +52,7 @@ test-ui: setup-test ui/node_modules/.done ## The window's code: types, units, co
 
 test-e2e: setup-test ui/dist/index.html ## Journeys in a browser against the real server
 	@$(STAGE) "Build the server" cargo build $(SERVER) --bins
-	@CHROMIUM="$$(.ci/browser)" BIZING_BIN="$(abspath $(TARGET)/debug/bizing-desk)" \
-	  $(STAGE) "Browser journeys" $(NPM) run e2e
+	@CHROMIUM="$$(.ci/browser)" $(STAGE) "Browser journeys" .ci/journeys $(TARGET)/debug/bizing-desk $(NPM) run e2e
 
 test-window: setup-test ui/dist/index.html ## Journeys in the real window, on a display of their own
 	@$(STAGE) "Build the window's tests" cargo test $(WINDOW) --no-run --test it
@@ -63,14 +62,21 @@ test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.
 	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
 
 ##@ Before a commit
-.PHONY: lint fmt types doc
-lint: setup-lint ui/dist/index.html .cache/lint/.done ## Format, clippy, types, licences, scripts
+.PHONY: lint lint-text lint-rust lint-ui fmt types doc
+lint: setup-lint ## All checks: format, scripts, dependencies, clippy, documentation, window's code, fresh types
+	@$(MAKE) --keep-going lint-text lint-rust lint-ui
+
+lint-text: setup-lint .cache/lint/.done ## What needs no build: format, scripts, dependencies
 	@$(STAGE) "Format" cargo fmt --all --check
-	@$(STAGE) "Scripts" shellcheck $$(grep -lE '^\#!.*\bbash' .ci/*)
+	@$(STAGE) "Scripts" shellcheck $$(grep -lE '^#!.*\bbash' .ci/*)
 	@$(STAGE) "Dependencies" .ci/dependencies
+
+lint-rust: setup-lint ui/dist/index.html ## Clippy without and with the window, documentation without warnings
 	@$(STAGE) "Clippy, server" cargo clippy $(SERVER) --all-targets -- -D warnings
 	@$(STAGE) "Clippy, window" cargo clippy $(WINDOW) --all-targets -- -D warnings
 	@$(STAGE) "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc $(SERVER) --no-deps --quiet
+
+lint-ui: setup-lint ui/node_modules/.done ui/dist/index.html ## The window's code, and whether its types are those of the Rust code
 	@$(STAGE) "Window: lint" $(NPM) run lint
 	@$(STAGE) "Window: types are fresh" .ci/types check
 
