@@ -1,6 +1,9 @@
 //! One integration binary: each further one would be another link.
 #![allow(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop here"
+)]
 
 mod doctor;
 mod host;

@@ -31,7 +31,10 @@ pub async fn seeded() -> Seeded {
 
 impl Seeded {
     pub fn tail(&self) -> Tail {
-        Tail { pool: self.worker.clone(), hints: Hints::default() }
+        Tail {
+            pool: self.worker.clone(),
+            hints: Hints::default(),
+        }
     }
 
     pub async fn follow(&self) {
@@ -45,14 +48,30 @@ async fn rows(pool: &PgPool, sql: &'static str) -> Vec<Value> {
 
 async fn everything(pool: &PgPool) -> [Vec<Value>; 3] {
     [
-        rows(pool, "select to_jsonb(b) from read.bookings_g1 b order by booking_id").await,
-        rows(pool, "select to_jsonb(c) from read.customers_g1 c order by customer_id").await,
-        rows(pool, "select to_jsonb(t) from read.timeline_g1 t order by booking_id, position").await,
+        rows(
+            pool,
+            "select to_jsonb(b) from read.bookings_g1 b order by booking_id",
+        )
+        .await,
+        rows(
+            pool,
+            "select to_jsonb(c) from read.customers_g1 c order by customer_id",
+        )
+        .await,
+        rows(
+            pool,
+            "select to_jsonb(t) from read.timeline_g1 t order by booking_id, position",
+        )
+        .await,
     ]
 }
 
 async fn position(pool: &PgPool, name: &str) -> i64 {
-    sqlx::query_scalar("select position from read.checkpoints where name = $1").bind(name).fetch_one(pool).await.unwrap()
+    sqlx::query_scalar("select position from read.checkpoints where name = $1")
+        .bind(name)
+        .fetch_one(pool)
+        .await
+        .unwrap()
 }
 
 /// An event appended by the worker as any program might have written it.
@@ -96,9 +115,19 @@ async fn two_processes_share_the_work_and_count_nothing_twice() {
         x.unwrap();
         y.unwrap();
     }
-    let counted: i64 = sqlx::query_scalar("select sum(bookings)::bigint from read.customers_g1").fetch_one(&s.worker).await.unwrap();
-    let booked: i64 = sqlx::query_scalar("select count(*) from read.bookings_g1").fetch_one(&s.worker).await.unwrap();
-    let created: i64 = sqlx::query_scalar("select count(*) from read.events_v1 where name = 'BookingCreated'").fetch_one(&s.worker).await.unwrap();
+    let counted: i64 = sqlx::query_scalar("select sum(bookings)::bigint from read.customers_g1")
+        .fetch_one(&s.worker)
+        .await
+        .unwrap();
+    let booked: i64 = sqlx::query_scalar("select count(*) from read.bookings_g1")
+        .fetch_one(&s.worker)
+        .await
+        .unwrap();
+    let created: i64 =
+        sqlx::query_scalar("select count(*) from read.events_v1 where name = 'BookingCreated'")
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
     assert_eq!((counted, booked), (created, created));
 }
 
@@ -120,17 +149,25 @@ async fn a_held_open_append_makes_readers_wait_and_never_skip() {
     .await
     .unwrap();
     let other = format!("booking-{}", Uuid::now_v7());
-    append_raw(&s.worker, &other, "NotificationFailed", serde_json::json!({})).await;
+    append_raw(
+        &s.worker,
+        &other,
+        "NotificationFailed",
+        serde_json::json!({}),
+    )
+    .await;
     s.follow().await;
     assert_eq!(position(&s.worker, "timeline").await, before);
 
     open.commit().await.unwrap();
     s.follow().await;
-    let names: Vec<String> = sqlx::query_scalar("select event_name from read.timeline_g1 where position > $1 order by position")
-        .bind(before)
-        .fetch_all(&s.worker)
-        .await
-        .unwrap();
+    let names: Vec<String> = sqlx::query_scalar(
+        "select event_name from read.timeline_g1 where position > $1 order by position",
+    )
+    .bind(before)
+    .fetch_all(&s.worker)
+    .await
+    .unwrap();
     assert_eq!(names, ["CalendarSynced", "NotificationFailed"]);
 }
 
@@ -138,46 +175,81 @@ async fn a_held_open_append_makes_readers_wait_and_never_skip() {
 async fn a_poison_event_parks_one_projection_while_the_others_go_on() {
     let s = seeded().await;
     s.follow().await;
-    let good: Uuid = sqlx::query_scalar("select booking_id from read.bookings_g1 limit 1").fetch_one(&s.worker).await.unwrap();
+    let good: Uuid = sqlx::query_scalar("select booking_id from read.bookings_g1 limit 1")
+        .fetch_one(&s.worker)
+        .await
+        .unwrap();
     let stream = format!("booking-{good}");
     let told = serde_json::json!({ "provider": "x", "operation": "create", "external_id": "e", "sequence": 0 });
     append_raw(&s.worker, &stream, "CalendarSynced", told.clone()).await;
-    append_raw(&s.worker, &stream, "BookingConfirmed", serde_json::json!({ "confirmed_at": "not a time" })).await;
+    append_raw(
+        &s.worker,
+        &stream,
+        "BookingConfirmed",
+        serde_json::json!({ "confirmed_at": "not a time" }),
+    )
+    .await;
     append_raw(&s.worker, &stream, "CalendarSynced", told).await;
     s.follow().await;
 
     let (at, parked): (i64, Option<Value>) =
-        sqlx::query_as("select position, parked from read.checkpoints where name = 'bookings'").fetch_one(&s.worker).await.unwrap();
+        sqlx::query_as("select position, parked from read.checkpoints where name = 'bookings'")
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
     let parked = parked.expect("the bookings projection is parked");
     let poison = parked["position"].as_i64().unwrap();
     // The event before it is in, the poison is named with its cause, and nothing after it is.
     assert_eq!(at, poison - 1);
-    assert!(parked["error"].as_str().unwrap().contains("cannot be read"), "{parked}");
-    assert!(position(&s.worker, "timeline").await > poison && position(&s.worker, "customers").await > poison);
+    assert!(
+        parked["error"].as_str().unwrap().contains("cannot be read"),
+        "{parked}"
+    );
+    assert!(
+        position(&s.worker, "timeline").await > poison
+            && position(&s.worker, "customers").await > poison
+    );
 
     // A restart changes nothing; clearing it, once the event can be read, does.
     s.follow().await;
     assert_eq!(position(&s.worker, "bookings").await, at);
     let superuser = s.db.superuser_pool().await;
     let mut conn = superuser.acquire().await.unwrap();
-    sqlx::query("set session_replication_role = replica").execute(&mut *conn).await.unwrap();
+    sqlx::query("set session_replication_role = replica")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
     sqlx::query("update core.events set data = jsonb_build_object('confirmed_at', now(), 'sequence', 0) where position = $1")
         .bind(poison)
         .execute(&mut *conn)
         .await
         .unwrap();
-    sqlx::query("update read.checkpoints set parked = null where name = 'bookings'").execute(&mut *conn).await.unwrap();
+    sqlx::query("update read.checkpoints set parked = null where name = 'bookings'")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
     s.follow().await;
-    assert_eq!(position(&s.worker, "bookings").await, position(&s.worker, "timeline").await);
+    assert_eq!(
+        position(&s.worker, "bookings").await,
+        position(&s.worker, "timeline").await
+    );
 }
 
 #[tokio::test]
 async fn an_erased_customer_is_nobody_after_a_replay() {
     let s = seeded().await;
     s.follow().await;
-    let customer: Uuid = sqlx::query_scalar("select customer_id from read.customers_g1 where bookings > 1 limit 1").fetch_one(&s.worker).await.unwrap();
+    let customer: Uuid =
+        sqlx::query_scalar("select customer_id from read.customers_g1 where bookings > 1 limit 1")
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
     let superuser = s.db.superuser_pool().await;
-    sqlx::query("delete from core.subject_keys where subject_id = $1").bind(customer).execute(&superuser).await.unwrap();
+    sqlx::query("delete from core.subject_keys where subject_id = $1")
+        .bind(customer)
+        .execute(&superuser)
+        .await
+        .unwrap();
     for name in ["bookings", "customers"] {
         let mut tx = s.worker.begin().await.unwrap();
         projection::reset(&mut tx, name).await.unwrap();
@@ -185,10 +257,22 @@ async fn an_erased_customer_is_nobody_after_a_replay() {
     }
     s.follow().await;
     let (name, email, erased): (String, Option<String>, bool) =
-        sqlx::query_as("select name, email, erased from read.customers_g1 where customer_id = $1").bind(customer).fetch_one(&s.worker).await.unwrap();
-    assert_eq!((name.as_str(), email, erased), (projection::ERASED, None, true));
-    let shown: Vec<String> =
-        sqlx::query_scalar("select distinct customer_name from read.bookings_g1 where customer_id = $1").bind(customer).fetch_all(&s.worker).await.unwrap();
+        sqlx::query_as("select name, email, erased from read.customers_g1 where customer_id = $1")
+            .bind(customer)
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
+    assert_eq!(
+        (name.as_str(), email, erased),
+        (projection::ERASED, None, true)
+    );
+    let shown: Vec<String> = sqlx::query_scalar(
+        "select distinct customer_name from read.bookings_g1 where customer_id = $1",
+    )
+    .bind(customer)
+    .fetch_all(&s.worker)
+    .await
+    .unwrap();
     assert_eq!(shown, [projection::ERASED]);
 }
 
@@ -200,15 +284,34 @@ async fn a_commit_elsewhere_reaches_a_window_whose_bell_is_silent() {
     let (here, elsewhere) = (Hints::default(), Hints::default());
     let mut heard = here.subscribe();
     let tasks = [
-        tokio::spawn(projection::watch(s.people.clone(), Bell::default(), here.clone(), stop.clone())),
-        tokio::spawn(projection::run(s.worker.clone(), Bell::default(), elsewhere, stop.clone())),
+        tokio::spawn(projection::watch(
+            s.people.clone(),
+            Bell::default(),
+            here.clone(),
+            stop.clone(),
+        )),
+        tokio::spawn(projection::run(
+            s.worker.clone(),
+            Bell::default(),
+            elsewhere,
+            stop.clone(),
+        )),
     ];
     let handing_on = tokio::spawn(here.clone().run());
-    let booking: Uuid = sqlx::query_scalar("select booking_id from read.bookings_g1 limit 1").fetch_one(&s.worker).await.unwrap();
+    let booking: Uuid = sqlx::query_scalar("select booking_id from read.bookings_g1 limit 1")
+        .fetch_one(&s.worker)
+        .await
+        .unwrap();
     // The watcher has had its first look once it knows the positions.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let told = serde_json::json!({ "provider": "x", "operation": "create", "external_id": "e", "sequence": 0 });
-    append_raw(&s.worker, &format!("booking-{booking}"), "CalendarSynced", told).await;
+    append_raw(
+        &s.worker,
+        &format!("booking-{booking}"),
+        "CalendarSynced",
+        told,
+    )
+    .await;
     let topic = format!("booking:{booking}");
     let found = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
@@ -230,10 +333,24 @@ async fn the_runner_makes_its_checkpoints_and_catches_up_by_itself() {
     let s = seeded().await;
     let stop = CancellationToken::new();
     let bell = Bell::default();
-    let task = tokio::spawn(projection::run(s.worker.clone(), bell.clone(), Hints::default(), stop.clone()));
-    wait_until("all three are at the end of the log", Duration::from_secs(20), || async {
-        sqlx::query_scalar::<_, bool>("select count(*) = 3 and min(position) = api.safe_position() from read.checkpoints").fetch_one(&s.worker).await.unwrap()
-    })
+    let task = tokio::spawn(projection::run(
+        s.worker.clone(),
+        bell.clone(),
+        Hints::default(),
+        stop.clone(),
+    ));
+    wait_until(
+        "all three are at the end of the log",
+        Duration::from_secs(20),
+        || async {
+            sqlx::query_scalar::<_, bool>(
+                "select count(*) = 3 and min(position) = api.safe_position() from read.checkpoints",
+            )
+            .fetch_one(&s.worker)
+            .await
+            .unwrap()
+        },
+    )
     .await;
     stop.cancel();
     task.await.unwrap();

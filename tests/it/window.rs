@@ -24,7 +24,11 @@ impl Drop for Driver {
 }
 
 fn driver(data: &Path) -> Driver {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let process = Command::new("WebKitWebDriver")
         .arg(format!("--port={port}"))
         // The driver starts the app, and the app inherits this.
@@ -35,14 +39,20 @@ fn driver(data: &Path) -> Driver {
         .stdout(Stdio::null())
         .spawn()
         .expect("WebKitWebDriver is installed (package webkit2gtk-driver)");
-    Driver { process, address: format!("http://127.0.0.1:{port}") }
+    Driver {
+        process,
+        address: format!("http://127.0.0.1:{port}"),
+    }
 }
 
 async fn open(driver: &Driver) -> Client {
     let capabilities = json!({ "webkitgtk:browserOptions": { "binary": env!("CARGO_BIN_EXE_bizing-desk"), "args": [] } });
     let begun = Instant::now();
     loop {
-        let tried = ClientBuilder::new(HttpConnector::new()).capabilities(capabilities.as_object().unwrap().clone()).connect(&driver.address).await;
+        let tried = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&driver.address)
+            .await;
         match tried {
             Ok(client) => return client,
             // The driver needs a moment before it listens.
@@ -57,7 +67,12 @@ fn test_id(id: &str) -> String {
 }
 
 async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
-    match window.wait().at_most(PATIENCE).for_element(Locator::Css(&test_id(id))).await {
+    match window
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css(&test_id(id)))
+        .await
+    {
         Ok(element) => element,
         Err(error) => {
             picture(window, "window-failed").await;
@@ -67,7 +82,11 @@ async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
 }
 
 async fn click(window: &Client, id: &str) {
-    wait(window, id).await.click().await.unwrap_or_else(|e| panic!("`{id}` cannot be clicked: {e}"));
+    wait(window, id)
+        .await
+        .click()
+        .await
+        .unwrap_or_else(|e| panic!("`{id}` cannot be clicked: {e}"));
 }
 
 async fn text(window: &Client, id: &str) -> String {
@@ -81,7 +100,10 @@ async fn text_has(window: &Client, id: &str, part: &str) {
         if now.contains(part) {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "`{id}` says {now:?}, not {part:?}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "`{id}` says {now:?}, not {part:?}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -91,15 +113,25 @@ async fn picture(window: &Client, name: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("artefacts");
     std::fs::create_dir_all(&folder).unwrap();
     window.execute_async("const done = arguments[0]; document.fonts.ready.then(() => requestAnimationFrame(() => done(true)))", vec![]).await.expect("the fonts are loaded");
-    let png = tokio::time::timeout(Duration::from_secs(20), window.screenshot()).await.expect("the picture is taken in time").expect("a picture");
-    assert!(png.len() > 20_000, "the window is blank: {} bytes", png.len());
+    let png = tokio::time::timeout(Duration::from_secs(20), window.screenshot())
+        .await
+        .expect("the picture is taken in time")
+        .expect("a picture");
+    assert!(
+        png.len() > 20_000,
+        "the window is blank: {} bytes",
+        png.len()
+    );
     std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
 }
 
 #[tokio::test]
 #[ignore = "needs a display and the window's binary: make test-window"]
 async fn a_person_opens_the_example_books_and_sees_the_booking_confirmed() {
-    let data = tempfile::Builder::new().prefix("bizing-window-").tempdir().unwrap();
+    let data = tempfile::Builder::new()
+        .prefix("bizing-window-")
+        .tempdir()
+        .unwrap();
     world_can_enter(data.path());
     let driver = driver(data.path());
     let window = open(&driver).await;
@@ -109,9 +141,17 @@ async fn a_person_opens_the_example_books_and_sees_the_booking_confirmed() {
     picture(&window, "window-bookings").await;
 
     click(&window, "new-booking").await;
-    wait(&window, "customer-search").await.send_keys("Marta Window").await.unwrap();
+    wait(&window, "customer-search")
+        .await
+        .send_keys("Marta Window")
+        .await
+        .unwrap();
     click(&window, "customer-new").await;
-    wait(&window, "customer-email").await.send_keys("marta@example.com").await.unwrap();
+    wait(&window, "customer-email")
+        .await
+        .send_keys("marta@example.com")
+        .await
+        .unwrap();
     pick_first_service(&window).await;
     pick_first_time(&window).await;
     click(&window, "pay-card_on_file").await;
@@ -141,11 +181,19 @@ async fn pick_first_service(window: &Client) {
     click(window, "service").await;
     let begun = Instant::now();
     loop {
-        let option = window.wait().at_most(PATIENCE).for_element(Locator::Css("[role=option]")).await.expect("services to choose from");
+        let option = window
+            .wait()
+            .at_most(PATIENCE)
+            .for_element(Locator::Css("[role=option]"))
+            .await
+            .expect("services to choose from");
         // The menu glides in: until it stands, a click there meets what is below.
         match option.click().await {
             Ok(()) => return,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "the first service cannot be chosen: {error}"),
+            Err(error) => assert!(
+                begun.elapsed() < PATIENCE,
+                "the first service cannot be chosen: {error}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -153,7 +201,12 @@ async fn pick_first_service(window: &Client) {
 
 /// Late in the day nothing is free any more: the form offers the next day.
 async fn pick_first_time(window: &Client) {
-    let offer = window.wait().at_most(PATIENCE).for_element(Locator::Css("[data-testid=slot], [data-testid=next-free]")).await.expect("free times");
+    let offer = window
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("[data-testid=slot], [data-testid=next-free]"))
+        .await
+        .expect("free times");
     if offer.attr("data-testid").await.unwrap().as_deref() == Some("next-free") {
         offer.click().await.unwrap();
     }

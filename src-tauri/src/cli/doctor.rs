@@ -26,5 +26,9 @@ async fn examine(host: &Host, deep: bool) -> Ended {
     if report.ok() {
         return Ok(());
     }
-    Err(Failed::Run(format!("{} of {} checks found something.", report.findings().count(), report.audits.len())))
+    Err(Failed::Run(format!(
+        "{} of {} checks found something.",
+        report.findings().count(),
+        report.audits.len()
+    )))
 }

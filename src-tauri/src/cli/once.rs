@@ -25,7 +25,12 @@ pub fn run(mut config: Config) -> Ended {
     config.data = folder.clone();
     config.database_url = None;
     let ended = runtime()?.block_on(async {
-        let host = Host::with(config, HostKind::Serve, true, Some(Arc::new(LocalSandbox::default())));
+        let host = Host::with(
+            config,
+            HostKind::Serve,
+            true,
+            Some(Arc::new(LocalSandbox::default())),
+        );
         host.start();
         let ended = three(&host).await;
         host.shut_down().await;
@@ -49,9 +54,24 @@ async fn three(host: &Host) -> Ended {
     ask::<_, HostState>(host, "choose_start", &ChooseStart::Explore).await?;
     reached(host, &Phase::Ready).await?;
     let stories = [
-        Story { title: "1. A booking on a saved card", email: "ines@example.com", card: "pm_card_visa", ends: BookingState::Confirmed },
-        Story { title: "2. The card is declined; the customer gets a link, then gives up", email: "lars@example.com", card: "pm_card_chargeDeclined", ends: BookingState::Cancelled },
-        Story { title: "3. Paid and confirmed, but no message reaches the customer", email: "bounce@example.com", card: "pm_card_visa", ends: BookingState::Cancelled },
+        Story {
+            title: "1. A booking on a saved card",
+            email: "ines@example.com",
+            card: "pm_card_visa",
+            ends: BookingState::Confirmed,
+        },
+        Story {
+            title: "2. The card is declined; the customer gets a link, then gives up",
+            email: "lars@example.com",
+            card: "pm_card_chargeDeclined",
+            ends: BookingState::Cancelled,
+        },
+        Story {
+            title: "3. Paid and confirmed, but no message reaches the customer",
+            email: "bounce@example.com",
+            card: "pm_card_visa",
+            ends: BookingState::Cancelled,
+        },
     ];
     let mut broken = vec![];
     let mut ids = vec![];
@@ -60,13 +80,18 @@ async fn three(host: &Host) -> Ended {
         let page = tell(host, story).await?;
         print(&page);
         if page.row.state != story.ends {
-            broken.push(format!("{}: the booking is {:?}, not {:?}", page.row.reference, page.row.state, story.ends));
+            broken.push(format!(
+                "{}: the booking is {:?}, not {:?}",
+                page.row.reference, page.row.state, story.ends
+            ));
         }
         ids.push(page);
     }
     broken.extend(compare(host, &ids).await?);
     if broken.is_empty() {
-        println!("\nEvery invariant held: what was captured and refunded is what the sandbox's own book says, and no ended booking holds a slot.");
+        println!(
+            "\nEvery invariant held: what was captured and refunded is what the sandbox's own book says, and no ended booking holds a slot."
+        );
         return Ok(());
     }
     Err(Failed::Run(format!("\nBroken:\n{}", broken.join("\n"))))
@@ -74,20 +99,34 @@ async fn three(host: &Host) -> Ended {
 
 async fn tell(host: &Host, story: &Story) -> Result<BookingPage, Failed> {
     let catalogue: Catalogue = ask(host, "catalogue", &Empty {}).await?;
-    let service = catalogue.services.iter().find(|s| s.price.amount_minor > 0).ok_or_else(|| Failed::Run("The demo has no service with a price.".to_owned()))?;
+    let service = catalogue
+        .services
+        .iter()
+        .find(|s| s.price.amount_minor > 0)
+        .ok_or_else(|| Failed::Run("The demo has no service with a price.".to_owned()))?;
     let status: Status = ask(host, "status", &Empty {}).await?;
     let today = status.now.wall[..10].to_owned();
-    let free = FreeTimes { service_id: service.service_id, date: today, staff_id: None };
+    let free = FreeTimes {
+        service_id: service.service_id,
+        date: today,
+        staff_id: None,
+    };
     let mut times: FreeTimesReply = ask(host, "free_times", &free).await?;
     if times.times.is_empty()
         && let Some(date) = times.next_date.clone()
     {
         times = ask(host, "free_times", &FreeTimes { date, ..free }).await?;
     }
-    let time = times.times.last().ok_or_else(|| Failed::Run("The demo has no free time in the next two weeks.".to_owned()))?;
+    let time = times.times.last().ok_or_else(|| {
+        Failed::Run("The demo has no free time in the next two weeks.".to_owned())
+    })?;
     let request = CreateBooking {
         command_id: Uuid::now_v7(),
-        customer: ForCustomer::New { name: "Demo customer".to_owned(), email: Some(story.email.to_owned()), phone: None },
+        customer: ForCustomer::New {
+            name: "Demo customer".to_owned(),
+            email: Some(story.email.to_owned()),
+            phone: None,
+        },
         service_id: service.service_id,
         staff_id: time.staff.id,
         room_id: time.room.as_ref().map(|r| r.id),
@@ -97,7 +136,10 @@ async fn tell(host: &Host, story: &Story) -> Result<BookingPage, Failed> {
         payment_method: Some(story.card.to_owned()),
     };
     let booked: Booked = ask(host, "create_booking", &request).await?;
-    let page = until(host, &booked.reference, |p| p.row.payment == PaymentState::LinkSent || settled(p)).await?;
+    let page = until(host, &booked.reference, |p| {
+        p.row.payment == PaymentState::LinkSent || settled(p)
+    })
+    .await?;
     if page.row.payment == PaymentState::LinkSent {
         let cancel = CancelBooking {
             command_id: Uuid::now_v7(),
@@ -111,20 +153,39 @@ async fn tell(host: &Host, story: &Story) -> Result<BookingPage, Failed> {
 }
 
 fn settled(page: &BookingPage) -> bool {
-    page.saga.as_ref().is_some_and(|s| s.finished_at.is_some() || matches!(s.state, SagaState::NeedsPerson))
-        && !matches!(page.row.state, BookingState::Held | BookingState::AwaitingPayment)
+    page.saga
+        .as_ref()
+        .is_some_and(|s| s.finished_at.is_some() || matches!(s.state, SagaState::NeedsPerson))
+        && !matches!(
+            page.row.state,
+            BookingState::Held | BookingState::AwaitingPayment
+        )
         && page.row.payment != PaymentState::RefundPending
 }
 
-async fn until(host: &Host, reference: &str, fact: fn(&BookingPage) -> bool) -> Result<BookingPage, Failed> {
+async fn until(
+    host: &Host,
+    reference: &str,
+    fact: fn(&BookingPage) -> bool,
+) -> Result<BookingPage, Failed> {
     let begun = Instant::now();
     loop {
-        let page: Result<BookingPage, Failed> = ask(host, "get_booking", &GetBooking { booking: reference.to_owned() }).await;
+        let page: Result<BookingPage, Failed> = ask(
+            host,
+            "get_booking",
+            &GetBooking {
+                booking: reference.to_owned(),
+            },
+        )
+        .await;
         match page {
             Ok(page) if fact(&page) => return Ok(page),
             Ok(page) if begun.elapsed() > PATIENCE => {
                 print(&page);
-                return Err(Failed::Run(format!("{reference} did not settle within {} s.", PATIENCE.as_secs())));
+                return Err(Failed::Run(format!(
+                    "{reference} did not settle within {} s.",
+                    PATIENCE.as_secs()
+                )));
             }
             Err(error) if begun.elapsed() > PATIENCE => return Err(error),
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -133,47 +194,109 @@ async fn until(host: &Host, reference: &str, fact: fn(&BookingPage) -> bool) -> 
 }
 
 fn print(page: &BookingPage) {
-    println!("   {}  {}  {} {}", page.row.reference, page.row.service.name, page.row.starts.wall.replace('T', " "), page.row.starts.abbreviation);
+    println!(
+        "   {}  {}  {} {}",
+        page.row.reference,
+        page.row.service.name,
+        page.row.starts.wall.replace('T', " "),
+        page.row.starts.abbreviation
+    );
     for item in &page.timeline {
         let time = &item.at.wall[11..19];
-        let facts = ["amount", "amount_capturable", "amount_received", "refund_due"].iter().find_map(|f| money(&item.data[*f]));
-        let why = ["decline_code", "error", "reason", "reason_code"].iter().find_map(|f| item.data[*f].as_str().map(str::to_owned));
-        let detail = [facts, why].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let facts = [
+            "amount",
+            "amount_capturable",
+            "amount_received",
+            "refund_due",
+        ]
+        .iter()
+        .find_map(|f| money(&item.data[*f]));
+        let why = ["decline_code", "error", "reason", "reason_code"]
+            .iter()
+            .find_map(|f| item.data[*f].as_str().map(str::to_owned));
+        let detail = [facts, why]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", ");
         println!("   {time}  {:<24} {detail}", item.what);
     }
     let line = &page.money;
-    println!("   captured {}, refunded {}, kept {}", amount(&line.captured), amount(&line.refunded), amount(&line.kept));
+    println!(
+        "   captured {}, refunded {}, kept {}",
+        amount(&line.captured),
+        amount(&line.refunded),
+        amount(&line.kept)
+    );
 }
 
 fn money(value: &serde_json::Value) -> Option<String> {
-    serde_json::from_value::<Money>(value.clone()).ok().map(|m| amount(&m))
+    serde_json::from_value::<Money>(value.clone())
+        .ok()
+        .map(|m| amount(&m))
 }
 
 /// The demo's currency has two decimals.
 fn amount(money: &Money) -> String {
-    format!("{}.{:02} {}", money.amount_minor / 100, money.amount_minor % 100, money.currency)
+    format!(
+        "{}.{:02} {}",
+        money.amount_minor / 100,
+        money.amount_minor % 100,
+        money.currency
+    )
 }
 
 /// The sandbox is a referee that shares no code with the desk.
 async fn compare(host: &Host, pages: &[BookingPage]) -> Result<Vec<String>, Failed> {
     let desk = host.desk().map_err(failed)?;
-    let url = desk.sandbox_url.clone().ok_or_else(|| Failed::Run("The demo runs without its sandbox.".to_owned()))?;
-    let unreadable = |e: reqwest::Error| Failed::Run(format!("The sandbox's book cannot be read: {e}"));
-    let book: serde_json::Value = reqwest::get(format!("{url}/_sandbox/ledger")).await.map_err(unreadable)?.json().await.map_err(unreadable)?;
+    let url = desk
+        .sandbox_url
+        .clone()
+        .ok_or_else(|| Failed::Run("The demo runs without its sandbox.".to_owned()))?;
+    let unreadable =
+        |e: reqwest::Error| Failed::Run(format!("The sandbox's book cannot be read: {e}"));
+    let book: serde_json::Value = reqwest::get(format!("{url}/_sandbox/ledger"))
+        .await
+        .map_err(unreadable)?
+        .json()
+        .await
+        .map_err(unreadable)?;
     let mut broken = vec![];
     for page in pages {
         let id = page.row.booking_id.to_string();
         let sum = |field: &str| {
-            let ours = book["payments"].as_array().into_iter().flatten().filter(|p| p["metadata"]["booking_id"] == id.as_str());
+            let ours = book["payments"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|p| p["metadata"]["booking_id"] == id.as_str());
             ours.filter_map(|p| p[field].as_i64()).sum::<i64>()
         };
-        for (what, theirs, recorded) in [("captured", sum("captured"), page.money.captured.amount_minor), ("refunded", sum("refunded"), page.money.refunded.amount_minor)] {
+        for (what, theirs, recorded) in [
+            (
+                "captured",
+                sum("captured"),
+                page.money.captured.amount_minor,
+            ),
+            (
+                "refunded",
+                sum("refunded"),
+                page.money.refunded.amount_minor,
+            ),
+        ] {
             if theirs != recorded {
-                broken.push(format!("{}: {what} {recorded} is recorded, the sandbox says {theirs}", page.row.reference));
+                broken.push(format!(
+                    "{}: {what} {recorded} is recorded, the sandbox says {theirs}",
+                    page.row.reference
+                ));
             }
         }
         if page.row.state == BookingState::Cancelled && page.money.kept.amount_minor != 0 {
-            broken.push(format!("{}: cancelled, yet {} is kept", page.row.reference, amount(&page.money.kept)));
+            broken.push(format!(
+                "{}: cancelled, yet {} is kept",
+                page.row.reference,
+                amount(&page.money.kept)
+            ));
         }
     }
     let left: i64 = sqlx::query_scalar(
@@ -195,14 +318,21 @@ async fn reached(host: &Host, phase: &Phase) -> Ended {
         match state.phase {
             now if now == *phase => return Ok(()),
             Phase::Failed { error, .. } => return Err(failed(error)),
-            _ if begun.elapsed() > PATIENCE => return Err(Failed::Run("The demo did not start in time.".to_owned())),
+            _ if begun.elapsed() > PATIENCE => {
+                return Err(Failed::Run("The demo did not start in time.".to_owned()));
+            }
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn ask<Q: Serialize, A: DeserializeOwned>(host: &Host, command: &str, request: &Q) -> Result<A, Failed> {
+async fn ask<Q: Serialize, A: DeserializeOwned>(
+    host: &Host,
+    command: &str,
+    request: &Q,
+) -> Result<A, Failed> {
     let params = to_raw_value(request).map_err(|e| Failed::Run(e.to_string()))?;
     let reply = dispatch(host, command, &params).await.map_err(failed)?;
-    serde_json::from_str(&reply).map_err(|e| Failed::Run(format!("`{command}` answered something else: {e}")))
+    serde_json::from_str(&reply)
+        .map_err(|e| Failed::Run(format!("`{command}` answered something else: {e}")))
 }

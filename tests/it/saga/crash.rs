@@ -38,16 +38,27 @@ impl Death {
 }
 
 async fn test_desk() -> Arc<TestDesk> {
-    let policy = bizing_engine::saga::definition::Policy { lease: Duration::from_millis(900), call_timeout: Duration::from_millis(400), ..quick_policy() };
+    let policy = bizing_engine::saga::definition::Policy {
+        lease: Duration::from_millis(900),
+        call_timeout: Duration::from_millis(400),
+        ..quick_policy()
+    };
     Arc::new(TestDesk::with(policy).await)
 }
 
 /// Books with a worker that dies at `death.at`, then lets a second one finish. Returns the end state and the point's name.
 async fn run(request: CreateBooking, at: Option<usize>) -> (usize, String, String) {
     let t = test_desk().await;
-    let death = Death { at, ..Death::default() };
+    let death = Death {
+        at,
+        ..Death::default()
+    };
     // A runtime of its own: dropping it is this process's death as far as the worker can tell. No lease is given back.
-    let process = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let (first, points) = (t.clone(), death.points());
     let id = request.command_id;
     let started = process.spawn(async move {
@@ -57,7 +68,9 @@ async fn run(request: CreateBooking, at: Option<usize>) -> (usize, String, Strin
         (worker, booked.is_ok())
     });
     if at.is_some() {
-        tokio::time::timeout(Duration::from_secs(20), death.reached.notified()).await.expect("the point is reached");
+        tokio::time::timeout(Duration::from_secs(20), death.reached.notified())
+            .await
+            .expect("the point is reached");
         process.shutdown_background();
         t.break_connections().await;
         let second = t.work().await;
@@ -85,8 +98,18 @@ async fn finished(t: &TestDesk, booking: Uuid, died: &str) {
         }
     });
     if settled.await.is_err() {
-        let row: String = sqlx::query_scalar("select row_to_json(i)::text from saga.instance i where booking_id = $1").bind(booking).fetch_one(&t.worker_pool).await.unwrap();
-        let deliveries: Vec<String> = sqlx::query_scalar("select row_to_json(d)::text from delivery.deliveries d").fetch_all(&t.worker_pool).await.unwrap();
+        let row: String = sqlx::query_scalar(
+            "select row_to_json(i)::text from saga.instance i where booking_id = $1",
+        )
+        .bind(booking)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+        let deliveries: Vec<String> =
+            sqlx::query_scalar("select row_to_json(d)::text from delivery.deliveries d")
+                .fetch_all(&t.worker_pool)
+                .await
+                .unwrap();
         panic!("died at {died}: the saga does not end: {row}\n{deliveries:?}");
     }
 }
@@ -105,7 +128,10 @@ async fn every_point(make: fn() -> CreateBooking, ends: &[&str]) {
         let ends: Vec<String> = ends.iter().map(|s| (*s).to_owned()).collect();
         running.spawn(async move {
             let (_, end, name) = run(make(), Some(at)).await;
-            assert!(ends.contains(&end), "died at point {at} ({name}): the saga is {end}, not one of {ends:?}");
+            assert!(
+                ends.contains(&end),
+                "died at point {at} ({name}): the saga is {end}, not one of {ends:?}"
+            );
         });
     }
     while let Some(done) = running.join_next().await {
@@ -122,7 +148,11 @@ async fn a_worker_that_dies_anywhere_on_the_happy_path_costs_nothing() {
 async fn a_worker_that_dies_anywhere_while_undoing_gives_everything_back_once() {
     every_point(
         || CreateBooking {
-            customer: ForCustomer::New { name: "Bo".to_owned(), email: Some("bounce@example.com".to_owned()), phone: None },
+            customer: ForCustomer::New {
+                name: "Bo".to_owned(),
+                email: Some("bounce@example.com".to_owned()),
+                phone: None,
+            },
             ..booking(&slot(0))
         },
         // A try that was cut off while the message went out is unclear: nobody repeats it blindly, and the booking stands.

@@ -8,15 +8,28 @@ use crate::support::desk::{TestDesk, booking, slot};
 async fn a_booking_on_a_saved_card_reaches_confirmed_in_three_commits() {
     let t = TestDesk::new().await;
     let worker = t.work().await;
-    let booked = t.book(&t.desk(Some(worker.worker.clone())), booking(&slot(0))).await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
     t.wait_for_saga(booked.booking_id, "completed").await;
 
     assert_eq!(
         t.events(booked.booking_id).await,
-        ["BookingCreated", "InventoryHeld", "PaymentRequested", "PaymentAuthorized", "PaymentReceived", "BookingConfirmed", "NotificationSent"]
+        [
+            "BookingCreated",
+            "InventoryHeld",
+            "PaymentRequested",
+            "PaymentAuthorized",
+            "PaymentReceived",
+            "BookingConfirmed",
+            "NotificationSent"
+        ]
     );
     let ledger = t.sandbox.ledger();
-    assert_eq!((ledger.payments.len(), ledger.payments[0].captured), (1, 8000));
+    assert_eq!(
+        (ledger.payments.len(), ledger.payments[0].captured),
+        (1, 8000)
+    );
     assert_eq!(t.live_claims(booked.booking_id).await, 1 + 1);
     // Transactions that wrote to the saga's rows up to "messages owed": the start and the saga's own two.
     let commits: i64 = sqlx::query_scalar(
@@ -53,10 +66,19 @@ async fn a_declined_card_leaves_the_customer_a_link_and_the_hold() {
     assert!(events.contains(&"PaymentFailed".to_owned()), "{events:?}");
     assert_eq!(t.live_claims(booked.booking_id).await, 2);
     // One link, one message: the declined card's own request is not announced.
-    t.wait_for_event(booked.booking_id, "NotificationSent").await;
+    t.wait_for_event(booked.booking_id, "NotificationSent")
+        .await;
     let sent: i64 = sqlx::query_scalar("select count(*) from delivery.deliveries where template = 'payment_link' and state = 'delivered'").fetch_one(&t.worker_pool).await.unwrap();
     assert_eq!(sent, 1);
-    assert_eq!(t.sandbox.ledger().payments.iter().map(|p| p.captured).sum::<i64>(), 0);
+    assert_eq!(
+        t.sandbox
+            .ledger()
+            .payments
+            .iter()
+            .map(|p| p.captured)
+            .sum::<i64>(),
+        0
+    );
     worker.close().await;
 }
 
@@ -65,14 +87,43 @@ async fn a_message_that_reaches_nobody_takes_everything_back_in_reverse() {
     let t = TestDesk::new().await;
     let worker = t.work().await;
     let mut request = booking(&slot(0));
-    request.customer = bizing_engine::app::wire::ForCustomer::New { name: "Bo Bounce".to_owned(), email: Some("bounce@example.com".to_owned()), phone: None };
+    request.customer = bizing_engine::app::wire::ForCustomer::New {
+        name: "Bo Bounce".to_owned(),
+        email: Some("bounce@example.com".to_owned()),
+        phone: None,
+    };
     let booked = t.book(&t.desk(Some(worker.worker.clone())), request).await;
     t.wait_for_saga(booked.booking_id, "compensated").await;
     let events = t.events(booked.booking_id).await;
-    let order: Vec<&str> = events.iter().map(String::as_str).filter(|e| ["BookingConfirmed", "BookingCancelled", "RefundRequested", "PaymentRefunded", "InventoryReleased"].contains(e)).collect();
-    assert_eq!(order, ["BookingConfirmed", "BookingCancelled", "RefundRequested", "PaymentRefunded", "InventoryReleased"]);
+    let order: Vec<&str> = events
+        .iter()
+        .map(String::as_str)
+        .filter(|e| {
+            [
+                "BookingConfirmed",
+                "BookingCancelled",
+                "RefundRequested",
+                "PaymentRefunded",
+                "InventoryReleased",
+            ]
+            .contains(e)
+        })
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "BookingConfirmed",
+            "BookingCancelled",
+            "RefundRequested",
+            "PaymentRefunded",
+            "InventoryReleased"
+        ]
+    );
     let ledger = t.sandbox.ledger();
-    assert_eq!((ledger.payments[0].captured, ledger.payments[0].refunded), (8000, 8000));
+    assert_eq!(
+        (ledger.payments[0].captured, ledger.payments[0].refunded),
+        (8000, 8000)
+    );
     assert_eq!(t.live_claims(booked.booking_id).await, 0);
     worker.close().await;
 }
@@ -95,10 +146,26 @@ async fn a_slot_that_was_just_taken_is_refused_and_nothing_is_written() {
     let t = TestDesk::new().await;
     let desk = t.desk(None);
     t.book(&desk, booking("2030-06-01T11:00")).await;
-    let refused = bizing_engine::app::bookings::create::create(&desk, booking("2030-06-01T11:30")).await.unwrap_err();
+    let refused = bizing_engine::app::bookings::create::create(&desk, booking("2030-06-01T11:30"))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, Code::SlotTaken);
-    assert!(refused.message.starts_with("Ana Beltrão is taken 11:00–12:15") || refused.message.starts_with("Quiet room is taken 11:00–12:15"), "{}", refused.message);
-    let (bookings, sagas): (i64, i64) = sqlx::query_as("select (select count(*) from booking.booking), (select count(*) from saga.instance)").fetch_one(&t.worker_pool).await.unwrap();
+    assert!(
+        refused
+            .message
+            .starts_with("Ana Beltrão is taken 11:00–12:15")
+            || refused
+                .message
+                .starts_with("Quiet room is taken 11:00–12:15"),
+        "{}",
+        refused.message
+    );
+    let (bookings, sagas): (i64, i64) = sqlx::query_as(
+        "select (select count(*) from booking.booking), (select count(*) from saga.instance)",
+    )
+    .fetch_one(&t.worker_pool)
+    .await
+    .unwrap();
     assert_eq!((bookings, sagas), (1, 1));
 }
 
@@ -109,7 +176,12 @@ async fn the_same_command_sent_twice_books_once() {
     let request = booking(&slot(0));
     let first = t.book(&desk, request.clone()).await;
     assert_eq!(t.book(&desk, request.clone()).await, first);
-    let other = bizing_engine::app::wire::CreateBooking { starts: slot(3), ..request };
-    let refused = bizing_engine::app::bookings::create::create(&desk, other).await.unwrap_err();
+    let other = bizing_engine::app::wire::CreateBooking {
+        starts: slot(3),
+        ..request
+    };
+    let refused = bizing_engine::app::bookings::create::create(&desk, other)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, Code::CommandReused);
 }

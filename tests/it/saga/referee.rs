@@ -5,7 +5,12 @@ use uuid::Uuid;
 use crate::support::desk::TestDesk;
 
 pub async fn check(t: &TestDesk, booking: Uuid) {
-    let (state, outcome): (String, Option<String>) = sqlx::query_as("select state, outcome from saga.instance where booking_id = $1").bind(booking).fetch_one(&t.worker_pool).await.unwrap();
+    let (state, outcome): (String, Option<String>) =
+        sqlx::query_as("select state, outcome from saga.instance where booking_id = $1")
+            .bind(booking)
+            .fetch_one(&t.worker_pool)
+            .await
+            .unwrap();
     let what = format!("saga {state} ({outcome:?})");
     let ledger = t.sandbox.ledger();
     ledger.check().expect("the sandbox's own arithmetic");
@@ -27,9 +32,25 @@ pub async fn check(t: &TestDesk, booking: Uuid) {
             .unwrap()
             .unwrap_or(0)
     };
-    assert_eq!(amounts("PaymentReceived", "amount_received").await, captured, "{what}: what we recorded is what was taken: {events:?}");
-    assert_eq!(amounts("PaymentRefunded", "amount").await, refunded, "{what}: what we recorded is what went back: {events:?}");
-    for once in ["BookingCreated", "InventoryHeld", "PaymentReceived", "BookingConfirmed", "BookingCancelled", "PaymentRefunded", "InventoryReleased"] {
+    assert_eq!(
+        amounts("PaymentReceived", "amount_received").await,
+        captured,
+        "{what}: what we recorded is what was taken: {events:?}"
+    );
+    assert_eq!(
+        amounts("PaymentRefunded", "amount").await,
+        refunded,
+        "{what}: what we recorded is what went back: {events:?}"
+    );
+    for once in [
+        "BookingCreated",
+        "InventoryHeld",
+        "PaymentReceived",
+        "BookingConfirmed",
+        "BookingCancelled",
+        "PaymentRefunded",
+        "InventoryReleased",
+    ] {
         assert!(count(once) <= 1, "{what}: {once} twice in {events:?}");
     }
     let claims = t.live_claims(booking).await;
@@ -47,6 +68,13 @@ pub async fn check(t: &TestDesk, booking: Uuid) {
     }
     let messages: i64 = sqlx::query_scalar("select count(*) from (select delivery_id from delivery.attempts where result = 'accepted' group by delivery_id having count(*) > 1) x").fetch_one(&t.worker_pool).await.unwrap();
     assert_eq!(messages, 0, "no message was accepted twice");
-    let open: i64 = sqlx::query_scalar("select count(*) from saga.effect where resolved_at is null").fetch_one(&t.worker_pool).await.unwrap();
-    assert_eq!(open, 0, "{what}: every effect's outcome is known at the end");
+    let open: i64 =
+        sqlx::query_scalar("select count(*) from saga.effect where resolved_at is null")
+            .fetch_one(&t.worker_pool)
+            .await
+            .unwrap();
+    assert_eq!(
+        open, 0,
+        "{what}: every effect's outcome is known at the end"
+    );
 }

@@ -33,19 +33,36 @@ impl TestDb {
     pub async fn new() -> TestDb {
         let server = SERVER.get_or_init(start).await;
         let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut conn = PgConnection::connect_with(&server.superuser.clone().database("postgres")).await.expect("the test server answers");
+        let mut conn = PgConnection::connect_with(&server.superuser.clone().database("postgres"))
+            .await
+            .expect("the test server answers");
         // Copies are refused while another copy looks at the template: one at a time.
-        sqlx::query("select pg_advisory_lock(1)").execute(&mut conn).await.expect("lock");
-        sqlx::query(AssertSqlSafe(format!("create database {name} template template_desk strategy file_copy"))).execute(&mut conn).await.expect("copy of the template");
+        sqlx::query("select pg_advisory_lock(1)")
+            .execute(&mut conn)
+            .await
+            .expect("lock");
+        sqlx::query(AssertSqlSafe(format!(
+            "create database {name} template template_desk strategy file_copy"
+        )))
+        .execute(&mut conn)
+        .await
+        .expect("copy of the template");
         let id = &server.installation.id;
         for statement in [
             format!("revoke connect, temporary on database {name} from public"),
             format!("grant connect on database {name} to bizing_viewer_{id}, bizing_worker_{id}"),
         ] {
-            sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await.expect("grants on the copy");
+            sqlx::query(AssertSqlSafe(statement))
+                .execute(&mut conn)
+                .await
+                .expect("grants on the copy");
         }
         conn.close().await.expect("close");
-        TestDb { name, installation: server.installation.clone(), superuser: server.superuser.clone() }
+        TestDb {
+            name,
+            installation: server.installation.clone(),
+            superuser: server.superuser.clone(),
+        }
     }
 
     pub fn superuser(&self) -> PgConnectOptions {
@@ -54,19 +71,33 @@ impl TestDb {
 
     /// Connection options of a login in this group.
     pub fn login(&self, group: &str) -> PgConnectOptions {
-        self.superuser().username(&format!("test_{group}_{}", self.installation.id)).password(PASSWORD)
+        self.superuser()
+            .username(&format!("test_{group}_{}", self.installation.id))
+            .password(PASSWORD)
     }
 
     pub async fn pool(&self, group: &str) -> PgPool {
-        PgPoolOptions::new().max_connections(6).connect_with(self.login(group)).await.expect("a test login connects")
+        PgPoolOptions::new()
+            .max_connections(6)
+            .connect_with(self.login(group))
+            .await
+            .expect("a test login connects")
     }
 
     pub async fn pool_named(&self, group: &str, application: &str) -> PgPool {
-        PgPoolOptions::new().max_connections(6).connect_with(self.login(group).application_name(application)).await.expect("a test login connects")
+        PgPoolOptions::new()
+            .max_connections(6)
+            .connect_with(self.login(group).application_name(application))
+            .await
+            .expect("a test login connects")
     }
 
     pub async fn superuser_pool(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(3).connect_with(self.superuser()).await.expect("the superuser connects")
+        PgPoolOptions::new()
+            .max_connections(3)
+            .connect_with(self.superuser())
+            .await
+            .expect("the superuser connects")
     }
 }
 
@@ -74,39 +105,82 @@ async fn start() -> Server {
     let folder = scratch();
     forget_old_runs(&folder);
     let root: PathBuf = folder.join(format!("bizing-test-{}", std::process::id()));
-    let options = Options { no_sync: true, max_connections: 300, ..Options::new(&root) };
-    let cluster = Cluster::start(options).await.expect("a private test server starts");
+    let options = Options {
+        no_sync: true,
+        max_connections: 300,
+        ..Options::new(&root)
+    };
+    let cluster = Cluster::start(options)
+        .await
+        .expect("a private test server starts");
     let superuser = cluster.connect_options("postgres");
-    migrate::ensure_database(&superuser, "template_desk").await.expect("template");
-    let mut conn = PgConnection::connect_with(&superuser.clone().database("template_desk")).await.expect("connect");
+    migrate::ensure_database(&superuser, "template_desk")
+        .await
+        .expect("template");
+    let mut conn = PgConnection::connect_with(&superuser.clone().database("template_desk"))
+        .await
+        .expect("connect");
     // Tests are about what is true after a commit, not after a power cut.
-    sqlx::query("alter system set fsync = off").execute(&mut conn).await.expect("fsync off");
-    sqlx::query("select pg_reload_conf()").execute(&mut conn).await.expect("reload");
-    let installation = migrate::migrate(&mut conn, "demo", "sandbox").await.expect("migrations apply to an empty database");
+    sqlx::query("alter system set fsync = off")
+        .execute(&mut conn)
+        .await
+        .expect("fsync off");
+    sqlx::query("select pg_reload_conf()")
+        .execute(&mut conn)
+        .await
+        .expect("reload");
+    let installation = migrate::migrate(&mut conn, "demo", "sandbox")
+        .await
+        .expect("migrations apply to an empty database");
     for group in GROUPS {
         let user = format!("test_{group}_{}", installation.id);
-        roles::ensure_login(&mut conn, &installation.id, group, &user, PASSWORD).await.expect("test login");
+        roles::ensure_login(&mut conn, &installation.id, group, &user, PASSWORD)
+            .await
+            .expect("test login");
     }
     conn.close().await.expect("close");
-    Server { superuser, installation, _cluster: cluster }
+    Server {
+        superuser,
+        installation,
+        _cluster: cluster,
+    }
 }
 
 /// Memory where there is plenty of it: a test run makes and drops thousands of files.
 fn scratch() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
-    let roomy = std::process::Command::new("df").args(["--output=avail", "-k", "/dev/shm"]).output().ok().and_then(|o| {
-        String::from_utf8_lossy(&o.stdout).lines().nth(1).and_then(|l| l.trim().parse::<u64>().ok())
-    });
-    if roomy.is_some_and(|kb| kb > 3_000_000) { memory } else { std::env::temp_dir() }
+    let roomy = std::process::Command::new("df")
+        .args(["--output=avail", "-k", "/dev/shm"])
+        .output()
+        .ok()
+        .and_then(|o| {
+            String::from_utf8_lossy(&o.stdout)
+                .lines()
+                .nth(1)
+                .and_then(|l| l.trim().parse::<u64>().ok())
+        });
+    if roomy.is_some_and(|kb| kb > 3_000_000) {
+        memory
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 impl Drop for TestDb {
     /// A run of hundreds of tests keeps no hundreds of databases.
     fn drop(&mut self) {
-        let (options, name) = (self.superuser.clone().database("postgres"), self.name.clone());
+        let (options, name) = (
+            self.superuser.clone().database("postgres"),
+            self.name.clone(),
+        );
         // Not waited for: the server asks every backend first, also those whose client runs on this very thread.
         std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+            else {
+                return;
+            };
             runtime.block_on(async {
                 if let Ok(mut conn) = PgConnection::connect_with(&options).await {
                     let sql = format!("drop database if exists {name} with (force)");
@@ -121,7 +195,12 @@ impl Drop for TestDb {
 fn forget_old_runs(folder: &std::path::Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix("bizing-test-").and_then(|p| p.parse::<u32>().ok()) else { continue };
+        let Some(pid) = name
+            .strip_prefix("bizing-test-")
+            .and_then(|p| p.parse::<u32>().ok())
+        else {
+            continue;
+        };
         if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
             let _ = std::fs::remove_dir_all(entry.path());
         }

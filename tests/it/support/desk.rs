@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bizing_engine::app::desk::{Connections, Desk, DeskParts, GoOn};
-use bizing_engine::app::wire::{Booked, CreateBooking, ForCustomer, Group, PaymentMode, ProfileKind};
+use bizing_engine::app::wire::{
+    Booked, CreateBooking, ForCustomer, Group, PaymentMode, ProfileKind,
+};
 use bizing_engine::connectors::email::{Mailer, SmtpConfig};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::crash::CrashPoints;
@@ -54,11 +56,27 @@ impl TestDesk {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let db = TestDb::new().await;
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sandbox = Sandbox::start(Options { smtp: Some(loopback), ..Options::default() }).await.expect("the sandbox starts");
+        let sandbox = Sandbox::start(Options {
+            smtp: Some(loopback),
+            ..Options::default()
+        })
+        .await
+        .expect("the sandbox starts");
         let people = db.pool("admin").await;
         let worker_pool = db.pool("worker").await;
-        sqlx::query("select api.put_catalogue($1)").bind(catalogue()).execute(&people).await.expect("catalogue");
-        TestDesk { db, sandbox, people, worker_pool, policy, bell: Bell::default() }
+        sqlx::query("select api.put_catalogue($1)")
+            .bind(catalogue())
+            .execute(&people)
+            .await
+            .expect("catalogue");
+        TestDesk {
+            db,
+            sandbox,
+            people,
+            worker_pool,
+            policy,
+            bell: Bell::default(),
+        }
     }
 
     /// Starts a worker as one more process would.
@@ -69,7 +87,9 @@ impl TestDesk {
     pub async fn work_with(&self, crash: CrashPoints) -> TestWorker {
         let tasks = Tasks::default();
         let pool = self.db.pool_named("worker", DYING).await;
-        let worker = Worker::start(self.parts(pool, tasks.clone(), crash)).await.expect("the worker starts");
+        let worker = Worker::start(self.parts(pool, tasks.clone(), crash))
+            .await
+            .expect("the worker starts");
         TestWorker { worker, tasks }
     }
 
@@ -80,15 +100,27 @@ impl TestDesk {
 
     pub fn parts(&self, pool: PgPool, tasks: Tasks, crash: CrashPoints) -> WorkerParts {
         let smtp = self.sandbox.smtp_addr().expect("the sandbox takes mail");
-        let mail = SmtpConfig::parse(&format!("smtp://{smtp}?tls=none"), "desk@halcyon.example", "Halcyon").expect("a valid address");
+        let mail = SmtpConfig::parse(
+            &format!("smtp://{smtp}?tls=none"),
+            "desk@halcyon.example",
+            "Halcyon",
+        )
+        .expect("a valid address");
         WorkerParts {
             pool,
             installation: self.db.installation.id.clone(),
             kind: Kind::Headless,
             stripe: Some(Arc::new(self.stripe())),
-            mail: Some(MailParts { mailer: Arc::new(Mailer::new(&mail).expect("mailer")), from: "desk@halcyon.example".to_owned() }),
+            mail: Some(MailParts {
+                mailer: Arc::new(Mailer::new(&mail).expect("mailer")),
+                from: "desk@halcyon.example".to_owned(),
+            }),
             policy: self.policy.clone(),
-            pace: Pace { idle: Duration::from_millis(200), poll_awaited: Duration::from_millis(100), poll_quiet: Duration::from_millis(500) },
+            pace: Pace {
+                idle: Duration::from_millis(200),
+                poll_awaited: Duration::from_millis(100),
+                poll_quiet: Duration::from_millis(500),
+            },
             bell: self.bell.clone(),
             tasks,
             crash,
@@ -96,7 +128,11 @@ impl TestDesk {
     }
 
     pub fn stripe(&self) -> Stripe {
-        let config = Config { base_url: self.sandbox.url(), secret_key: Secret::new("sk_test_sandbox"), timeout: self.policy.call_timeout };
+        let config = Config {
+            base_url: self.sandbox.url(),
+            secret_key: Secret::new("sk_test_sandbox"),
+            timeout: self.policy.call_timeout,
+        };
         Stripe::new(reqwest::Client::new(), config)
     }
 
@@ -112,30 +148,53 @@ impl TestDesk {
             hints: Hints::default(),
             works_here,
             sandbox_url: Some(self.sandbox.url()),
-            connections: Connections { stripe_set: true, mail_set: true },
+            connections: Connections {
+                stripe_set: true,
+                mail_set: true,
+            },
             policy: self.policy.clone(),
         }))
     }
 
     pub async fn book(&self, desk: &Desk, request: CreateBooking) -> Booked {
-        bizing_engine::app::bookings::create::create(desk, request).await.expect("the booking is taken")
+        bizing_engine::app::bookings::create::create(desk, request)
+            .await
+            .expect("the booking is taken")
     }
 
     pub async fn saga_state(&self, booking: Uuid) -> String {
-        sqlx::query_scalar("select state from saga.instance where booking_id = $1").bind(booking).fetch_one(&self.worker_pool).await.expect("the saga")
+        sqlx::query_scalar("select state from saga.instance where booking_id = $1")
+            .bind(booking)
+            .fetch_one(&self.worker_pool)
+            .await
+            .expect("the saga")
     }
 
     /// Names of the booking's events in order.
     pub async fn events(&self, booking: Uuid) -> Vec<String> {
-        sqlx::query_scalar("select name from api.read_stream($1, 0)").bind(format!("booking-{booking}")).fetch_all(&self.worker_pool).await.expect("the stream")
+        sqlx::query_scalar("select name from api.read_stream($1, 0)")
+            .bind(format!("booking-{booking}"))
+            .fetch_all(&self.worker_pool)
+            .await
+            .expect("the stream")
     }
 
     pub async fn wait_for_saga(&self, booking: Uuid, state: &str) {
-        wait_until(&format!("saga of {booking} is {state}"), Duration::from_secs(20), || async { self.saga_state(booking).await == state }).await;
+        wait_until(
+            &format!("saga of {booking} is {state}"),
+            Duration::from_secs(20),
+            || async { self.saga_state(booking).await == state },
+        )
+        .await;
     }
 
     pub async fn wait_for_event(&self, booking: Uuid, name: &str) {
-        wait_until(&format!("{booking} has {name}"), Duration::from_secs(20), || async { self.events(booking).await.iter().any(|e| e == name) }).await;
+        wait_until(
+            &format!("{booking} has {name}"),
+            Duration::from_secs(20),
+            || async { self.events(booking).await.iter().any(|e| e == name) },
+        )
+        .await;
     }
 
     pub async fn live_claims(&self, booking: Uuid) -> i64 {
@@ -167,7 +226,11 @@ pub fn quick_policy() -> Policy {
 pub fn booking(starts: &str) -> CreateBooking {
     CreateBooking {
         command_id: Uuid::now_v7(),
-        customer: ForCustomer::New { name: "Inês Carvalho".to_owned(), email: Some("ines@example.com".to_owned()), phone: None },
+        customer: ForCustomer::New {
+            name: "Inês Carvalho".to_owned(),
+            email: Some("ines@example.com".to_owned()),
+            phone: None,
+        },
         service_id: MASSAGE,
         staff_id: ANA,
         room_id: Some(ROOM),

@@ -33,7 +33,13 @@ pub async fn session(desk: &Desk, _: Empty) -> Result<Session, AppError> {
         display_name: row
             .try_get::<Option<String>, _>("display_name")?
             // The login that this computer made for itself is the person who sits at it.
-            .unwrap_or_else(|| if login.starts_with("bizing_desk_") { "You".to_owned() } else { login.clone() }),
+            .unwrap_or_else(|| {
+                if login.starts_with("bizing_desk_") {
+                    "You".to_owned()
+                } else {
+                    login.clone()
+                }
+            }),
         login,
         group: desk.group,
         mode: mode(desk),

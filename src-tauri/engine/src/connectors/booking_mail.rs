@@ -2,7 +2,9 @@
 
 use sqlx::{PgPool, Row};
 
-use super::email::{Amount, BookingFacts, Calendar, CalendarMethod, SendFailure, Template, calendar, render};
+use super::email::{
+    Amount, BookingFacts, Calendar, CalendarMethod, SendFailure, Template, calendar, render,
+};
 use crate::delivery::destination::{Delivery, Destination, Fut, Outcome};
 use crate::domain::booking::{self, Booking, Status};
 use crate::domain::customer::Personal;
@@ -24,16 +26,23 @@ impl Destination for BookingMail {
             match self.send(delivery).await {
                 Ok(outcome) => outcome,
                 // Our own database or data: nothing was sent.
-                Err(error) => Outcome::NotSent { cause: error.to_string() },
+                Err(error) => Outcome::NotSent {
+                    cause: error.to_string(),
+                },
             }
         })
     }
 }
 
 impl BookingMail {
-    async fn send(&self, delivery: &Delivery) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
+    async fn send(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
         let Some(booking_id) = delivery.stream.booking() else {
-            return Ok(Outcome::Skipped { reason: "not about a booking".to_owned() });
+            return Ok(Outcome::Skipped {
+                reason: "not about a booking".to_owned(),
+            });
         };
         let mut conn = self.pool.acquire().await?;
         let mut booking = Booking::default();
@@ -47,19 +56,29 @@ impl BookingMail {
         }
         // Looked up at sending time: what is no longer true is not told.
         if let Some(reason) = pointless(&booking, cause.as_ref(), &delivery.template) {
-            return Ok(Outcome::Skipped { reason: reason.to_owned() });
+            return Ok(Outcome::Skipped {
+                reason: reason.to_owned(),
+            });
         }
         let Some(created) = &booking.created else {
-            return Ok(Outcome::Skipped { reason: "the booking has no events".to_owned() });
+            return Ok(Outcome::Skipped {
+                reason: "the booking has no events".to_owned(),
+            });
         };
         let Some(person) = personal(&mut conn, created.customer_id).await? else {
-            return Ok(Outcome::Skipped { reason: "the customer was erased".to_owned() });
+            return Ok(Outcome::Skipped {
+                reason: "the customer was erased".to_owned(),
+            });
         };
         let Some(address) = person.email.clone() else {
-            return Ok(Outcome::Skipped { reason: "the customer has no e-mail address".to_owned() });
+            return Ok(Outcome::Skipped {
+                reason: "the customer has no e-mail address".to_owned(),
+            });
         };
         let Some(mail) = &self.mail else {
-            return Ok(Outcome::NotSent { cause: "no mail server is set up (BIZING_SMTP_URL)".to_owned() });
+            return Ok(Outcome::NotSent {
+                cause: "no mail server is set up (BIZING_SMTP_URL)".to_owned(),
+            });
         };
         let place = sqlx::query("select business_name, name from booking.location where active order by location_id limit 1").fetch_optional(&mut *conn).await?;
         let (business, location) = match place {
@@ -68,8 +87,14 @@ impl BookingMail {
         };
         drop(conn); // no database connection is held while a mail server thinks
 
-        let facts = facts(booking_id, &booking, &person, business, location, &mail.from);
-        let Some(facts) = facts else { return Ok(Outcome::Skipped { reason: "the booking has no events".to_owned() }) };
+        let facts = facts(
+            booking_id, &booking, &person, business, location, &mail.from,
+        );
+        let Some(facts) = facts else {
+            return Ok(Outcome::Skipped {
+                reason: "the booking has no events".to_owned(),
+            });
+        };
         let template = match delivery.template.as_str() {
             "payment_link" => Template::PaymentLink,
             "booking_cancelled" => Template::BookingCancelled,
@@ -82,11 +107,17 @@ impl BookingMail {
             _ => None,
         };
         if let Some(method) = method {
-            message.calendar = Some(Calendar { ics: calendar(&facts, method, to_jiff(delivery.created_at), "en")?, method });
+            message.calendar = Some(Calendar {
+                ics: calendar(&facts, method, to_jiff(delivery.created_at), "en")?,
+                method,
+            });
         }
         let id = format!("<{}@bizing.desk>", delivery.delivery_id);
         Ok(match mail.mailer.send(&message, &id).await {
-            Ok(accepted) => Outcome::Accepted { response: accepted.response, provider_message_id: id },
+            Ok(accepted) => Outcome::Accepted {
+                response: accepted.response,
+                provider_message_id: id,
+            },
             Err(failure) => outcome(failure),
         })
     }
@@ -95,7 +126,9 @@ impl BookingMail {
 fn outcome(failure: SendFailure) -> Outcome {
     let cause = failure.to_string();
     match failure {
-        SendFailure::NotSent { .. } | SendFailure::Unauthorized { .. } => Outcome::NotSent { cause },
+        SendFailure::NotSent { .. } | SendFailure::Unauthorized { .. } => {
+            Outcome::NotSent { cause }
+        }
         SendFailure::Later { .. } => Outcome::Later { cause },
         SendFailure::Refused { .. } | SendFailure::Unsendable { .. } => Outcome::Refused { cause },
         SendFailure::Unknown { .. } => Outcome::Unclear { cause },
@@ -106,14 +139,21 @@ fn pointless(booking: &Booking, cause: Option<&Event>, template: &str) -> Option
     let over = matches!(booking.status, Status::Cancelled | Status::Expired);
     match template {
         // The link that replaced a declined card has an event, and a message, of its own.
-        "payment_link" if !matches!(cause, Some(Event::PaymentRequested(p)) if p.pay_url.is_some()) => Some("a saved card was charged: no link was made"),
-        "payment_link" if booking.payment.pay_url.is_none() => Some("there is no open payment page"),
+        "payment_link" if !matches!(cause, Some(Event::PaymentRequested(p)) if p.pay_url.is_some()) => {
+            Some("a saved card was charged: no link was made")
+        }
+        "payment_link" if booking.payment.pay_url.is_none() => {
+            Some("there is no open payment page")
+        }
         "booking_confirmed" if over => Some("the booking was cancelled meanwhile"),
         _ => None,
     }
 }
 
-async fn personal(conn: &mut sqlx::PgConnection, customer: CustomerId) -> Result<Option<Personal>, Box<dyn std::error::Error + Send + Sync>> {
+async fn personal(
+    conn: &mut sqlx::PgConnection,
+    customer: CustomerId,
+) -> Result<Option<Personal>, Box<dyn std::error::Error + Send + Sync>> {
     for recorded in read::stream(conn, &customer.into(), 0).await? {
         if let Event::CustomerRegistered(registered) = recorded.event()? {
             return Ok(seal::unseal(conn, customer, &registered.personal).await?);
@@ -122,10 +162,23 @@ async fn personal(conn: &mut sqlx::PgConnection, customer: CustomerId) -> Result
     Ok(None)
 }
 
-fn facts(id: BookingId, booking: &Booking, person: &Personal, business: String, location: String, from: &str) -> Option<BookingFacts> {
+fn facts(
+    id: BookingId,
+    booking: &Booking,
+    person: &Personal,
+    business: String,
+    location: String,
+    from: &str,
+) -> Option<BookingFacts> {
     let created = booking.created.as_ref()?;
     let currency = created.price.currency.as_str();
-    let named = |role: &str| created.resources.iter().find(|r| r.role == role).map(|r| r.name.clone());
+    let named = |role: &str| {
+        created
+            .resources
+            .iter()
+            .find(|r| r.role == role)
+            .map(|r| r.name.clone())
+    };
     let payment = &booking.payment;
     Some(BookingFacts {
         booking_id: id.0,
@@ -142,7 +195,10 @@ fn facts(id: BookingId, booking: &Booking, person: &Personal, business: String, 
         zone: created.start.tzid.clone(),
         price: Amount::new(created.price.amount_minor, currency),
         paid: Amount::new(payment.captured_minor, currency),
-        refunded: Amount::new(payment.refunded_minor + payment.refund_pending_minor, currency),
+        refunded: Amount::new(
+            payment.refunded_minor + payment.refund_pending_minor,
+            currency,
+        ),
         pay_url: payment.pay_url.clone(),
         hold_until: booking.hold_expires_at.map(to_jiff),
         cancel_reason: booking.cancelled.as_ref().and_then(|c| c.reason.clone()),

@@ -31,16 +31,29 @@ pub struct Delivery {
 /// What is known after a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    Accepted { response: String, provider_message_id: String },
+    Accepted {
+        response: String,
+        provider_message_id: String,
+    },
     /// Nothing had to be sent, and why.
-    Skipped { reason: String },
+    Skipped {
+        reason: String,
+    },
     /// It cannot have arrived: try again.
-    NotSent { cause: String },
-    Later { cause: String },
+    NotSent {
+        cause: String,
+    },
+    Later {
+        cause: String,
+    },
     /// It will be refused again.
-    Refused { cause: String },
+    Refused {
+        cause: String,
+    },
     /// It may have arrived. Never repeated by itself.
-    Unclear { cause: String },
+    Unclear {
+        cause: String,
+    },
 }
 
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -51,13 +64,21 @@ pub trait Destination: Send + Sync {
 
     /// After an interrupted try: did it happen? Only `Accepted`, `NotSent` and `Unclear` make sense here.
     fn reconcile<'a>(&'a self, _delivery: &'a Delivery) -> Fut<'a, Outcome> {
-        Box::pin(async { Outcome::Unclear { cause: "the program stopped while it was sending".to_owned() } })
+        Box::pin(async {
+            Outcome::Unclear {
+                cause: "the program stopped while it was sending".to_owned(),
+            }
+        })
     }
 
     /// Pause before the next try. Customer messages: 8 tries in 30 minutes.
     fn pause(&self, attempt: i32) -> Duration {
         let seconds = [5, 15, 30, 60, 180, 420, 600];
-        Duration::from_secs(seconds[usize::try_from(attempt - 1).unwrap_or(0).min(seconds.len() - 1)])
+        Duration::from_secs(
+            seconds[usize::try_from(attempt - 1)
+                .unwrap_or(0)
+                .min(seconds.len() - 1)],
+        )
     }
 
     fn tries(&self) -> i32 {

@@ -17,7 +17,13 @@ use crate::runtime::crash::CrashPoints;
 
 /// What else belongs into the commit that records a try: the booking's event, and the saga that waits for it.
 pub trait Consequence: Send + Sync {
-    fn within<'a>(&'a self, conn: &'a mut PgConnection, delivery: &'a Delivery, outcome: &'a Outcome, after: After) -> Fut<'a, Result<(), Box<dyn std::error::Error + Send + Sync>>>;
+    fn within<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        delivery: &'a Delivery,
+        outcome: &'a Outcome,
+        after: After,
+    ) -> Fut<'a, Result<(), Box<dyn std::error::Error + Send + Sync>>>;
 }
 
 pub struct Deliveries {
@@ -37,7 +43,16 @@ impl WorkSource for Deliveries {
 
     async fn claim(&self, limit: i32) -> sqlx::Result<Vec<Uuid>> {
         let mut ids = store::take_over(&self.pool, self.worker, limit, self.lease).await?;
-        ids.extend(store::claim(&self.pool, self.worker, limit - ids.len() as i32, self.per_destination, self.lease).await?);
+        ids.extend(
+            store::claim(
+                &self.pool,
+                self.worker,
+                limit - ids.len() as i32,
+                self.per_destination,
+                self.lease,
+            )
+            .await?,
+        );
         Ok(ids)
     }
 
@@ -63,7 +78,9 @@ impl WorkSource for Deliveries {
         match store::load(&self.pool, self.worker, id).await {
             Ok(Some(delivery)) => self.deliver(&delivery).await,
             Ok(None) => {}
-            Err(error) => tracing::warn!(delivery.id = %id, error = &error as &dyn std::error::Error, "delivery could not be read"),
+            Err(error) => {
+                tracing::warn!(delivery.id = %id, error = &error as &dyn std::error::Error, "delivery could not be read")
+            }
         }
         self.bell.ring();
     }
@@ -76,17 +93,42 @@ impl WorkSource for Deliveries {
 impl Deliveries {
     async fn deliver(&self, delivery: &Delivery) {
         let Some(destination) = self.destinations.get(delivery.kind.as_str()) else {
-            return self.record(delivery, &Outcome::NotSent { cause: format!("this worker does not know how to send `{}`", delivery.kind) }, Duration::from_secs(60), 1000).await;
+            return self
+                .record(
+                    delivery,
+                    &Outcome::NotSent {
+                        cause: format!("this worker does not know how to send `{}`", delivery.kind),
+                    },
+                    Duration::from_secs(60),
+                    1000,
+                )
+                .await;
         };
         self.crash.point("before_send").await;
-        let outcome = if delivery.interrupted { destination.reconcile(delivery).await } else { destination.deliver(delivery).await };
+        let outcome = if delivery.interrupted {
+            destination.reconcile(delivery).await
+        } else {
+            destination.deliver(delivery).await
+        };
         self.crash.point("after_send").await;
-        self.record(delivery, &outcome, destination.pause(delivery.attempt), destination.tries()).await;
+        self.record(
+            delivery,
+            &outcome,
+            destination.pause(delivery.attempt),
+            destination.tries(),
+        )
+        .await;
     }
 
     async fn record(&self, delivery: &Delivery, outcome: &Outcome, pause: Duration, tries: i32) {
         let next_at = Utc::now() + pause;
-        let again = |spent: bool| if spent || next_at >= delivery.give_up_at { After::GaveUp } else { After::Scheduled(next_at) };
+        let again = |spent: bool| {
+            if spent || next_at >= delivery.give_up_at {
+                After::GaveUp
+            } else {
+                After::Scheduled(next_at)
+            }
+        };
         let after = match outcome {
             Outcome::Accepted { .. } => After::Delivered,
             Outcome::Skipped { .. } => After::Skipped,
@@ -100,11 +142,18 @@ impl Deliveries {
         }
     }
 
-    async fn write(&self, delivery: &Delivery, outcome: &Outcome, after: After) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn write(
+        &self,
+        delivery: &Delivery,
+        outcome: &Outcome,
+        after: After,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut tx = self.pool.begin().await?;
         // Lock order: saga, streams, deliveries.
         if !matches!(after, After::Scheduled(_)) {
-            self.consequence.within(&mut tx, delivery, outcome, after).await?;
+            self.consequence
+                .within(&mut tx, delivery, outcome, after)
+                .await?;
         }
         if store::finish(&mut tx, delivery, outcome, after).await? {
             tx.commit().await?;

@@ -12,7 +12,13 @@ use crate::domain::ids::{StreamId, WorkerId};
 /// Leases due deliveries, fairly: each destination has `per_destination` places, so that one that hangs cannot take
 /// them all. The attempt row is written here, before anything is sent. `any(array(…))` keeps the planner on the index
 /// whatever its statistics say.
-pub async fn claim(pool: &PgPool, worker: WorkerId, limit: i32, per_destination: i32, lease: Duration) -> sqlx::Result<Vec<Uuid>> {
+pub async fn claim(
+    pool: &PgPool,
+    worker: WorkerId,
+    limit: i32,
+    per_destination: i32,
+    lease: Duration,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar(
         "with places as (
            select t.destination_id, greatest($3 - (select count(*)::int from delivery.deliveries s
@@ -40,7 +46,12 @@ pub async fn claim(pool: &PgPool, worker: WorkerId, limit: i32, per_destination:
 }
 
 /// Takes over what a dead worker was sending. The outcome of its try is not known: `interrupted`.
-pub async fn take_over(pool: &PgPool, worker: WorkerId, limit: i32, lease: Duration) -> sqlx::Result<Vec<Uuid>> {
+pub async fn take_over(
+    pool: &PgPool,
+    worker: WorkerId,
+    limit: i32,
+    lease: Duration,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar(
         "update delivery.deliveries d set fence = fence + 1, lease_owner = $1, lease_expires_at = now() + $3
           where d.delivery_id = any(array(select delivery_id from delivery.deliveries
@@ -108,7 +119,12 @@ impl After {
 }
 
 /// Records the try. `false`: somebody else holds the delivery now, and nothing of ours may be written.
-pub async fn finish(conn: &mut PgConnection, delivery: &Delivery, outcome: &Outcome, after: After) -> sqlx::Result<bool> {
+pub async fn finish(
+    conn: &mut PgConnection,
+    delivery: &Delivery,
+    outcome: &Outcome,
+    after: After,
+) -> sqlx::Result<bool> {
     let (result, error, response) = match outcome {
         Outcome::Accepted { response, .. } => ("accepted", None, Some(response)),
         Outcome::Skipped { reason } => ("skipped", None, Some(reason)),
@@ -117,7 +133,11 @@ pub async fn finish(conn: &mut PgConnection, delivery: &Delivery, outcome: &Outc
         Outcome::Refused { cause } => ("refused", Some(cause), None),
         Outcome::Unclear { cause } => ("unclear", Some(cause), None),
     };
-    let next_at = if let After::Scheduled(at) = after { Some(at) } else { None };
+    let next_at = if let After::Scheduled(at) = after {
+        Some(at)
+    } else {
+        None
+    };
     let written = sqlx::query(
         "with u as (
            update delivery.deliveries
@@ -140,7 +160,12 @@ pub async fn finish(conn: &mut PgConnection, delivery: &Delivery, outcome: &Outc
     Ok(written.rows_affected() == 1)
 }
 
-pub async fn renew(pool: &PgPool, worker: WorkerId, ids: &[Uuid], lease: Duration) -> sqlx::Result<()> {
+pub async fn renew(
+    pool: &PgPool,
+    worker: WorkerId,
+    ids: &[Uuid],
+    lease: Duration,
+) -> sqlx::Result<()> {
     sqlx::query("update delivery.deliveries set lease_expires_at = now() + $3 where delivery_id = any($2) and lease_owner = $1")
         .bind(worker.0)
         .bind(ids)

@@ -96,9 +96,11 @@ impl ApplyError {
 
 fn data_is_wrong(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(d) => d
-            .code()
-            .is_some_and(|c| ["21", "22", "23", "P0"].iter().any(|class| c.starts_with(class))),
+        sqlx::Error::Database(d) => d.code().is_some_and(|c| {
+            ["21", "22", "23", "P0"]
+                .iter()
+                .any(|class| c.starts_with(class))
+        }),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,
         _ => false,
     }

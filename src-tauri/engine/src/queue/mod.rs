@@ -57,7 +57,14 @@ impl<S> Clone for Runner<S> {
 impl<S: WorkSource> Runner<S> {
     /// `lease`: renewed three times in its length. `idle`: the longest sleep without a bell.
     pub fn new(source: S, bell: Bell, places: usize, lease: Duration, idle: Duration) -> Runner<S> {
-        Runner { source: Arc::new(source), bell, places: Arc::new(Semaphore::new(places)), running: Default::default(), renew_every: lease / 3, idle }
+        Runner {
+            source: Arc::new(source),
+            bell,
+            places: Arc::new(Semaphore::new(places)),
+            running: Default::default(),
+            renew_every: lease / 3,
+            idle,
+        }
     }
 
     /// Claims and works until `stop`, then lets what runs come to its end.
@@ -86,10 +93,18 @@ impl<S: WorkSource> Runner<S> {
         if free == 0 {
             return self.idle;
         }
-        match self.source.claim(i32::try_from(free).unwrap_or(i32::MAX)).await {
+        match self
+            .source
+            .claim(i32::try_from(free).unwrap_or(i32::MAX))
+            .await
+        {
             Ok(ids) if ids.is_empty() => {
                 let due = self.source.next_due().await.ok().flatten();
-                let until = due.map_or(self.idle, |at| (at - Utc::now()).to_std().unwrap_or(Duration::from_millis(20)));
+                let until = due.map_or(self.idle, |at| {
+                    (at - Utc::now())
+                        .to_std()
+                        .unwrap_or(Duration::from_millis(20))
+                });
                 until.clamp(Duration::from_millis(20), self.idle)
             }
             Ok(ids) => {
@@ -100,7 +115,11 @@ impl<S: WorkSource> Runner<S> {
                 Duration::from_millis(20)
             }
             Err(error) => {
-                tracing::debug!(source = S::NAME, error = &error as &dyn std::error::Error, "could not claim; trying again");
+                tracing::debug!(
+                    source = S::NAME,
+                    error = &error as &dyn std::error::Error,
+                    "could not claim; trying again"
+                );
                 Duration::from_secs(1)
             }
         }
@@ -108,7 +127,9 @@ impl<S: WorkSource> Runner<S> {
 
     /// Works on a row that is leased to this worker already.
     pub async fn work(&self, id: Uuid) {
-        let Ok(_place) = self.places.acquire().await else { return };
+        let Ok(_place) = self.places.acquire().await else {
+            return;
+        };
         self.lock().insert(id);
         self.source.run(id).await;
         self.lock().remove(&id);
@@ -120,7 +141,11 @@ impl<S: WorkSource> Runner<S> {
             return;
         }
         if let Err(error) = self.source.renew(ids).await {
-            tracing::warn!(source = S::NAME, error = &error as &dyn std::error::Error, "leases were not renewed");
+            tracing::warn!(
+                source = S::NAME,
+                error = &error as &dyn std::error::Error,
+                "leases were not renewed"
+            );
         }
     }
 

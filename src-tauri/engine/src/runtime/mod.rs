@@ -1,8 +1,8 @@
 //! What every room may use but `domain`: ids, configuration, hints, background tasks.
 
 pub mod bell;
-pub mod crash;
 pub mod config;
+pub mod crash;
 pub mod files;
 pub mod hints;
 pub mod ids;

@@ -1,7 +1,10 @@
 //! What a provider's answer means for the booking. The same facts come from an answer, a look-up or an event; each
 //! becomes the same commands, and the domain ignores what it knows already.
 
-use bizing_stripe::{Answer, Checkout, CheckoutStatus, Failure, Intent, IntentStatus, Object, Operation, Refund, RefundStatus};
+use bizing_stripe::{
+    Answer, Checkout, CheckoutStatus, Failure, Intent, IntentStatus, Object, Operation, Refund,
+    RefundStatus,
+};
 use chrono::DateTime;
 use serde_json::json;
 
@@ -15,7 +18,13 @@ use crate::domain::ids::RefundId;
 use crate::domain::money::{Currency, Money};
 
 /// An effect that happened, as an object of the provider shows it.
-pub fn confirmed(world: &mut World, effect: &Effect, object: &Object, via: &'static str, request_id: Option<String>) -> Result<(), Refusal> {
+pub fn confirmed(
+    world: &mut World,
+    effect: &Effect,
+    object: &Object,
+    via: &'static str,
+    request_id: Option<String>,
+) -> Result<(), Refusal> {
     let (id, status) = match object {
         Object::Intent(i) => (i.id.clone(), i.status.to_string()),
         Object::Checkout(c) => (c.id.clone(), c.status.to_string()),
@@ -41,7 +50,11 @@ pub fn confirmed(world: &mut World, effect: &Effect, object: &Object, via: &'sta
         }
         (Operation::ExpireCheckout { .. }, Object::Checkout(page)) => {
             payment_seen(world, None, Some(page.clone()))?;
-            let voided = PaymentVoided { payment_id: payment_id(world), payment_intent: page.payment_intent.clone(), reason: "page_expired".to_owned() };
+            let voided = PaymentVoided {
+                payment_id: payment_id(world),
+                payment_intent: page.payment_intent.clone(),
+                reason: "page_expired".to_owned(),
+            };
             world.absorb(vec![Command::VoidPayment(voided)])
         }
         (_, Object::Intent(intent)) => payment_seen(world, Some(intent.clone()), None),
@@ -53,7 +66,12 @@ pub fn confirmed(world: &mut World, effect: &Effect, object: &Object, via: &'sta
 /// The provider refused for good. The next step is the plan's.
 pub fn rejected(world: &mut World, effect: &Effect, failure: &Failure) -> Result<(), Refusal> {
     let (object, request_id) = match failure {
-        Failure::Declined { intent, request_id, .. } | Failure::Refused { intent, request_id, .. } => (intent.as_ref().map(|i| i.id.clone()), request_id.clone()),
+        Failure::Declined {
+            intent, request_id, ..
+        }
+        | Failure::Refused {
+            intent, request_id, ..
+        } => (intent.as_ref().map(|i| i.id.clone()), request_id.clone()),
         _ => (None, None),
     };
     world.resolve(Resolved {
@@ -67,7 +85,13 @@ pub fn rejected(world: &mut World, effect: &Effect, failure: &Failure) -> Result
     });
     world.instance.error_message = Some(failure.to_string());
     world.instance.error_class = Some(class(failure).to_owned());
-    if let Failure::Declined { code, decline_code, message, intent, .. } = failure
+    if let Failure::Declined {
+        code,
+        decline_code,
+        message,
+        intent,
+        ..
+    } = failure
         && effect.step == Step::Payment
         && effect.direction == Direction::Forward
     {
@@ -83,12 +107,23 @@ pub fn rejected(world: &mut World, effect: &Effect, failure: &Failure) -> Result
     Ok(())
 }
 
-fn requested(world: &mut World, effect: &Effect, intent: Option<&Intent>, page: Option<&Checkout>) -> Result<(), Refusal> {
-    let Some(created) = &world.booking.created else { return Ok(()) };
+fn requested(
+    world: &mut World,
+    effect: &Effect,
+    intent: Option<&Intent>,
+    page: Option<&Checkout>,
+) -> Result<(), Refusal> {
+    let Some(created) = &world.booking.created else {
+        return Ok(());
+    };
     let request = PaymentRequested {
         payment_id: payment_id(world),
         amount: created.price.clone(),
-        mode: if page.is_some() { PaymentMode::Link } else { PaymentMode::CardOnFile },
+        mode: if page.is_some() {
+            PaymentMode::Link
+        } else {
+            PaymentMode::CardOnFile
+        },
         payment_intent: intent.map(|i| i.id.clone()),
         checkout_session: page.map(|p| p.id.clone()),
         pay_url: page.and_then(|p| p.url.clone()),
@@ -99,19 +134,29 @@ fn requested(world: &mut World, effect: &Effect, intent: Option<&Intent>, page: 
 }
 
 /// The payment as the provider has it now.
-pub fn payment_seen(world: &mut World, intent: Option<Intent>, page: Option<Checkout>) -> Result<(), Refusal> {
+pub fn payment_seen(
+    world: &mut World,
+    intent: Option<Intent>,
+    page: Option<Checkout>,
+) -> Result<(), Refusal> {
     world.seen.payment = true;
     let mut commands = vec![];
     if let Some(intent) = &intent {
         commands.extend(facts_of(world, intent));
-        if let Some(at) = intent.capture_before.and_then(|s| DateTime::from_timestamp(s, 0)) {
+        if let Some(at) = intent
+            .capture_before
+            .and_then(|s| DateTime::from_timestamp(s, 0))
+        {
             world.instance.auth_expires_at = Some(at);
         }
         world.seen.intent = Some(intent.clone());
     }
     if let Some(page) = page {
         if page.status == CheckoutStatus::Expired {
-            commands.push(Command::ExpireLink(payment_ref(world, page.payment_intent.clone())));
+            commands.push(Command::ExpireLink(payment_ref(
+                world,
+                page.payment_intent.clone(),
+            )));
         }
         world.seen.checkout = Some(page);
     }
@@ -119,7 +164,12 @@ pub fn payment_seen(world: &mut World, intent: Option<Intent>, page: Option<Chec
 }
 
 fn facts_of(world: &World, intent: &Intent) -> Vec<Command> {
-    let money = |amount: i64| Some(Money::new(amount, intent.currency.to_uppercase().parse::<Currency>().ok()?));
+    let money = |amount: i64| {
+        Some(Money::new(
+            amount,
+            intent.currency.to_uppercase().parse::<Currency>().ok()?,
+        ))
+    };
     let id = payment_id(world);
     match intent.status {
         IntentStatus::RequiresCapture => money(intent.amount_capturable)
@@ -128,7 +178,9 @@ fn facts_of(world: &World, intent: &Intent) -> Vec<Command> {
                     payment_id: id,
                     payment_intent: intent.id.clone(),
                     amount_capturable,
-                    capture_before: intent.capture_before.and_then(|s| DateTime::from_timestamp(s, 0)),
+                    capture_before: intent
+                        .capture_before
+                        .and_then(|s| DateTime::from_timestamp(s, 0)),
                 })
             })
             .into_iter()
@@ -144,41 +196,66 @@ fn facts_of(world: &World, intent: &Intent) -> Vec<Command> {
             })
             .into_iter()
             .collect(),
-        IntentStatus::RequiresAction => vec![Command::RequireAction(payment_ref(world, Some(intent.id.clone())))],
+        IntentStatus::RequiresAction => vec![Command::RequireAction(payment_ref(
+            world,
+            Some(intent.id.clone()),
+        ))],
         IntentStatus::RequiresPaymentMethod => match &intent.last_payment_error {
             // The same refusal seen twice is one fact.
-            Some(error) if world.booking.payment.state != crate::domain::booking::PaymentState::Declined => vec![Command::Decline(PaymentFailed {
-                payment_id: id,
-                payment_intent: Some(intent.id.clone()),
-                code: error.code.clone(),
-                decline_code: error.decline_code.clone(),
-                message: error.message.clone(),
-            })],
+            Some(error)
+                if world.booking.payment.state
+                    != crate::domain::booking::PaymentState::Declined =>
+            {
+                vec![Command::Decline(PaymentFailed {
+                    payment_id: id,
+                    payment_intent: Some(intent.id.clone()),
+                    code: error.code.clone(),
+                    decline_code: error.decline_code.clone(),
+                    message: error.message.clone(),
+                })]
+            }
             _ => vec![],
         },
         IntentStatus::Canceled => vec![Command::VoidPayment(PaymentVoided {
             payment_id: id,
             payment_intent: Some(intent.id.clone()),
-            reason: intent.cancellation_reason.clone().unwrap_or_else(|| "cancelled".to_owned()),
+            reason: intent
+                .cancellation_reason
+                .clone()
+                .unwrap_or_else(|| "cancelled".to_owned()),
         })],
-        IntentStatus::Processing | IntentStatus::RequiresConfirmation | IntentStatus::Unknown(_) => vec![],
+        IntentStatus::Processing
+        | IntentStatus::RequiresConfirmation
+        | IntentStatus::Unknown(_) => vec![],
     }
 }
 
 pub fn refund_seen(world: &mut World, refund: &Refund) -> Result<(), Refusal> {
     world.seen.refund = true;
-    let Some(created) = &world.booking.created else { return Ok(()) };
+    let Some(created) = &world.booking.created else {
+        return Ok(());
+    };
     let amount = Money::new(refund.amount, created.price.currency);
     let (refund_id, payment_id) = (RefundId(world.instance.saga_id), payment_id(world));
     let command = match &refund.status {
-        RefundStatus::Succeeded => Command::RecordRefund(PaymentRefunded { refund_id, payment_id, provider_refund: refund.id.clone(), amount }),
+        RefundStatus::Succeeded => Command::RecordRefund(PaymentRefunded {
+            refund_id,
+            payment_id,
+            provider_refund: refund.id.clone(),
+            amount,
+        }),
         RefundStatus::Failed | RefundStatus::Canceled => Command::FailRefund(RefundFailed {
             refund_id,
             payment_id,
             amount,
-            reason: refund.failure_reason.clone().unwrap_or_else(|| refund.status.to_string()),
+            reason: refund
+                .failure_reason
+                .clone()
+                .unwrap_or_else(|| refund.status.to_string()),
         }),
-        RefundStatus::Pending | RefundStatus::RequiresAction | RefundStatus::Unknown(_) => return Ok(()),
+        RefundStatus::Pending | RefundStatus::RequiresAction | RefundStatus::Unknown(_) => {
+            return Ok(());
+        }
     };
     world.absorb(vec![command])
 }
@@ -191,7 +268,9 @@ pub enum Found {
 }
 
 pub fn judge(effect: &Effect, object: Option<Object>) -> Found {
-    let Some(object) = object else { return Found::Absent };
+    let Some(object) = object else {
+        return Found::Absent;
+    };
     let happened = match (&effect.operation, &object) {
         (Operation::Capture { .. }, Object::Intent(i)) => match i.status {
             IntentStatus::Succeeded => true,
@@ -210,7 +289,11 @@ pub fn judge(effect: &Effect, object: Option<Object>) -> Found {
         },
         _ => true,
     };
-    if happened { Found::Happened(object) } else { Found::Absent }
+    if happened {
+        Found::Happened(object)
+    } else {
+        Found::Absent
+    }
 }
 
 /// Words for `error_class`: they group sagas that share a fate.
@@ -227,7 +310,12 @@ pub fn class(failure: &Failure) -> &'static str {
 
 pub fn error_json(failure: &Failure) -> serde_json::Value {
     let (code, request_id) = match failure {
-        Failure::Declined { code, request_id, .. } | Failure::Refused { code, request_id, .. } => (Some(code), request_id.as_ref()),
+        Failure::Declined {
+            code, request_id, ..
+        }
+        | Failure::Refused {
+            code, request_id, ..
+        } => (Some(code), request_id.as_ref()),
         Failure::Unknown { request_id, .. } => (None, request_id.as_ref()),
         _ => (None, None),
     };

@@ -16,7 +16,13 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Step; 5] = [Step::Hold, Step::Payment, Step::Capture, Step::Confirm, Step::Notify];
+    pub const ALL: [Step; 5] = [
+        Step::Hold,
+        Step::Payment,
+        Step::Capture,
+        Step::Confirm,
+        Step::Notify,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -30,7 +36,10 @@ impl Step {
 
     /// `None` beyond the ends: -1 when all is undone, 5 when all is done.
     pub fn at(cursor: i16) -> Option<Step> {
-        usize::try_from(cursor).ok().and_then(|i| Step::ALL.get(i)).copied()
+        usize::try_from(cursor)
+            .ok()
+            .and_then(|i| Step::ALL.get(i))
+            .copied()
     }
 }
 

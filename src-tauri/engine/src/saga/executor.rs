@@ -63,12 +63,17 @@ impl Executor {
             let done = match self.act(&mut world, next).await {
                 Err(SagaError::HoldLost) => {
                     world = self.load(saga).await?;
-                    world.undo("hold_expired", "system", Some("the hold ended and the slot was taken".to_owned()));
+                    world.undo(
+                        "hold_expired",
+                        "system",
+                        Some("the hold ended and the slot was taken".to_owned()),
+                    );
                     Ok(Step1::Again)
                 }
                 Err(SagaError::Refused(refusal)) => {
                     world = self.load(saga).await?;
-                    self.park(&mut world, &format!("a rule refuses to go on: {refusal}")).await
+                    self.park(&mut world, &format!("a rule refuses to go on: {refusal}"))
+                        .await
                 }
                 other => other,
             };
@@ -76,17 +81,35 @@ impl Executor {
                 return Ok(());
             }
         }
-        self.park(&mut world, "the plan does not settle").await.map(|_| ())
+        self.park(&mut world, "the plan does not settle")
+            .await
+            .map(|_| ())
     }
 
     async fn load(&self, saga: Uuid) -> Result<World, SagaError> {
-        store::load(&self.pool, self.worker, saga, &self.installation, self.stripe.is_some()).await
+        store::load(
+            &self.pool,
+            self.worker,
+            saga,
+            &self.installation,
+            self.stripe.is_some(),
+        )
+        .await
     }
 
     async fn act(&self, world: &mut World, next: Next) -> Result<Step1, SagaError> {
         match next {
-            Next::Local { result, commands, claims, cursor } => {
-                let (step, direction, now) = (world.instance.step().unwrap_or(Step::Hold), world.direction(), world.now());
+            Next::Local {
+                result,
+                commands,
+                claims,
+                cursor,
+            } => {
+                let (step, direction, now) = (
+                    world.instance.step().unwrap_or(Step::Hold),
+                    world.direction(),
+                    world.now(),
+                );
                 world.absorb(commands)?;
                 if result == "not_needed" {
                     // Paid at the venue: neither step two nor step three takes place.
@@ -98,7 +121,12 @@ impl Executor {
                 world.move_to(cursor);
                 Ok(Step1::Again)
             }
-            Next::Intend { operation, generation, commands, claims } => {
+            Next::Intend {
+                operation,
+                generation,
+                commands,
+                claims,
+            } => {
                 world.absorb(commands)?;
                 world.draft.claims = claims.or(world.draft.claims);
                 let effect = self.effect(world, operation, generation);
@@ -151,7 +179,13 @@ impl Executor {
             generation,
             request: operation.encode(),
             operation,
-            idempotency_key: idempotency_key(&self.installation, world.instance.saga_id, step, world.direction(), generation),
+            idempotency_key: idempotency_key(
+                &self.installation,
+                world.instance.saga_id,
+                step,
+                world.direction(),
+                generation,
+            ),
             first_sent_at: Some(world.now()),
             last_sent_at: Some(world.now()),
             outcome: Outcome::Intended,
@@ -194,16 +228,35 @@ impl Executor {
 
     async fn call(&self, world: &mut World, id: Uuid) -> Result<Step1, SagaError> {
         let Some(stripe) = self.stripe.clone() else {
-            return self.retry_later(world, "not_set", "Stripe is not set up on this worker".to_owned(), None).await;
+            return self
+                .retry_later(
+                    world,
+                    "not_set",
+                    "Stripe is not set up on this worker".to_owned(),
+                    None,
+                )
+                .await;
         };
         let fresh = world.draft.effects.iter().any(|e| e.effect_id == id);
         if world.draft.touched {
-            world.instance.state = if world.instance.forward() { "running" } else { "compensating" }.to_owned();
+            world.instance.state = if world.instance.forward() {
+                "running"
+            } else {
+                "compensating"
+            }
+            .to_owned();
             self.commit(world, Leave::Keep).await?;
         }
-        let effect = world.effects.iter().find(|e| e.effect_id == id).cloned().ok_or(SagaError::LeaseLost)?;
+        let effect = world
+            .effects
+            .iter()
+            .find(|e| e.effect_id == id)
+            .cloned()
+            .ok_or(SagaError::LeaseLost)?;
         let age = world.now() - effect.first_sent_at.unwrap_or(world.now());
-        if (!fresh && !self.first_send_of_a_leased_start(world, &effect)) || age > delta(self.policy.send_guard) {
+        if (!fresh && !self.first_send_of_a_leased_start(world, &effect))
+            || age > delta(self.policy.send_guard)
+        {
             store::mark_sent(&self.pool, self.worker, world, id, self.policy.call_timeout).await?;
         }
         if let Some(reason) = self.forged(world, &effect) {
@@ -224,7 +277,13 @@ impl Executor {
                 attempt.output = Some(output);
                 world.instance.error_class = None;
                 world.instance.attempt = 0;
-                answers::confirmed(world, &effect, &answer.object, "response", answer.request_id.clone())?;
+                answers::confirmed(
+                    world,
+                    &effect,
+                    &answer.object,
+                    "response",
+                    answer.request_id.clone(),
+                )?;
                 Ok(Step1::Again)
             }
             Err(failure) => self.failed(world, &effect, failure, started).await,
@@ -234,7 +293,10 @@ impl Executor {
     /// An admin's window starts a saga leased to itself and writes the first effect in the same commit: its first
     /// sending needs no mark.
     fn first_send_of_a_leased_start(&self, world: &World, effect: &Effect) -> bool {
-        world.instance.fence == 1 && world.instance.version == 0 && effect.first_sent_at == effect.last_sent_at && world.seen.absent.is_empty()
+        world.instance.fence == 1
+            && world.instance.version == 0
+            && effect.first_sent_at == effect.last_sent_at
+            && world.seen.absent.is_empty()
     }
 
     /// A first effect written by a person's login is only believed if it is what the booking says.
@@ -249,17 +311,40 @@ impl Executor {
         let same = match (&ours, &effect.operation) {
             // The expiry of a page depends on when it was asked for.
             (
-                Operation::CreateCheckout { amount_minor: a, currency: b, metadata: c, .. },
-                Operation::CreateCheckout { amount_minor: x, currency: y, metadata: z, .. },
+                Operation::CreateCheckout {
+                    amount_minor: a,
+                    currency: b,
+                    metadata: c,
+                    ..
+                },
+                Operation::CreateCheckout {
+                    amount_minor: x,
+                    currency: y,
+                    metadata: z,
+                    ..
+                },
             ) => (a, b, c) == (x, y, z),
             (a, b) => a == b,
         };
-        let key = idempotency_key(&self.installation, world.instance.saga_id, effect.step, effect.direction, effect.generation);
-        let whole = same && effect.operation.encode() == effect.request && key == effect.idempotency_key;
+        let key = idempotency_key(
+            &self.installation,
+            world.instance.saga_id,
+            effect.step,
+            effect.direction,
+            effect.generation,
+        );
+        let whole =
+            same && effect.operation.encode() == effect.request && key == effect.idempotency_key;
         (!whole).then(|| "the stored request is not what this booking asks for".to_owned())
     }
 
-    async fn failed(&self, world: &mut World, effect: &Effect, failure: Failure, started: chrono::DateTime<chrono::Utc>) -> Result<Step1, SagaError> {
+    async fn failed(
+        &self,
+        world: &mut World,
+        effect: &Effect,
+        failure: Failure,
+        started: chrono::DateTime<chrono::Utc>,
+    ) -> Result<Step1, SagaError> {
         let class = answers::class(&failure);
         let record = |world: &mut World, result: &'static str| {
             let attempt = world.attempt(effect.step, effect.direction, started, result);
@@ -275,13 +360,16 @@ impl Executor {
             }
             Failure::Refused { code, .. } if code == "idempotency_error" => {
                 record(world, "refused");
-                self.park(world, "one idempotency key met two requests").await
+                self.park(world, "one idempotency key met two requests")
+                    .await
             }
             // What is refused may be there already: the object decides.
             Failure::Refused { .. } => {
                 record(world, "refused");
                 match self.find(world, effect).await {
-                    Ok(Found::Happened(object)) => answers::confirmed(world, effect, &object, "lookup", None)?,
+                    Ok(Found::Happened(object)) => {
+                        answers::confirmed(world, effect, &object, "lookup", None)?
+                    }
                     Ok(Found::Overtaken(object)) => {
                         answers::rejected(world, effect, &failure)?;
                         self.see(world, object)?;
@@ -290,11 +378,17 @@ impl Executor {
                         world.instance.attempt += 1;
                         answers::rejected(world, effect, &failure)?;
                     }
-                    Err(look) => return self.retry_later(world, answers::class(&look), look.to_string(), None).await,
+                    Err(look) => {
+                        return self
+                            .retry_later(world, answers::class(&look), look.to_string(), None)
+                            .await;
+                    }
                 }
                 Ok(Step1::Again)
             }
-            Failure::Unknown { stored, request_id, .. } => {
+            Failure::Unknown {
+                stored, request_id, ..
+            } => {
                 record(world, "unknown");
                 world.resolve(Resolved {
                     effect_id: effect.effect_id,
@@ -308,47 +402,72 @@ impl Executor {
                 if *stored {
                     return Ok(Step1::Again);
                 }
-                self.retry_later(world, class, failure.to_string(), None).await
+                self.retry_later(world, class, failure.to_string(), None)
+                    .await
             }
             Failure::Busy { retry_after } => {
                 let after = *retry_after;
                 record(world, "busy");
-                self.retry_later(world, class, failure.to_string(), after).await
+                self.retry_later(world, class, failure.to_string(), after)
+                    .await
             }
             Failure::Unauthorized { .. } => {
                 // The key is wrong for everybody: wait without using up this saga's tries.
                 record(world, "unauthorized");
                 world.instance.attempt -= 1;
-                self.retry_later(world, class, failure.to_string(), Some(std::time::Duration::from_secs(30))).await
+                self.retry_later(
+                    world,
+                    class,
+                    failure.to_string(),
+                    Some(std::time::Duration::from_secs(30)),
+                )
+                .await
             }
             Failure::NotSent { .. } => {
                 record(world, "not_sent");
-                self.retry_later(world, class, failure.to_string(), None).await
+                self.retry_later(world, class, failure.to_string(), None)
+                    .await
             }
         }
     }
 
     async fn look(&self, world: &mut World, look: Look) -> Result<Step1, SagaError> {
         let Some(stripe) = self.stripe.clone() else {
-            return self.retry_later(world, "not_set", "Stripe is not set up on this worker".to_owned(), None).await;
+            return self
+                .retry_later(
+                    world,
+                    "not_set",
+                    "Stripe is not set up on this worker".to_owned(),
+                    None,
+                )
+                .await;
         };
         self.crash.point("before_look").await;
         let looked = match look {
             Look::Payment => self.look_at_payment(world, &stripe).await,
             Look::Refund => self.look_at_refund(world, &stripe).await,
             Look::Effect(id) => {
-                let Some(effect) = world.effects.iter().find(|e| e.effect_id == id).cloned() else { return Err(SagaError::LeaseLost) };
+                let Some(effect) = world.effects.iter().find(|e| e.effect_id == id).cloned() else {
+                    return Err(SagaError::LeaseLost);
+                };
                 match self.find(world, &effect).await {
                     Ok(Found::Happened(object)) => {
                         let now = world.now();
                         let attempt = world.attempt(effect.step, effect.direction, now, "done");
                         attempt.kind = "reconcile";
                         attempt.effect_id = Some(id);
-                        answers::confirmed(world, &effect, &object, "lookup", None).map_err(SagaError::from)?;
+                        answers::confirmed(world, &effect, &object, "lookup", None)
+                            .map_err(SagaError::from)?;
                         Ok(())
                     }
                     Ok(Found::Overtaken(object)) => {
-                        let failure = Failure::Refused { code: "overtaken".to_owned(), message: "the payment went another way meanwhile".to_owned(), status: 0, intent: None, request_id: None };
+                        let failure = Failure::Refused {
+                            code: "overtaken".to_owned(),
+                            message: "the payment went another way meanwhile".to_owned(),
+                            status: 0,
+                            intent: None,
+                            request_id: None,
+                        };
                         answers::rejected(world, &effect, &failure)?;
                         self.see(world, object)?;
                         Ok(())
@@ -363,7 +482,10 @@ impl Executor {
         };
         match looked {
             Ok(()) => Ok(Step1::Again),
-            Err(failure) => self.retry_later(world, answers::class(&failure), failure.to_string(), None).await,
+            Err(failure) => {
+                self.retry_later(world, answers::class(&failure), failure.to_string(), None)
+                    .await
+            }
         }
     }
 
@@ -373,7 +495,10 @@ impl Executor {
             Some(id) => Some(stripe.checkout(&id).await?),
             None => None,
         };
-        let intent_id = page.as_ref().and_then(|p| p.payment_intent.clone()).or_else(|| world.booking.payment.intent.clone());
+        let intent_id = page
+            .as_ref()
+            .and_then(|p| p.payment_intent.clone())
+            .or_else(|| world.booking.payment.intent.clone());
         let intent = match intent_id {
             Some(id) => Some(stripe.intent(&id).await?),
             None => None,
@@ -382,9 +507,17 @@ impl Executor {
     }
 
     async fn look_at_refund(&self, world: &mut World, stripe: &Stripe) -> Result<(), Failure> {
-        let Some(intent) = world.booking.payment.intent.clone() else { return Ok(()) };
-        let ours = world.effect(Step::Capture, super::instance::Direction::Undo).and_then(|e| e.provider_object.clone());
-        let refund = stripe.refunds_of(&intent).await?.into_iter().find(|r| Some(&r.id) == ours.as_ref());
+        let Some(intent) = world.booking.payment.intent.clone() else {
+            return Ok(());
+        };
+        let ours = world
+            .effect(Step::Capture, super::instance::Direction::Undo)
+            .and_then(|e| e.provider_object.clone());
+        let refund = stripe
+            .refunds_of(&intent)
+            .await?
+            .into_iter()
+            .find(|r| Some(&r.id) == ours.as_ref());
         world.seen.refund = true;
         match refund {
             Some(refund) => refused_as_failure(answers::refund_seen(world, &refund)),
@@ -394,14 +527,27 @@ impl Executor {
 
     /// What became of an effect, as the provider's objects tell.
     async fn find(&self, world: &World, effect: &Effect) -> Result<Found, Failure> {
-        let Some(stripe) = &self.stripe else { return Ok(Found::Absent) };
+        let Some(stripe) = &self.stripe else {
+            return Ok(Found::Absent);
+        };
         let since = effect.first_sent_at.unwrap_or(world.now()).timestamp() - 300;
         let id = effect.effect_id.to_string();
         let object = match &effect.operation {
-            Operation::CreateIntent { .. } => stripe.find_intent_by_metadata("effect_id", &id, since).await?.map(Object::Intent),
-            Operation::CreateCheckout { .. } => stripe.find_checkout_by_metadata("effect_id", &id, since).await?.map(Object::Checkout),
-            Operation::Capture { payment_intent, .. } | Operation::CancelIntent { payment_intent, .. } => Some(Object::Intent(stripe.intent(payment_intent).await?)),
-            Operation::ExpireCheckout { session } => Some(Object::Checkout(stripe.checkout(session).await?)),
+            Operation::CreateIntent { .. } => stripe
+                .find_intent_by_metadata("effect_id", &id, since)
+                .await?
+                .map(Object::Intent),
+            Operation::CreateCheckout { .. } => stripe
+                .find_checkout_by_metadata("effect_id", &id, since)
+                .await?
+                .map(Object::Checkout),
+            Operation::Capture { payment_intent, .. }
+            | Operation::CancelIntent { payment_intent, .. } => {
+                Some(Object::Intent(stripe.intent(payment_intent).await?))
+            }
+            Operation::ExpireCheckout { session } => {
+                Some(Object::Checkout(stripe.checkout(session).await?))
+            }
             Operation::Refund { payment_intent, .. } => stripe
                 .refunds_of(payment_intent)
                 .await?
@@ -422,7 +568,13 @@ impl Executor {
     }
 
     /// Later, with the same key and bytes. Full jitter, so that a crowd does not come back as one.
-    async fn retry_later(&self, world: &mut World, class: &str, message: String, after: Option<std::time::Duration>) -> Result<Step1, SagaError> {
+    async fn retry_later(
+        &self,
+        world: &mut World,
+        class: &str,
+        message: String,
+        after: Option<std::time::Duration>,
+    ) -> Result<Step1, SagaError> {
         world.instance.attempt += 1;
         let tries = world.instance.attempt;
         world.instance.error_class = Some(class.to_owned());
@@ -430,27 +582,54 @@ impl Executor {
         let given_up = (!world.instance.forward() && tries > self.policy.undo_tries)
             || (world.instance.step() == Some(Step::Capture) && tries > self.policy.capture_tries);
         if given_up {
-            return self.park(world, &format!("gave up after {tries} tries: {message}")).await;
+            return self
+                .park(world, &format!("gave up after {tries} tries: {message}"))
+                .await;
         }
-        let ceiling = self.policy.backoff_base.saturating_mul(1 << tries.clamp(0, 16)).min(self.policy.backoff_cap);
+        let ceiling = self
+            .policy
+            .backoff_base
+            .saturating_mul(1 << tries.clamp(0, 16))
+            .min(self.policy.backoff_cap);
         let pause = after.unwrap_or_else(|| ceiling.mul_f64(rand::rng().random_range(0.5..1.0)));
         let until = world.now() + TimeDelta::from_std(pause).unwrap_or(TimeDelta::seconds(60));
         if let Some(attempt) = world.draft.attempts.last_mut() {
             attempt.next_retry_at = Some(until);
         }
-        let why = if world.instance.error_class.as_deref() == Some("not_set") { "not_set" } else { "retry" };
-        self.wait(world, Wait { until, key: world.instance.await_key.clone(), why }).await
+        let why = if world.instance.error_class.as_deref() == Some("not_set") {
+            "not_set"
+        } else {
+            "retry"
+        };
+        self.wait(
+            world,
+            Wait {
+                until,
+                key: world.instance.await_key.clone(),
+                why,
+            },
+        )
+        .await
     }
 }
 
 /// A rule that refuses a fact of the provider is for a person; the caller parks through the same path as a refusal.
 fn refused_as_failure(result: Result<(), crate::domain::booking::Refusal>) -> Result<(), Failure> {
-    result.map_err(|refusal| Failure::Refused { code: "rule".to_owned(), message: refusal.to_string(), status: 0, intent: None, request_id: None })
+    result.map_err(|refusal| Failure::Refused {
+        code: "rule".to_owned(),
+        message: refusal.to_string(),
+        status: 0,
+        intent: None,
+        request_id: None,
+    })
 }
 
 /// The effect's id travels in the object's metadata: for look-ups, and for the way back from the provider's pages.
 pub fn name_effect(operation: &mut Operation, id: EffectId) {
-    if let Operation::CreateIntent { metadata, .. } | Operation::CreateCheckout { metadata, .. } | Operation::Refund { metadata, .. } = operation {
+    if let Operation::CreateIntent { metadata, .. }
+    | Operation::CreateCheckout { metadata, .. }
+    | Operation::Refund { metadata, .. } = operation
+    {
         metadata.insert("effect_id".to_owned(), id.to_string());
     }
 }

@@ -111,12 +111,30 @@ impl Outcome {
     }
 
     pub(super) fn from_word(word: &str) -> Option<Outcome> {
-        [Outcome::Intended, Outcome::Unknown, Outcome::Confirmed, Outcome::Rejected, Outcome::NotExecuted].into_iter().find(|o| o.word() == word)
+        [
+            Outcome::Intended,
+            Outcome::Unknown,
+            Outcome::Confirmed,
+            Outcome::Rejected,
+            Outcome::NotExecuted,
+        ]
+        .into_iter()
+        .find(|o| o.word() == word)
     }
 }
 
 /// `bz1:<installation>:<saga>:<step>:<F|C>:<generation>`. Never an amount, never a time: two equal refunds may both be
 /// meant, and a retry must find the same key.
-pub fn idempotency_key(installation: &str, saga: Uuid, step: Step, direction: Direction, generation: i16) -> String {
-    format!("bz1:{installation}:{saga}:{}:{}:{generation}", step.name(), direction.letter())
+pub fn idempotency_key(
+    installation: &str,
+    saga: Uuid,
+    step: Step,
+    direction: Direction,
+    generation: i16,
+) -> String {
+    format!(
+        "bz1:{installation}:{saga}:{}:{}:{generation}",
+        step.name(),
+        direction.letter()
+    )
 }

@@ -17,7 +17,9 @@ pub async fn told(conn: &mut PgConnection, booking: Uuid, worker: Uuid) -> sqlx:
     .bind(booking)
     .fetch_optional(&mut *conn)
     .await?;
-    let Some((saga, fence)) = saga else { return Ok(false) };
+    let Some((saga, fence)) = saga else {
+        return Ok(false);
+    };
     sqlx::query(
         r#"insert into saga.attempt (saga_id, no, step, direction, worker_id, fence, started_at, ended_at, result)
            select $1, coalesce(max(no), 0) + 1, 'notify', 'F', $2, $3, now(), clock_timestamp(), 'done' from saga.attempt where saga_id = $1"#,

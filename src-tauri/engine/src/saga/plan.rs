@@ -10,16 +10,28 @@ use super::definition::{Policy, Step};
 use super::instance::{Direction, Effect, Outcome};
 use super::world::{Claims, World};
 use crate::domain::booking::{Command, PaymentState, Status};
-use crate::domain::event::{CancelReason, Party, PaymentMode, PaymentRef, PaymentVoided, RefundRequested};
+use crate::domain::event::{
+    CancelReason, Party, PaymentMode, PaymentRef, PaymentVoided, RefundRequested,
+};
 use crate::domain::ids::{PaymentId, RefundId};
 use crate::domain::money::Money;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// Facts of our own: no call is needed.
-    Local { result: &'static str, commands: Vec<Command>, claims: Option<Claims>, cursor: i16 },
+    Local {
+        result: &'static str,
+        commands: Vec<Command>,
+        claims: Option<Claims>,
+        cursor: i16,
+    },
     /// Write down what will be asked, then ask.
-    Intend { operation: Operation, generation: i16, commands: Vec<Command>, claims: Option<Claims> },
+    Intend {
+        operation: Operation,
+        generation: i16,
+        commands: Vec<Command>,
+        claims: Option<Claims>,
+    },
     /// Ask: the first time, or again with the same key and bytes.
     Call(uuid::Uuid),
     /// Ask without changing anything.
@@ -27,9 +39,18 @@ pub enum Next {
     /// An effect was proven not to have happened: the next generation may try.
     NotExecuted(uuid::Uuid),
     Wait(Wait),
-    Undo { code: &'static str, by: String, text: Option<String> },
-    Park { reason: String },
-    Finish { state: &'static str, outcome: &'static str },
+    Undo {
+        code: &'static str,
+        by: String,
+        text: Option<String>,
+    },
+    Park {
+        reason: String,
+    },
+    Finish {
+        state: &'static str,
+        outcome: &'static str,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +77,15 @@ pub fn next(world: &World, policy: &Policy) -> Next {
     }
     let Some(step) = world.instance.step() else {
         return if world.instance.forward() {
-            Next::Finish { state: "completed", outcome: "completed" }
+            Next::Finish {
+                state: "completed",
+                outcome: "completed",
+            }
         } else {
-            Next::Finish { state: "compensated", outcome: "compensated" }
+            Next::Finish {
+                state: "compensated",
+                outcome: "compensated",
+            }
         };
     };
     if !world.instance.forward() {
@@ -68,14 +95,30 @@ pub fn next(world: &World, policy: &Policy) -> Next {
         && step < Step::Confirm
         && world.booking.payment.captured_minor == 0
     {
-        let text = world.instance.context["cancel_reason"].as_str().map(str::to_owned);
-        return Next::Undo { code: "asked", by: by.clone(), text };
+        let text = world.instance.context["cancel_reason"]
+            .as_str()
+            .map(str::to_owned);
+        return Next::Undo {
+            code: "asked",
+            by: by.clone(),
+            text,
+        };
     }
     match step {
-        Step::Hold => Next::Local { result: "done", commands: vec![], claims: None, cursor: 1 },
+        Step::Hold => Next::Local {
+            result: "done",
+            commands: vec![],
+            claims: None,
+            cursor: 1,
+        },
         Step::Payment => payment(world, policy),
         Step::Capture => capture(world),
-        Step::Confirm => Next::Local { result: "done", commands: vec![Command::Confirm], claims: Some(Claims::Pin), cursor: 4 },
+        Step::Confirm => Next::Local {
+            result: "done",
+            commands: vec![Command::Confirm],
+            claims: Some(Claims::Pin),
+            cursor: 4,
+        },
         Step::Notify => notify(world, policy),
     }
 }
@@ -96,7 +139,11 @@ fn settle(world: &World, open: &Effect, policy: &Policy) -> Next {
     if now >= decisive_at {
         Next::NotExecuted(open.effect_id)
     } else {
-        Next::Wait(Wait { until: decisive_at, key: None, why: "quarantine" })
+        Next::Wait(Wait {
+            until: decisive_at,
+            key: None,
+            why: "quarantine",
+        })
     }
 }
 
@@ -104,15 +151,42 @@ fn settle(world: &World, open: &Effect, policy: &Policy) -> Next {
 
 fn payment(world: &World, policy: &Policy) -> Next {
     let Some(created) = &world.booking.created else {
-        return Next::Park { reason: "the booking has no events".to_owned() };
+        return Next::Park {
+            reason: "the booking has no events".to_owned(),
+        };
     };
     if created.payment_mode == PaymentMode::Venue || created.price.is_zero() {
-        return Next::Local { result: "not_needed", commands: vec![], claims: None, cursor: Step::Confirm as i16 };
+        return Next::Local {
+            result: "not_needed",
+            commands: vec![],
+            claims: None,
+            cursor: Step::Confirm as i16,
+        };
     }
     match world.booking.payment.state {
-        PaymentState::Authorised => return Next::Local { result: "done", commands: vec![], claims: None, cursor: Step::Capture as i16 },
-        PaymentState::Paid => return Next::Local { result: "done", commands: vec![], claims: None, cursor: Step::Confirm as i16 },
-        PaymentState::Voided => return Next::Undo { code: "payment_failed", by: "system".to_owned(), text: Some("the authorisation was cancelled".to_owned()) },
+        PaymentState::Authorised => {
+            return Next::Local {
+                result: "done",
+                commands: vec![],
+                claims: None,
+                cursor: Step::Capture as i16,
+            };
+        }
+        PaymentState::Paid => {
+            return Next::Local {
+                result: "done",
+                commands: vec![],
+                claims: None,
+                cursor: Step::Confirm as i16,
+            };
+        }
+        PaymentState::Voided => {
+            return Next::Undo {
+                code: "payment_failed",
+                by: "system".to_owned(),
+                text: Some("the authorisation was cancelled".to_owned()),
+            };
+        }
         _ => {}
     }
     let expires = world.instance.hold_expires_at;
@@ -123,29 +197,52 @@ fn payment(world: &World, policy: &Policy) -> Next {
         return Next::Look(Look::Payment);
     }
     if expired {
-        return Next::Undo { code: "hold_expired", by: "system".to_owned(), text: None };
+        return Next::Undo {
+            code: "hold_expired",
+            by: "system".to_owned(),
+            text: None,
+        };
     }
     if !world.has_stripe {
-        return Next::Wait(Wait { until: world.now() + TimeDelta::seconds(30), key: None, why: "not_set" });
+        return Next::Wait(Wait {
+            until: world.now() + TimeDelta::seconds(30),
+            key: None,
+            why: "not_set",
+        });
     }
     let generation = newest.map_or(0, |e| e.generation + 1);
     let wait = |key: String| {
         let look_at = world.now() + delta(policy.look_every);
-        Next::Wait(Wait { until: expires.map_or(look_at, |at| at.min(look_at)), key: Some(key), why: "customer" })
+        Next::Wait(Wait {
+            until: expires.map_or(look_at, |at| at.min(look_at)),
+            key: Some(key),
+            why: "customer",
+        })
     };
     match newest {
         None => intend_payment(world, policy, created.payment_mode, generation),
         Some(e) => match e.outcome {
             Outcome::NotExecuted => intend_payment(world, policy, mode_of(e), generation),
             // The saved card was refused: the customer gets a link and may use another one.
-            Outcome::Rejected if mode_of(e) == PaymentMode::CardOnFile => intend_payment(world, policy, PaymentMode::Link, generation),
-            Outcome::Rejected => Next::Undo { code: "payment_failed", by: "system".to_owned(), text: world.instance.error_message.clone() },
+            Outcome::Rejected if mode_of(e) == PaymentMode::CardOnFile => {
+                intend_payment(world, policy, PaymentMode::Link, generation)
+            }
+            Outcome::Rejected => Next::Undo {
+                code: "payment_failed",
+                by: "system".to_owned(),
+                text: world.instance.error_message.clone(),
+            },
             _ => match mode_of(e) {
                 // Confirmed, yet neither authorised nor paid: declined after all, or the customer must act.
-                PaymentMode::CardOnFile if world.booking.payment.state == PaymentState::Declined => {
+                PaymentMode::CardOnFile
+                    if world.booking.payment.state == PaymentState::Declined =>
+                {
                     intend_payment(world, policy, PaymentMode::Link, generation)
                 }
-                _ => wait(format!("stripe:{}", e.provider_object.clone().unwrap_or_default())),
+                _ => wait(format!(
+                    "stripe:{}",
+                    e.provider_object.clone().unwrap_or_default()
+                )),
             },
         },
     }
@@ -160,8 +257,15 @@ fn mode_of(effect: &Effect) -> PaymentMode {
 
 fn intend_payment(world: &World, policy: &Policy, mode: PaymentMode, generation: i16) -> Next {
     match payment_operation(world, policy, mode) {
-        Some(operation) => Next::Intend { operation, generation, commands: vec![], claims: None },
-        None => Next::Park { reason: "the booking has no events".to_owned() },
+        Some(operation) => Next::Intend {
+            operation,
+            generation,
+            commands: vec![],
+            claims: None,
+        },
+        None => Next::Park {
+            reason: "the booking has no events".to_owned(),
+        },
     }
 }
 
@@ -169,7 +273,14 @@ fn intend_payment(world: &World, policy: &Policy, mode: PaymentMode, generation:
 /// gets its id.
 pub fn payment_operation(world: &World, policy: &Policy, mode: PaymentMode) -> Option<Operation> {
     let created = world.booking.created.as_ref()?;
-    Some(payment_operation_for(created, world.instance.saga_id, world.instance.hold_expires_at, world.now(), policy, mode))
+    Some(payment_operation_for(
+        created,
+        world.instance.saga_id,
+        world.instance.hold_expires_at,
+        world.now(),
+        policy,
+        mode,
+    ))
 }
 
 pub fn payment_operation_for(
@@ -220,45 +331,71 @@ pub fn payment_operation_for(
 
 fn capture(world: &World) -> Next {
     if world.booking.payment.captured_minor > 0 {
-        return Next::Local { result: "done", commands: vec![], claims: None, cursor: Step::Confirm as i16 };
+        return Next::Local {
+            result: "done",
+            commands: vec![],
+            claims: None,
+            cursor: Step::Confirm as i16,
+        };
     }
     let newest = world.effect(Step::Capture, Direction::Forward);
     let Some(intent) = world.booking.payment.intent.clone() else {
-        return Next::Park { reason: "nothing is authorised".to_owned() };
+        return Next::Park {
+            reason: "nothing is authorised".to_owned(),
+        };
     };
     match newest.map(|e| (e.outcome, e.generation)) {
         None => Next::Intend {
-            operation: Operation::Capture { payment_intent: intent, amount_minor: None },
+            operation: Operation::Capture {
+                payment_intent: intent,
+                amount_minor: None,
+            },
             generation: 0,
             commands: vec![],
             // From here on the hold cannot expire under the money.
             claims: Some(Claims::Pin),
         },
         Some((Outcome::NotExecuted, generation)) => Next::Intend {
-            operation: Operation::Capture { payment_intent: intent, amount_minor: None },
+            operation: Operation::Capture {
+                payment_intent: intent,
+                amount_minor: None,
+            },
             generation: generation + 1,
             commands: vec![],
             claims: None,
         },
-        Some((Outcome::Rejected, _)) => {
-            Next::Undo { code: "payment_failed", by: "system".to_owned(), text: world.instance.error_message.clone() }
-        }
+        Some((Outcome::Rejected, _)) => Next::Undo {
+            code: "payment_failed",
+            by: "system".to_owned(),
+            text: world.instance.error_message.clone(),
+        },
         Some(_) => Next::Look(Look::Payment),
     }
 }
 
 fn notify(world: &World, policy: &Policy) -> Next {
-    let done = |outcome| Next::Finish { state: "completed", outcome };
+    let done = |outcome| Next::Finish {
+        state: "completed",
+        outcome,
+    };
     match world.message.as_ref().map(|m| m.state.as_str()) {
         Some("delivered" | "skipped") => done("completed"),
         // It may have arrived or not; a person should know, the booking stands.
         Some("unclear") => done("completed_with_warnings"),
         Some("gave_up") => {
             let text = world.message.as_ref().and_then(|m| m.problem.clone());
-            Next::Undo { code: "not_told", by: "system".to_owned(), text }
+            Next::Undo {
+                code: "not_told",
+                by: "system".to_owned(),
+                text,
+            }
         }
         // Its finish carries our result in its own commit and wakes us; looking is the net below.
-        _ => Next::Wait(Wait { until: world.now() + delta(policy.look_every), key: Some(message_key(world)), why: "message" }),
+        _ => Next::Wait(Wait {
+            until: world.now() + delta(policy.look_every),
+            key: Some(message_key(world)),
+            why: "message",
+        }),
     }
 }
 
@@ -272,21 +409,50 @@ fn undo(world: &World, step: Step, policy: &Policy) -> Next {
     let down = step as i16 - 1;
     match step {
         // Cannot be unsent. The cancellation that follows owes the customer its own message.
-        Step::Notify => Next::Local { result: "undone", commands: vec![], claims: None, cursor: down },
-        Step::Confirm => Next::Local { result: "undone", commands: cancel_if(world, Status::Confirmed), claims: None, cursor: down },
+        Step::Notify => Next::Local {
+            result: "undone",
+            commands: vec![],
+            claims: None,
+            cursor: down,
+        },
+        Step::Confirm => Next::Local {
+            result: "undone",
+            commands: cancel_if(world, Status::Confirmed),
+            claims: None,
+            cursor: down,
+        },
         Step::Capture => undo_capture(world, policy),
         Step::Payment => undo_payment(world, policy),
         Step::Hold => {
-            let mut commands = if world.booking.cancelled.is_some() { vec![] } else { vec![cancel(world)] };
-            let reason = if world.undo_code() == "hold_expired" { "expired" } else { "compensated" };
-            commands.push(Command::Release { reason: reason.to_owned() });
-            Next::Local { result: "undone", commands, claims: Some(Claims::Release(reason)), cursor: down }
+            let mut commands = if world.booking.cancelled.is_some() {
+                vec![]
+            } else {
+                vec![cancel(world)]
+            };
+            let reason = if world.undo_code() == "hold_expired" {
+                "expired"
+            } else {
+                "compensated"
+            };
+            commands.push(Command::Release {
+                reason: reason.to_owned(),
+            });
+            Next::Local {
+                result: "undone",
+                commands,
+                claims: Some(Claims::Release(reason)),
+                cursor: down,
+            }
         }
     }
 }
 
 fn cancel_if(world: &World, status: Status) -> Vec<Command> {
-    if world.booking.status == status { vec![cancel(world)] } else { vec![] }
+    if world.booking.status == status {
+        vec![cancel(world)]
+    } else {
+        vec![]
+    }
 }
 
 fn cancel(world: &World) -> Command {
@@ -298,7 +464,11 @@ fn cancel(world: &World) -> Command {
         "not_told" => (Party::System, CancelReason::NotTold),
         _ => (Party::Staff, CancelReason::Asked),
     };
-    Command::Cancel { by, reason_code, reason: text }
+    Command::Cancel {
+        by,
+        reason_code,
+        reason: text,
+    }
 }
 
 fn undo_capture(world: &World, policy: &Policy) -> Next {
@@ -306,22 +476,44 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
     let down = Step::Payment as i16;
     let newest = world.effect(Step::Capture, Direction::Undo);
     if payment.state == PaymentState::RefundFailed {
-        return Next::Park { reason: "the refund failed: the money must go back another way".to_owned() };
+        return Next::Park {
+            reason: "the refund failed: the money must go back another way".to_owned(),
+        };
     }
     if payment.refund_pending_minor > 0 && newest.is_some_and(|e| e.outcome == Outcome::Confirmed) {
         if !world.seen.refund {
             return Next::Look(Look::Refund);
         }
-        return Next::Wait(Wait { until: world.now() + delta(policy.look_every), key: payment.intent.clone().map(|i| format!("stripe:{i}")), why: "refund" });
+        return Next::Wait(Wait {
+            until: world.now() + delta(policy.look_every),
+            key: payment.intent.clone().map(|i| format!("stripe:{i}")),
+            why: "refund",
+        });
     }
     let left = payment.captured_minor - payment.refunded_minor;
-    let (Some(created), Some(intent), true) = (&world.booking.created, payment.intent.clone(), left > 0) else {
-        return Next::Local { result: if payment.captured_minor > 0 { "undone" } else { "nothing_to_undo" }, commands: vec![], claims: None, cursor: down };
+    let (Some(created), Some(intent), true) =
+        (&world.booking.created, payment.intent.clone(), left > 0)
+    else {
+        return Next::Local {
+            result: if payment.captured_minor > 0 {
+                "undone"
+            } else {
+                "nothing_to_undo"
+            },
+            commands: vec![],
+            claims: None,
+            cursor: down,
+        };
     };
     if let Some(e) = newest
         && e.outcome == Outcome::Rejected
     {
-        return Next::Park { reason: format!("the refund was refused: {}", world.instance.error_message.clone().unwrap_or_default()) };
+        return Next::Park {
+            reason: format!(
+                "the refund was refused: {}",
+                world.instance.error_message.clone().unwrap_or_default()
+            ),
+        };
     }
     let generation = newest.map_or(0, |e| e.generation + 1);
     let payment_id = payment.id.unwrap_or(PaymentId(world.instance.saga_id));
@@ -337,7 +529,10 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
             amount_minor: left,
             metadata: BTreeMap::from([
                 ("saga_id".to_owned(), world.instance.saga_id.to_string()),
-                ("booking_id".to_owned(), world.instance.booking_id.to_string()),
+                (
+                    "booking_id".to_owned(),
+                    world.instance.booking_id.to_string(),
+                ),
             ]),
         },
         generation,
@@ -350,15 +545,29 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
 fn undo_payment(world: &World, policy: &Policy) -> Next {
     let payment = &world.booking.payment;
     let down = Step::Hold as i16;
-    let settled = |result| Next::Local { result, commands: vec![], claims: None, cursor: down };
+    let settled = |result| Next::Local {
+        result,
+        commands: vec![],
+        claims: None,
+        cursor: down,
+    };
     if payment.captured_minor - payment.refunded_minor > 0 {
         // It was captured after all: back up to the refund.
-        return Next::Local { result: "captured_meanwhile", commands: vec![], claims: None, cursor: Step::Capture as i16 };
+        return Next::Local {
+            result: "captured_meanwhile",
+            commands: vec![],
+            claims: None,
+            cursor: Step::Capture as i16,
+        };
     }
     if payment.captured_minor > 0 || payment.state == PaymentState::Voided {
         return settled("undone");
     }
-    let asked = world.effects.iter().any(|e| e.step == Step::Payment && e.direction == Direction::Forward && e.outcome == Outcome::Confirmed);
+    let asked = world.effects.iter().any(|e| {
+        e.step == Step::Payment
+            && e.direction == Direction::Forward
+            && e.outcome == Outcome::Confirmed
+    });
     if !asked && payment.intent.is_none() {
         return settled("nothing_to_undo");
     }
@@ -370,10 +579,20 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
         && e.outcome == Outcome::Rejected
         && world.instance.attempt >= policy.undo_tries
     {
-        return Next::Park { reason: format!("the payment cannot be cancelled: {}", world.instance.error_message.clone().unwrap_or_default()) };
+        return Next::Park {
+            reason: format!(
+                "the payment cannot be cancelled: {}",
+                world.instance.error_message.clone().unwrap_or_default()
+            ),
+        };
     }
     let generation = newest.map_or(0, |e| e.generation + 1);
-    let intend = |operation| Next::Intend { operation, generation, commands: vec![], claims: None };
+    let intend = |operation| Next::Intend {
+        operation,
+        generation,
+        commands: vec![],
+        claims: None,
+    };
     let void = |reason: &str| Next::Local {
         result: "undone",
         commands: vec![Command::VoidPayment(PaymentVoided {
@@ -387,15 +606,26 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
     if let Some(page) = &world.seen.checkout
         && page.status == CheckoutStatus::Open
     {
-        return intend(Operation::ExpireCheckout { session: page.id.clone() });
+        return intend(Operation::ExpireCheckout {
+            session: page.id.clone(),
+        });
     }
     match &world.seen.intent {
         Some(intent) => match intent.status {
             IntentStatus::Canceled => void("cancelled"),
-            IntentStatus::Processing => Next::Wait(Wait { until: world.now() + delta(policy.look_every), key: Some(format!("stripe:{}", intent.id)), why: "processing" }),
+            IntentStatus::Processing => Next::Wait(Wait {
+                until: world.now() + delta(policy.look_every),
+                key: Some(format!("stripe:{}", intent.id)),
+                why: "processing",
+            }),
             // The intent of an expired page cannot be cancelled on its own, and holds no money.
-            IntentStatus::RequiresPaymentMethod if world.seen.checkout.is_some() => void("page_expired"),
-            _ => intend(Operation::CancelIntent { payment_intent: intent.id.clone(), reason: StripeReason::Abandoned }),
+            IntentStatus::RequiresPaymentMethod if world.seen.checkout.is_some() => {
+                void("page_expired")
+            }
+            _ => intend(Operation::CancelIntent {
+                payment_intent: intent.id.clone(),
+                reason: StripeReason::Abandoned,
+            }),
         },
         None => void("page_expired"),
     }
@@ -403,12 +633,19 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
 
 /// `PaymentRef` of this saga's one payment.
 pub fn payment_ref(world: &World, intent: Option<String>) -> PaymentRef {
-    PaymentRef { payment_id: payment_id(world), payment_intent: intent }
+    PaymentRef {
+        payment_id: payment_id(world),
+        payment_intent: intent,
+    }
 }
 
 pub fn payment_id(world: &World) -> PaymentId {
     // One saga, one payment: the id needs no table.
-    world.booking.payment.id.unwrap_or(PaymentId(world.instance.saga_id))
+    world
+        .booking
+        .payment
+        .id
+        .unwrap_or(PaymentId(world.instance.saga_id))
 }
 
 pub fn delta(duration: std::time::Duration) -> TimeDelta {

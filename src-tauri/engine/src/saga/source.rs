@@ -51,7 +51,9 @@ impl WorkSource for Sagas {
     }
 
     async fn renew(&self, ids: Vec<Uuid>) -> sqlx::Result<()> {
-        store::renew(self.pool(), self.worker(), &ids, self.lease()).await.map(|_| ())
+        store::renew(self.pool(), self.worker(), &ids, self.lease())
+            .await
+            .map(|_| ())
     }
 
     async fn run(&self, id: Uuid) {

@@ -54,10 +54,21 @@ pub async fn start(conn: &mut PgConnection, start: Start<'_>) -> sqlx::Result<Sa
 
 fn first_effect(start: &Start<'_>) -> serde_json::Value {
     let id = EffectId(ids::v7());
-    let mut operation = payment_operation_for(start.created, start.saga.0, start.hold_expires_at, start.now, start.policy, start.created.payment_mode);
+    let mut operation = payment_operation_for(
+        start.created,
+        start.saga.0,
+        start.hold_expires_at,
+        start.now,
+        start.policy,
+        start.created.payment_mode,
+    );
     name_effect(&mut operation, id);
     let encoded = operation.encode();
-    let sha256: String = encoded.sha256().iter().map(|b| format!("{b:02x}")).collect();
+    let sha256: String = encoded
+        .sha256()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     json!({
         "effect_id": id,
         "step": Step::Payment.name(),

@@ -35,7 +35,12 @@ pub enum SagaError {
 }
 
 /// Claims due sagas of the definitions that this program knows. Each claim raises the fence.
-pub async fn claim(pool: &PgPool, worker: WorkerId, limit: i32, lease: Duration) -> sqlx::Result<Vec<Uuid>> {
+pub async fn claim(
+    pool: &PgPool,
+    worker: WorkerId,
+    limit: i32,
+    lease: Duration,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar(
         "with due as (
            select i.saga_id from saga.instance i
@@ -66,7 +71,12 @@ pub async fn next_due(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
 }
 
 /// Renews the leases of what is being worked on. Returns those that are still ours.
-pub async fn renew(pool: &PgPool, worker: WorkerId, sagas: &[Uuid], lease: Duration) -> sqlx::Result<Vec<Uuid>> {
+pub async fn renew(
+    pool: &PgPool,
+    worker: WorkerId,
+    sagas: &[Uuid],
+    lease: Duration,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar("update saga.instance set lease_expires_at = now() + $3 where saga_id = any($2) and lease_owner = $1 returning saga_id")
         .bind(worker.0)
         .bind(sagas)
@@ -85,12 +95,25 @@ pub async fn release_all(pool: &PgPool, worker: WorkerId) -> sqlx::Result<u64> {
 }
 
 /// Everything one run decides by, if the saga is still leased to us.
-pub async fn load(pool: &PgPool, worker: WorkerId, saga: Uuid, installation: &str, has_stripe: bool) -> Result<World, SagaError> {
+pub async fn load(
+    pool: &PgPool,
+    worker: WorkerId,
+    saga: Uuid,
+    installation: &str,
+    has_stripe: bool,
+) -> Result<World, SagaError> {
     let mut conn = pool.acquire().await?;
     let mut tx = conn.begin().await?;
-    let text = format!("select {COLUMNS}, now() as read_at from saga.instance where saga_id = $1 and lease_owner = $2");
+    let text = format!(
+        "select {COLUMNS}, now() as read_at from saga.instance where saga_id = $1 and lease_owner = $2"
+    );
     // The text is made of our own column list.
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(saga).bind(worker.0).fetch_optional(&mut *tx).await?.ok_or(SagaError::LeaseLost)?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(saga)
+        .bind(worker.0)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(SagaError::LeaseLost)?;
     let instance = <Instance as sqlx::FromRow<_>>::from_row(&row)?;
     let now: DateTime<Utc> = row.try_get("read_at")?;
     let (booking, version) = read::booking(&mut tx, BookingId(instance.booking_id)).await?;
@@ -100,7 +123,18 @@ pub async fn load(pool: &PgPool, worker: WorkerId, saga: Uuid, installation: &st
         _ => None,
     };
     tx.commit().await?;
-    Ok(World::new(Facts { instance, booking, version, effects, message, now }, installation, has_stripe))
+    Ok(World::new(
+        Facts {
+            instance,
+            booking,
+            version,
+            effects,
+            message,
+            now,
+        },
+        installation,
+        has_stripe,
+    ))
 }
 
 async fn effects(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<Effect>, SagaError> {
@@ -122,16 +156,27 @@ fn effect(row: &sqlx::postgres::PgRow) -> Result<Effect, SagaError> {
     let unknown = || sqlx::Error::Decode("an effect of an unknown step or outcome".into());
     Ok(Effect {
         effect_id: row.try_get("effect_id")?,
-        step: Step::ALL.into_iter().find(|s| s.name() == step).ok_or_else(unknown)?,
-        direction: if direction == "F" { Direction::Forward } else { Direction::Undo },
+        step: Step::ALL
+            .into_iter()
+            .find(|s| s.name() == step)
+            .ok_or_else(unknown)?,
+        direction: if direction == "F" {
+            Direction::Forward
+        } else {
+            Direction::Undo
+        },
         generation: row.try_get("generation")?,
-        operation: serde_json::from_value(request["operation"].take()).map_err(SagaError::Effect)?,
+        operation: serde_json::from_value(request["operation"].take())
+            .map_err(SagaError::Effect)?,
         request: serde_json::from_value(request["encoded"].take()).map_err(SagaError::Effect)?,
         idempotency_key: row.try_get("idempotency_key")?,
         first_sent_at: row.try_get("first_sent_at")?,
         last_sent_at: row.try_get("last_sent_at")?,
         outcome: Outcome::from_word(&outcome).ok_or_else(unknown)?,
-        stored_error: row.try_get::<Option<String>, _>("provider_status")?.as_deref() == Some(STORED_ERROR),
+        stored_error: row
+            .try_get::<Option<String>, _>("provider_status")?
+            .as_deref()
+            == Some(STORED_ERROR),
         provider_object: row.try_get("provider_object")?,
     })
 }
@@ -147,7 +192,13 @@ async fn message(conn: &mut PgConnection, booking: BookingId) -> sqlx::Result<Op
     .bind(format!("booking-{booking}"))
     .fetch_optional(conn)
     .await?;
-    row.map(|r| Ok(Message { state: r.try_get(0)?, problem: r.try_get(1)? })).transpose()
+    row.map(|r| {
+        Ok(Message {
+            state: r.try_get(0)?,
+            problem: r.try_get(1)?,
+        })
+    })
+    .transpose()
 }
 
 /// How a run leaves the saga.
@@ -160,13 +211,19 @@ pub enum Leave {
 }
 
 /// Writes the draft: one transaction, behind the fence. On success the world is what the database has.
-pub async fn commit(pool: &PgPool, worker: WorkerId, world: &mut World, leave: Leave) -> Result<(), SagaError> {
+pub async fn commit(
+    pool: &PgPool,
+    worker: WorkerId,
+    world: &mut World,
+    leave: Leave,
+) -> Result<(), SagaError> {
     for _ in 0..5 {
         match try_commit(pool, worker, world, leave).await {
             Err(SagaError::Append(AppendError::Conflict { .. })) => {
                 // Somebody wrote to the booking's stream (a message was delivered): decide again on top of it.
                 let mut conn = pool.acquire().await?;
-                let (base, version) = read::booking(&mut conn, BookingId(world.instance.booking_id)).await?;
+                let (base, version) =
+                    read::booking(&mut conn, BookingId(world.instance.booking_id)).await?;
                 world.rebase(base, version)?;
             }
             other => return other,
@@ -175,7 +232,12 @@ pub async fn commit(pool: &PgPool, worker: WorkerId, world: &mut World, leave: L
     Err(SagaError::LeaseLost)
 }
 
-async fn try_commit(pool: &PgPool, worker: WorkerId, world: &mut World, leave: Leave) -> Result<(), SagaError> {
+async fn try_commit(
+    pool: &PgPool,
+    worker: WorkerId,
+    world: &mut World,
+    leave: Leave,
+) -> Result<(), SagaError> {
     let token = crate::runtime::ids::v7();
     let mut conn = pool.acquire().await?;
     let mut tx = conn.begin().await?;
@@ -195,10 +257,11 @@ async fn try_commit(pool: &PgPool, worker: WorkerId, world: &mut World, leave: L
     }
     if let Err(error) = tx.commit().await {
         // The answer to COMMIT may be lost although it happened: the token tells.
-        let landed: Option<Uuid> = sqlx::query_scalar("select last_token from saga.instance where saga_id = $1")
-            .bind(world.instance.saga_id)
-            .fetch_one(pool)
-            .await?;
+        let landed: Option<Uuid> =
+            sqlx::query_scalar("select last_token from saga.instance where saga_id = $1")
+                .bind(world.instance.saga_id)
+                .fetch_one(pool)
+                .await?;
         if landed != Some(token) {
             return Err(error.into());
         }
@@ -209,7 +272,13 @@ async fn try_commit(pool: &PgPool, worker: WorkerId, world: &mut World, leave: L
 }
 
 /// The fenced update. No row: the lease is lost, and nothing of this draft may be written.
-async fn transition(conn: &mut PgConnection, worker: WorkerId, world: &World, leave: Leave, token: Uuid) -> Result<i32, SagaError> {
+async fn transition(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    world: &World,
+    leave: Leave,
+    token: Uuid,
+) -> Result<i32, SagaError> {
     let i = &world.instance;
     let mut version = i.version;
     // running -> compensated is two transitions, and the database insists on both.
@@ -261,10 +330,16 @@ async fn transition(conn: &mut PgConnection, worker: WorkerId, world: &World, le
     .bind(release)
     .fetch_optional(conn)
     .await?;
-    row.ok_or(SagaError::LeaseLost)?.try_get(0).map_err(Into::into)
+    row.ok_or(SagaError::LeaseLost)?
+        .try_get(0)
+        .map_err(Into::into)
 }
 
-async fn move_claims(conn: &mut PgConnection, world: &World, claims: Claims) -> Result<(), SagaError> {
+async fn move_claims(
+    conn: &mut PgConnection,
+    world: &World,
+    claims: Claims,
+) -> Result<(), SagaError> {
     match claims {
         Claims::Pin => {
             let pinned = sqlx::query("update booking.inventory_claim set kind = 'booking', expires_at = null where booking_id = $1 and released_at is null and (expires_at is null or expires_at > now())")
@@ -272,7 +347,11 @@ async fn move_claims(conn: &mut PgConnection, world: &World, claims: Claims) -> 
                 .execute(conn)
                 .await?
                 .rows_affected();
-            if pinned < world.booking.claims.len() as u64 { Err(SagaError::HoldLost) } else { Ok(()) }
+            if pinned < world.booking.claims.len() as u64 {
+                Err(SagaError::HoldLost)
+            } else {
+                Ok(())
+            }
         }
         Claims::Release(reason) => {
             sqlx::query("update booking.inventory_claim set released_at = now(), release_reason = $2 where booking_id = $1 and released_at is null")
@@ -294,8 +373,15 @@ async fn append(conn: &mut PgConnection, world: &World) -> Result<i64, SagaError
         causation: Some(world.instance.saga_id),
         on_behalf_of: Some(world.instance.started_by.clone()),
     };
-    let append = Append::new(BookingId(world.instance.booking_id), Expected::Version(world.base_version), world.draft.events.clone(), world.now());
-    let done = append_in(conn, &context, vec![append]).await.map_err(SagaError::Append)?;
+    let append = Append::new(
+        BookingId(world.instance.booking_id),
+        Expected::Version(world.base_version),
+        world.draft.events.clone(),
+        world.now(),
+    );
+    let done = append_in(conn, &context, vec![append])
+        .await
+        .map_err(SagaError::Append)?;
     Ok(done.first().map_or(world.base_version, |a| a.version))
 }
 
@@ -344,7 +430,11 @@ pub fn request_json(effect: &Effect) -> serde_json::Value {
     json!({ "operation": effect.operation, "encoded": effect.request })
 }
 
-async fn write_attempts(conn: &mut PgConnection, worker: WorkerId, world: &World) -> sqlx::Result<()> {
+async fn write_attempts(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    world: &World,
+) -> sqlx::Result<()> {
     for a in &world.draft.attempts {
         sqlx::query(
             r#"insert into saga.attempt (saga_id, no, step, direction, kind, effect_id, worker_id, fence, started_at, ended_at, result, error_class,
@@ -373,7 +463,13 @@ async fn write_attempts(conn: &mut PgConnection, worker: WorkerId, world: &World
 }
 
 /// Before every sending but the first: only under a live lease that outlasts the call.
-pub async fn mark_sent(pool: &PgPool, worker: WorkerId, world: &World, effect: Uuid, call_timeout: Duration) -> Result<(), SagaError> {
+pub async fn mark_sent(
+    pool: &PgPool,
+    worker: WorkerId,
+    world: &World,
+    effect: Uuid,
+    call_timeout: Duration,
+) -> Result<(), SagaError> {
     let marked = sqlx::query(
         "update saga.effect set first_sent_at = coalesce(first_sent_at, now()), last_sent_at = now(), sends = sends + 1
           where effect_id = $1 and exists (select 1 from saga.instance where saga_id = $2 and fence = $3 and lease_owner = $4
@@ -386,5 +482,9 @@ pub async fn mark_sent(pool: &PgPool, worker: WorkerId, world: &World, effect: U
     .bind(call_timeout)
     .execute(pool)
     .await?;
-    if marked.rows_affected() == 1 { Ok(()) } else { Err(SagaError::LeaseLost) }
+    if marked.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(SagaError::LeaseLost)
+    }
 }

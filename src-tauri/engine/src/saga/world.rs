@@ -163,7 +163,10 @@ impl World {
 
     /// The newest generation of a step's effect.
     pub fn effect(&self, step: Step, direction: Direction) -> Option<&Effect> {
-        self.effects.iter().filter(|e| e.step == step && e.direction == direction).max_by_key(|e| e.generation)
+        self.effects
+            .iter()
+            .filter(|e| e.step == step && e.direction == direction)
+            .max_by_key(|e| e.generation)
     }
 
     pub fn open_effect(&self) -> Option<&Effect> {
@@ -178,15 +181,28 @@ impl World {
 
     pub fn resolve(&mut self, resolved: Resolved) {
         self.draft.touched = true;
-        if let Some(e) = self.effects.iter_mut().find(|e| e.effect_id == resolved.effect_id) {
+        if let Some(e) = self
+            .effects
+            .iter_mut()
+            .find(|e| e.effect_id == resolved.effect_id)
+        {
             e.outcome = resolved.outcome;
             e.stored_error |= resolved.stored_error;
-            e.provider_object = resolved.provider_object.clone().or(e.provider_object.take());
+            e.provider_object = resolved
+                .provider_object
+                .clone()
+                .or(e.provider_object.take());
         }
         self.draft.resolved.push(resolved);
     }
 
-    pub fn attempt(&mut self, step: Step, direction: Direction, started_at: DateTime<Utc>, result: &'static str) -> &mut Attempt {
+    pub fn attempt(
+        &mut self,
+        step: Step,
+        direction: Direction,
+        started_at: DateTime<Utc>,
+        result: &'static str,
+    ) -> &mut Attempt {
         self.draft.touched = true;
         let ended_at = self.now();
         self.draft.attempts.push(Attempt {
@@ -206,7 +222,11 @@ impl World {
     }
 
     pub fn direction(&self) -> Direction {
-        if self.instance.forward() { Direction::Forward } else { Direction::Undo }
+        if self.instance.forward() {
+            Direction::Forward
+        } else {
+            Direction::Undo
+        }
     }
 
     pub fn move_to(&mut self, cursor: i16) {
@@ -230,7 +250,10 @@ impl World {
     }
 
     pub fn undo_code(&self) -> String {
-        self.instance.context["undo"]["code"].as_str().unwrap_or("asked").to_owned()
+        self.instance.context["undo"]["code"]
+            .as_str()
+            .unwrap_or("asked")
+            .to_owned()
     }
 
     pub fn note_not_needed(&mut self, step: Step) {

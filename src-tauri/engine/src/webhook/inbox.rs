@@ -65,21 +65,47 @@ pub async fn process(pool: &PgPool, limit: i64) -> sqlx::Result<u64> {
         let concerned = saga_of(&mut tx, &payload["data"]["object"], object.as_deref()).await?;
         let result = match concerned {
             Some(saga) => {
-                signal(&mut tx, &external, &kind, saga, object.as_deref().unwrap_or("")).await?;
+                signal(
+                    &mut tx,
+                    &external,
+                    &kind,
+                    saga,
+                    object.as_deref().unwrap_or(""),
+                )
+                .await?;
                 "handed to its saga"
             }
             None => "not ours",
         };
-        sqlx::query("update delivery.inbox set processed_at = now(), result = $2 where inbox_id = $1").bind(id).bind(result).execute(&mut *tx).await?;
+        sqlx::query(
+            "update delivery.inbox set processed_at = now(), result = $2 where inbox_id = $1",
+        )
+        .bind(id)
+        .bind(result)
+        .execute(&mut *tx)
+        .await?;
     }
     tx.commit().await?;
     Ok(rows.len() as u64)
 }
 
 /// By what we wrote into the object when we asked for it; else by the objects that our effects know.
-async fn saga_of(conn: &mut PgConnection, object: &Value, object_id: Option<&str>) -> sqlx::Result<Option<Uuid>> {
-    let named: Option<Uuid> = object["metadata"]["saga_id"].as_str().and_then(|s| s.parse().ok());
-    let related: Vec<&str> = [object_id, object["payment_intent"].as_str(), object["id"].as_str()].into_iter().flatten().collect();
+async fn saga_of(
+    conn: &mut PgConnection,
+    object: &Value,
+    object_id: Option<&str>,
+) -> sqlx::Result<Option<Uuid>> {
+    let named: Option<Uuid> = object["metadata"]["saga_id"]
+        .as_str()
+        .and_then(|s| s.parse().ok());
+    let related: Vec<&str> = [
+        object_id,
+        object["payment_intent"].as_str(),
+        object["id"].as_str(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     sqlx::query_scalar(
         "select saga_id from saga.instance where saga_id = $1
          union all (select saga_id from saga.effect where provider_object = any($2) limit 1) limit 1",
@@ -91,7 +117,13 @@ async fn saga_of(conn: &mut PgConnection, object: &Value, object_id: Option<&str
 }
 
 /// Kept until the saga consumes it, so an early arrival is not lost; a waiting saga is woken.
-async fn signal(conn: &mut PgConnection, id: &str, kind: &str, saga: Uuid, object: &str) -> sqlx::Result<()> {
+async fn signal(
+    conn: &mut PgConnection,
+    id: &str,
+    kind: &str,
+    saga: Uuid,
+    object: &str,
+) -> sqlx::Result<()> {
     sqlx::query(
         "insert into saga.signal (signal_id, correlation_key, type, payload, saga_id) values ($1, $2, $3, '{}', $4) on conflict do nothing",
     )

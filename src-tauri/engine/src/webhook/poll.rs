@@ -39,11 +39,16 @@ impl Poller {
     /// One round: asks from the cursor on, keeps what is new, moves the cursor in the same transaction. Returns how long
     /// to wait until the next: short while a payment is awaited.
     pub async fn round(&self, awaited: Duration, quiet: Duration) -> sqlx::Result<Duration> {
-        let cursor: Option<String> = sqlx::query_scalar("select cursor from delivery.poll_cursor where source = 'stripe'")
-            .fetch_optional(&self.pool)
-            .await?
-            .flatten();
-        match self.stripe.events_after(cursor.as_deref(), &TYPES, PAGE).await {
+        let cursor: Option<String> =
+            sqlx::query_scalar("select cursor from delivery.poll_cursor where source = 'stripe'")
+                .fetch_optional(&self.pool)
+                .await?
+                .flatten();
+        match self
+            .stripe
+            .events_after(cursor.as_deref(), &TYPES, PAGE)
+            .await
+        {
             Ok(events) => {
                 self.take(&events).await?;
                 if events.len() >= usize::from(PAGE) {
@@ -52,8 +57,14 @@ impl Poller {
             }
             // The cursor is older than what Stripe keeps (30 days), or of another account: begin anew. Sagas that wait
             // look for themselves, so nothing depends on the gap.
-            Err(Failure::Refused { code, .. }) if code == "resource_missing" && cursor.is_some() => {
-                sqlx::query("update delivery.poll_cursor set cursor = null where source = 'stripe'").execute(&self.pool).await?;
+            Err(Failure::Refused { code, .. })
+                if code == "resource_missing" && cursor.is_some() =>
+            {
+                sqlx::query(
+                    "update delivery.poll_cursor set cursor = null where source = 'stripe'",
+                )
+                .execute(&self.pool)
+                .await?;
                 return Ok(Duration::ZERO);
             }
             Err(failure) => self.note_problem(&failure).await?,

@@ -17,9 +17,17 @@ pub struct BookingConsequence {
 }
 
 impl Consequence for BookingConsequence {
-    fn within<'a>(&'a self, conn: &'a mut PgConnection, delivery: &'a Delivery, outcome: &'a Outcome, after: After) -> Fut<'a, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
+    fn within<'a>(
+        &'a self,
+        conn: &'a mut PgConnection,
+        delivery: &'a Delivery,
+        outcome: &'a Outcome,
+        after: After,
+    ) -> Fut<'a, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
         Box::pin(async move {
-            let Some(booking) = delivery.stream.booking() else { return Ok(()) };
+            let Some(booking) = delivery.stream.booking() else {
+                return Ok(());
+            };
             // The saga's row first: everybody locks in one order.
             if delivery.template == "booking_confirmed" {
                 match after {
@@ -31,26 +39,57 @@ impl Consequence for BookingConsequence {
                     _ => notify::wake(conn, booking.0).await?,
                 }
             }
-            let Some(event) = event_of(delivery, outcome) else { return Ok(()) };
-            let context = Context { correlation: CorrelationId(delivery.correlation_id), causation: Some(delivery.event_id), on_behalf_of: None };
+            let Some(event) = event_of(delivery, outcome) else {
+                return Ok(());
+            };
+            let context = Context {
+                correlation: CorrelationId(delivery.correlation_id),
+                causation: Some(delivery.event_id),
+                on_behalf_of: None,
+            };
             // Whatever else happened to the booking meanwhile, this is a fact of its own.
-            append_in(conn, &context, vec![Append::new(booking, Expected::Any, vec![event], Utc::now())]).await?;
+            append_in(
+                conn,
+                &context,
+                vec![Append::new(booking, Expected::Any, vec![event], Utc::now())],
+            )
+            .await?;
             Ok(())
         })
     }
 }
 
 fn event_of(delivery: &Delivery, outcome: &Outcome) -> Option<Event> {
-    let (delivery_id, template, channel) = (DeliveryId(delivery.delivery_id), delivery.template.clone(), delivery.kind.clone());
+    let (delivery_id, template, channel) = (
+        DeliveryId(delivery.delivery_id),
+        delivery.template.clone(),
+        delivery.kind.clone(),
+    );
     let attempt = delivery.attempt;
     match outcome {
-        Outcome::Accepted { provider_message_id, .. } => {
+        Outcome::Accepted {
+            provider_message_id,
+            ..
+        } => {
             let provider_message_id = provider_message_id.clone();
-            Some(Event::NotificationSent(NotificationSent { delivery_id, template, channel, provider_message_id, attempt }))
+            Some(Event::NotificationSent(NotificationSent {
+                delivery_id,
+                template,
+                channel,
+                provider_message_id,
+                attempt,
+            }))
         }
         Outcome::Skipped { .. } => None,
-        Outcome::NotSent { cause } | Outcome::Later { cause } | Outcome::Refused { cause } | Outcome::Unclear { cause } => {
-            Some(Event::NotificationFailed(NotificationFailed { delivery_id, template, channel, attempt, error: cause.clone() }))
-        }
+        Outcome::NotSent { cause }
+        | Outcome::Later { cause }
+        | Outcome::Refused { cause }
+        | Outcome::Unclear { cause } => Some(Event::NotificationFailed(NotificationFailed {
+            delivery_id,
+            template,
+            channel,
+            attempt,
+            error: cause.clone(),
+        })),
     }
 }

@@ -67,9 +67,17 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub const LIVE: Pace = Pace { idle: Duration::from_secs(2), poll_awaited: Duration::from_secs(10), poll_quiet: Duration::from_secs(60) };
+    pub const LIVE: Pace = Pace {
+        idle: Duration::from_secs(2),
+        poll_awaited: Duration::from_secs(10),
+        poll_quiet: Duration::from_secs(60),
+    };
     /// The sandbox is on this machine and asks for no mercy.
-    pub const SANDBOX: Pace = Pace { idle: Duration::from_secs(2), poll_awaited: Duration::from_secs(1), poll_quiet: Duration::from_secs(10) };
+    pub const SANDBOX: Pace = Pace {
+        idle: Duration::from_secs(2),
+        poll_awaited: Duration::from_secs(1),
+        poll_quiet: Duration::from_secs(10),
+    };
 }
 
 const MAIL_CHECK_EVERY: Duration = Duration::from_secs(300);
@@ -96,8 +104,19 @@ impl Worker {
             bell: parts.bell.clone(),
             crash: parts.crash.clone(),
         };
-        let sagas = Runner::new(Sagas { executor }, parts.bell.clone(), 8, parts.policy.lease, parts.pace.idle);
-        let worker = Arc::new(Worker { id, pool: parts.pool.clone(), sagas: sagas.clone(), tasks: parts.tasks.clone() });
+        let sagas = Runner::new(
+            Sagas { executor },
+            parts.bell.clone(),
+            8,
+            parts.policy.lease,
+            parts.pace.idle,
+        );
+        let worker = Arc::new(Worker {
+            id,
+            pool: parts.pool.clone(),
+            sagas: sagas.clone(),
+            tasks: parts.tasks.clone(),
+        });
 
         let stop = parts.tasks.stopping();
         {
@@ -125,7 +144,13 @@ impl Worker {
 
     fn start_deliveries(&self, parts: &WorkerParts) {
         let mut destinations: HashMap<&'static str, Arc<dyn Destination>> = HashMap::new();
-        destinations.insert("email", Arc::new(BookingMail { pool: parts.pool.clone(), mail: parts.mail.clone() }));
+        destinations.insert(
+            "email",
+            Arc::new(BookingMail {
+                pool: parts.pool.clone(),
+                mail: parts.mail.clone(),
+            }),
+        );
         let deliveries = Runner::new(
             Deliveries {
                 pool: parts.pool.clone(),
@@ -151,15 +176,39 @@ impl Worker {
     }
 
     fn start_inbox(&self, parts: &WorkerParts) {
-        let (pool, bell, idle, stop) = (parts.pool.clone(), parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
-        parts.tasks.forever("inbox", move || process_inbox(pool.clone(), bell.clone(), idle, stop.clone()));
-        let Some(stripe) = parts.stripe.clone() else { return };
-        let (pool, bell, pace, stop) = (parts.pool.clone(), parts.bell.clone(), parts.pace, parts.tasks.stopping());
+        let (pool, bell, idle, stop) = (
+            parts.pool.clone(),
+            parts.bell.clone(),
+            parts.pace.idle,
+            parts.tasks.stopping(),
+        );
+        parts.tasks.forever("inbox", move || {
+            process_inbox(pool.clone(), bell.clone(), idle, stop.clone())
+        });
+        let Some(stripe) = parts.stripe.clone() else {
+            return;
+        };
+        let (pool, bell, pace, stop) = (
+            parts.pool.clone(),
+            parts.bell.clone(),
+            parts.pace,
+            parts.tasks.stopping(),
+        );
         parts.tasks.forever("stripe poll", move || {
-            let (poller, bell, stop) = (Poller { pool: pool.clone(), stripe: stripe.clone() }, bell.clone(), stop.clone());
+            let (poller, bell, stop) = (
+                Poller {
+                    pool: pool.clone(),
+                    stripe: stripe.clone(),
+                },
+                bell.clone(),
+                stop.clone(),
+            );
             async move {
                 loop {
-                    let pause = poller.round(pace.poll_awaited, pace.poll_quiet).await.unwrap_or(pace.poll_quiet);
+                    let pause = poller
+                        .round(pace.poll_awaited, pace.poll_quiet)
+                        .await
+                        .unwrap_or(pace.poll_quiet);
                     bell.ring();
                     tokio::select! {
                         () = stop.cancelled() => return,
@@ -172,7 +221,9 @@ impl Worker {
 
     /// Looks whether the mail server lets us in, so that the status bar is green for a reason.
     fn start_mail_check(&self, parts: &WorkerParts) {
-        let Some(mail) = parts.mail.clone() else { return };
+        let Some(mail) = parts.mail.clone() else {
+            return;
+        };
         let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
         parts.tasks.forever("mail check", move || {
             let (pool, mail, stop) = (pool.clone(), mail.clone(), stop.clone());
@@ -198,7 +249,10 @@ impl Worker {
     /// Gives every lease back, so that others go on at once.
     pub async fn release(&self) {
         if let Err(error) = store::release_all(&self.pool, self.id).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "leases were not given back; they end by themselves");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "leases were not given back; they end by themselves"
+            );
         }
         presence::leave(&self.pool, self.id).await;
     }
@@ -227,7 +281,12 @@ async fn wait_for_more_work(bell: &Bell, pause: Duration, soonest: Duration) {
     }
 }
 
-async fn process_inbox(pool: PgPool, bell: Bell, idle: Duration, stop: tokio_util::sync::CancellationToken) {
+async fn process_inbox(
+    pool: PgPool,
+    bell: Bell,
+    idle: Duration,
+    stop: tokio_util::sync::CancellationToken,
+) {
     let mut rings = bell.listen();
     loop {
         rings.borrow_and_update();
@@ -237,7 +296,10 @@ async fn process_inbox(pool: PgPool, bell: Bell, idle: Duration, stop: tokio_uti
                 bell.ring();
                 continue;
             }
-            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the inbox could not be read; trying again"),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the inbox could not be read; trying again"
+            ),
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -33,9 +33,15 @@ async fn free_the_dead(pool: &PgPool, host: &str) -> sqlx::Result<()> {
     if host.is_empty() {
         return Ok(());
     }
-    let known: Vec<(Uuid, i32)> = sqlx::query_as("select worker_id, pid from saga.worker where host = $1").bind(host).fetch_all(pool).await?;
+    let known: Vec<(Uuid, i32)> =
+        sqlx::query_as("select worker_id, pid from saga.worker where host = $1")
+            .bind(host)
+            .fetch_all(pool)
+            .await?;
     for (worker, pid) in known {
-        if pid == std::process::id() as i32 || std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        if pid == std::process::id() as i32
+            || std::path::Path::new(&format!("/proc/{pid}")).exists()
+        {
             continue;
         }
         let mut tx = pool.begin().await?;
@@ -45,7 +51,10 @@ async fn free_the_dead(pool: &PgPool, host: &str) -> sqlx::Result<()> {
             .await?;
         // What it was sending keeps its state: the take-over finds the interrupted try.
         sqlx::query("update delivery.deliveries set lease_expires_at = now() - interval '1 second' where lease_owner = $1").bind(worker).execute(&mut *tx).await?;
-        sqlx::query("delete from saga.worker where worker_id = $1").bind(worker).execute(&mut *tx).await?;
+        sqlx::query("delete from saga.worker where worker_id = $1")
+            .bind(worker)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         tracing::info!(worker.id = %worker, pid, "a worker of this machine had died; its work goes on here");
     }
@@ -54,9 +63,19 @@ async fn free_the_dead(pool: &PgPool, host: &str) -> sqlx::Result<()> {
 
 /// Machine, boot and process namespace: within them a pid is one process. Empty where that cannot be known.
 fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).map(|t| t.trim().to_owned()).ok();
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok().map(|p| p.display().to_string());
-    match (read("/proc/sys/kernel/hostname"), read("/proc/sys/kernel/random/boot_id"), namespace) {
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .map(|t| t.trim().to_owned())
+            .ok()
+    };
+    let namespace = std::fs::read_link("/proc/self/ns/pid")
+        .ok()
+        .map(|p| p.display().to_string());
+    match (
+        read("/proc/sys/kernel/hostname"),
+        read("/proc/sys/kernel/random/boot_id"),
+        namespace,
+    ) {
         (Some(name), Some(boot), Some(namespace)) => format!("{name} {boot} {namespace}"),
         _ => String::new(),
     }
@@ -64,11 +83,17 @@ fn machine() -> String {
 
 pub async fn beat(pool: PgPool, id: WorkerId, every: Duration) {
     loop {
-        let _ = sqlx::query("update saga.worker set heartbeat_at = now() where worker_id = $1").bind(id.0).execute(&pool).await;
+        let _ = sqlx::query("update saga.worker set heartbeat_at = now() where worker_id = $1")
+            .bind(id.0)
+            .execute(&pool)
+            .await;
         tokio::time::sleep(every).await;
     }
 }
 
 pub async fn leave(pool: &PgPool, id: WorkerId) {
-    let _ = sqlx::query("delete from saga.worker where worker_id = $1").bind(id.0).execute(pool).await;
+    let _ = sqlx::query("delete from saga.worker where worker_id = $1")
+        .bind(id.0)
+        .execute(pool)
+        .await;
 }

@@ -17,21 +17,44 @@ pub async fn cancel(desk: &Desk, request: CancelBooking) -> Result<CancelAsked, 
     }
     let reason = request.reason.trim();
     if reason.chars().count() < SHORTEST_REASON {
-        return Err(AppError::invalid("reason", format!("Say why in at least {SHORTEST_REASON} signs: it stands in the audit.")));
+        return Err(AppError::invalid(
+            "reason",
+            format!("Say why in at least {SHORTEST_REASON} signs: it stands in the audit."),
+        ));
     }
     let mut tx = desk.people.begin().await?;
-    let newer = read::stream(&mut tx, &BookingId(request.booking_id).into(), request.expected_version).await.map_err(error::internal)?;
+    let newer = read::stream(
+        &mut tx,
+        &BookingId(request.booking_id).into(),
+        request.expected_version,
+    )
+    .await
+    .map_err(error::internal)?;
     // A message that went out meanwhile changes nothing about what was asked.
     if let Some(change) = newer.iter().find(|e| !e.name.starts_with("Notification")) {
-        return Err(AppError::new(Code::Conflict, format!("The booking changed while you looked: {}. Nothing was cancelled.", change.name)).hint("Look at what happened, then decide again."));
+        return Err(AppError::new(
+            Code::Conflict,
+            format!(
+                "The booking changed while you looked: {}. Nothing was cancelled.",
+                change.name
+            ),
+        )
+        .hint("Look at what happened, then decide again."));
     }
-    let saga = sqlx::query("select saga_id from read.sagas_v1 where booking_id = $1 order by created_at desc limit 1")
-        .bind(request.booking_id)
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or_else(|| AppError::new(Code::NotFound, "No such booking."))?;
+    let saga = sqlx::query(
+        "select saga_id from read.sagas_v1 where booking_id = $1 order by created_at desc limit 1",
+    )
+    .bind(request.booking_id)
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or_else(|| AppError::new(Code::NotFound, "No such booking."))?;
     let saga: Uuid = saga.try_get("saga_id")?;
-    let answer: String = sqlx::query_scalar("select api.request_cancel($1, $2, $3)").bind(request.command_id).bind(saga).bind(reason).fetch_one(&mut *tx).await?;
+    let answer: String = sqlx::query_scalar("select api.request_cancel($1, $2, $3)")
+        .bind(request.command_id)
+        .bind(saga)
+        .bind(reason)
+        .fetch_one(&mut *tx)
+        .await?;
     tx.commit().await?;
     desk.bell.ring();
     match answer.as_str() {

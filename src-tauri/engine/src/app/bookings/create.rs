@@ -10,10 +10,14 @@ use uuid::Uuid;
 
 use crate::app::desk::Desk;
 use crate::app::error;
-use crate::app::wire::{AppError, Booked, Code, CreateBooking, Fold, ForCustomer, PaymentMode, Retry};
+use crate::app::wire::{
+    AppError, Booked, Code, CreateBooking, Fold, ForCustomer, PaymentMode, Retry,
+};
 use crate::domain::booking::{self, Booking, Command, Refusal};
 use crate::domain::customer::Personal;
-use crate::domain::event::{self, BookedResource, BookingCreated, Claim, CustomerRegistered, Event, Source};
+use crate::domain::event::{
+    self, BookedResource, BookingCreated, Claim, CustomerRegistered, Event, Source,
+};
 use crate::domain::ids::*;
 use crate::domain::money::{Currency, Money};
 use crate::domain::slot::{self, SlotError};
@@ -50,14 +54,25 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
             }
         }
     }
-    Err(AppError::new(Code::SlotTaken, "Others are booking the same time right now.").hint("Try again in a moment.").retry(Retry::Now).field("starts"))
+    Err(AppError::new(
+        Code::SlotTaken,
+        "Others are booking the same time right now.",
+    )
+    .hint("Try again in a moment.")
+    .retry(Retry::Now)
+    .field("starts"))
 }
 
 /// Whoever booked looks at the booking next: waits until the lists show it, as long as that is soon.
 async fn shown(conn: &mut PgConnection, booking: Uuid) {
     let until = tokio::time::Instant::now() + SOON;
     while tokio::time::Instant::now() < until {
-        let there = sqlx::query_scalar("select exists (select 1 from read.bookings_v1 where booking_id = $1)").bind(booking).fetch_one(&mut *conn).await;
+        let there = sqlx::query_scalar(
+            "select exists (select 1 from read.bookings_v1 where booking_id = $1)",
+        )
+        .bind(booking)
+        .fetch_one(&mut *conn)
+        .await;
         if there.unwrap_or(true) {
             return;
         }
@@ -82,18 +97,39 @@ impl<E: Into<AppError>> From<E> for Failed {
     }
 }
 
-async fn attempt(desk: &Desk, conn: &mut PgConnection, request: &CreateBooking, wanted: &Wanted) -> Result<Booked, Failed> {
+async fn attempt(
+    desk: &Desk,
+    conn: &mut PgConnection,
+    request: &CreateBooking,
+    wanted: &Wanted,
+) -> Result<Booked, Failed> {
     let policy = &desk.policy;
     let mut tx = conn.begin().await?;
-    let now: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *tx).await?;
-    let created = wanted.created(request, Reference::from_bits(crate::runtime::ids::reference_bits()));
+    let now: DateTime<Utc> = sqlx::query_scalar("select now()")
+        .fetch_one(&mut *tx)
+        .await?;
+    let created = wanted.created(
+        request,
+        Reference::from_bits(crate::runtime::ids::reference_bits()),
+    );
     let claims = wanted.claims(request.command_id);
     let hold_expires_at = hold_until(&created, now, policy);
 
     let state = Booking::default();
-    let mut events = booking::decide(&state, Command::Create(Box::new(created.clone())), now).map_err(refused)?;
+    let mut events = booking::decide(&state, Command::Create(Box::new(created.clone())), now)
+        .map_err(refused)?;
     let state = booking::replay(&events);
-    events.extend(booking::decide(&state, Command::Hold { claims: claims.clone(), expires_at: hold_expires_at }, now).map_err(refused)?);
+    events.extend(
+        booking::decide(
+            &state,
+            Command::Hold {
+                claims: claims.clone(),
+                expires_at: hold_expires_at,
+            },
+            now,
+        )
+        .map_err(refused)?,
+    );
 
     let correlation = CorrelationId(crate::runtime::ids::v7());
     let started = Start {
@@ -104,40 +140,75 @@ async fn attempt(desk: &Desk, conn: &mut PgConnection, request: &CreateBooking, 
         causation: request.command_id,
         installation: &desk.installation.id,
         policy,
-        lease: desk.works_here.as_ref().filter(|_| goes_straight_on(desk)).map(|w| w.worker_id()),
+        lease: desk
+            .works_here
+            .as_ref()
+            .filter(|_| goes_straight_on(desk))
+            .map(|w| w.worker_id()),
         now,
     };
     // Lock order: saga, claims, streams.
     let saga = start(&mut tx, started).await?;
     hold(&mut tx, wanted, &created, &claims, hold_expires_at).await?;
-    let mut appends = vec![Append::new(created.booking_id, Expected::Version(0), events, now).with_command(CommandId(request.command_id))];
+    let mut appends = vec![
+        Append::new(created.booking_id, Expected::Version(0), events, now)
+            .with_command(CommandId(request.command_id)),
+    ];
     if let ForCustomer::New { .. } = request.customer
         && let Some(personal) = &wanted.personal
     {
-        let sealed = seal::seal(&mut tx, created.customer_id, personal).await.map_err(error::internal)?;
-        let registered = Event::CustomerRegistered(CustomerRegistered { customer_id: created.customer_id, personal: sealed });
-        appends.push(Append::new(created.customer_id, Expected::Version(0), vec![registered], now));
+        let sealed = seal::seal(&mut tx, created.customer_id, personal)
+            .await
+            .map_err(error::internal)?;
+        let registered = Event::CustomerRegistered(CustomerRegistered {
+            customer_id: created.customer_id,
+            personal: sealed,
+        });
+        appends.push(Append::new(
+            created.customer_id,
+            Expected::Version(0),
+            vec![registered],
+            now,
+        ));
     }
-    let context = Context { correlation, causation: Some(request.command_id), on_behalf_of: None };
-    append_in(&mut tx, &context, appends).await.map_err(|e| match e {
-        // The same command from two windows at once: the other one won; the next look finds its booking.
-        AppendError::Conflict { .. } => Failed::Again,
-        AppendError::CommandReused { .. } => reused(),
-        AppendError::Forbidden(e) | AppendError::Database(e) => e.into(),
-    })?;
+    let context = Context {
+        correlation,
+        causation: Some(request.command_id),
+        on_behalf_of: None,
+    };
+    append_in(&mut tx, &context, appends)
+        .await
+        .map_err(|e| match e {
+            // The same command from two windows at once: the other one won; the next look finds its booking.
+            AppendError::Conflict { .. } => Failed::Again,
+            AppendError::CommandReused { .. } => reused(),
+            AppendError::Forbidden(e) | AppendError::Database(e) => e.into(),
+        })?;
     tx.commit().await?;
-    Ok(Booked { booking_id: created.booking_id.0, reference: created.reference.0, saga_id: saga.0 })
+    Ok(Booked {
+        booking_id: created.booking_id.0,
+        reference: created.reference.0,
+        saga_id: saga.0,
+    })
 }
 
 fn reused() -> Failed {
     Failed::Told(Box::new(
-        AppError::new(Code::CommandReused, "This form was sent before with other content.").hint("Open a new form; what you typed can be copied over."),
+        AppError::new(
+            Code::CommandReused,
+            "This form was sent before with other content.",
+        )
+        .hint("Open a new form; what you typed can be copied over."),
     ))
 }
 
 /// The hold lasts 15 minutes with a card at hand, 24 hours with a link but never into the appointment, and has no limit
 /// when it is paid at the venue.
-fn hold_until(created: &BookingCreated, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
+fn hold_until(
+    created: &BookingCreated,
+    now: DateTime<Utc>,
+    policy: &Policy,
+) -> Option<DateTime<Utc>> {
     let delta = |d| TimeDelta::from_std(d).unwrap_or(TimeDelta::minutes(15));
     if created.price.is_zero() {
         return None;
@@ -147,7 +218,11 @@ fn hold_until(created: &BookingCreated, now: DateTime<Utc>, policy: &Policy) -> 
         event::PaymentMode::CardOnFile => Some(now + delta(policy.hold_with_card)),
         event::PaymentMode::Link => {
             let last = created.start_utc - TimeDelta::minutes(5);
-            Some((now + delta(policy.hold_with_link)).min(last).max(now + delta(policy.hold_with_card)))
+            Some(
+                (now + delta(policy.hold_with_link))
+                    .min(last)
+                    .max(now + delta(policy.hold_with_card)),
+            )
         }
     }
 }
@@ -177,14 +252,22 @@ impl Wanted {
         let (customer_id, personal) = match &request.customer {
             ForCustomer::Known { customer_id } => (CustomerId(*customer_id), None),
             ForCustomer::New { name, email, phone } => {
-                let personal = Personal::checked(name, email.as_deref(), phone.as_deref()).map_err(|e| AppError::invalid(e.field(), sentence(&e)))?;
-                (CustomerId(derived(request.command_id, "customer")), Some(personal))
+                let personal = Personal::checked(name, email.as_deref(), phone.as_deref())
+                    .map_err(|e| AppError::invalid(e.field(), sentence(&e)))?;
+                (
+                    CustomerId(derived(request.command_id, "customer")),
+                    Some(personal),
+                )
             }
         };
         if let ForCustomer::Known { customer_id } = request.customer {
             let known: bool = sqlx::query_scalar("select exists (select 1 from read.customers_v1 where customer_id = $1 and not erased)").bind(customer_id).fetch_one(&mut *conn).await?;
             if !known {
-                return Err(AppError::new(Code::NotFound, "This customer is not known any more.").field("customer").hint("Pick another customer, or enter a new one."));
+                return Err(
+                    AppError::new(Code::NotFound, "This customer is not known any more.")
+                        .field("customer")
+                        .hint("Pick another customer, or enter a new one."),
+                );
             }
         }
         let payment_mode = match request.payment_mode {
@@ -193,8 +276,15 @@ impl Wanted {
             PaymentMode::Venue => event::PaymentMode::Venue,
         };
         let payment_method = request.payment_method.clone().filter(|m| !m.is_empty());
-        if payment_mode == event::PaymentMode::CardOnFile && !payment_method.as_deref().is_some_and(|m| m.starts_with("pm_") && m.len() < 200) {
-            return Err(AppError::invalid("payment_method", "Choose the saved card to charge."));
+        if payment_mode == event::PaymentMode::CardOnFile
+            && !payment_method
+                .as_deref()
+                .is_some_and(|m| m.starts_with("pm_") && m.len() < 200)
+        {
+            return Err(AppError::invalid(
+                "payment_method",
+                "Choose the saved card to charge.",
+            ));
         }
         let service = sqlx::query("select name, version, duration_min, buffer_before_min, buffer_after_min, price_minor, currency from read.services_v1 where service_id = $1 and active")
             .bind(request.service_id)
@@ -211,10 +301,17 @@ impl Wanted {
             Fold::Second => slot::Fold::Second,
         });
         let (start, start_utc) = slot::resolve(&request.starts, &zone, fold).map_err(|e| {
-            let field = if matches!(e, SlotError::Twice { .. }) { "fold" } else { "starts" };
+            let field = if matches!(e, SlotError::Twice { .. }) {
+                "fold"
+            } else {
+                "starts"
+            };
             AppError::invalid(field, sentence(&e))
         })?;
-        let currency: Currency = service.try_get::<String, _>("currency")?.parse().map_err(|_| AppError::new(Code::Internal, "The service has no valid currency."))?;
+        let currency: Currency = service
+            .try_get::<String, _>("currency")?
+            .parse()
+            .map_err(|_| AppError::new(Code::Internal, "The service has no valid currency."))?;
         Ok(Wanted {
             service_id: request.service_id,
             service_version: service.try_get("version")?,
@@ -250,7 +347,16 @@ impl Wanted {
             duration_min: self.duration_min,
             buffer_before_min: self.before_min,
             buffer_after_min: self.after_min,
-            resources: self.resources.iter().map(|(id, name, role)| BookedResource { resource_id: ResourceId(*id), unit: 1, role: (*role).to_owned(), name: name.clone() }).collect(),
+            resources: self
+                .resources
+                .iter()
+                .map(|(id, name, role)| BookedResource {
+                    resource_id: ResourceId(*id),
+                    unit: 1,
+                    role: (*role).to_owned(),
+                    name: name.clone(),
+                })
+                .collect(),
             price: self.price.clone(),
             payment_mode: self.payment_mode,
             payment_method: self.payment_method.clone(),
@@ -259,7 +365,8 @@ impl Wanted {
 
     fn claims(&self, command: Uuid) -> Vec<Claim> {
         let from = self.start_utc - TimeDelta::minutes(self.before_min.into());
-        let until = self.start_utc + TimeDelta::minutes((self.duration_min + self.after_min).into());
+        let until =
+            self.start_utc + TimeDelta::minutes((self.duration_min + self.after_min).into());
         let claim = |(id, _, role): &(Uuid, String, &'static str)| Claim {
             claim_id: ClaimId(derived(command, role)),
             resource_id: ResourceId(*id),
@@ -272,7 +379,10 @@ impl Wanted {
 }
 
 /// The person who performs it and, when the service needs one, the room. Both must be offered for this service.
-async fn resources(conn: &mut PgConnection, request: &CreateBooking) -> Result<Vec<(Uuid, String, &'static str)>, AppError> {
+async fn resources(
+    conn: &mut PgConnection,
+    request: &CreateBooking,
+) -> Result<Vec<(Uuid, String, &'static str)>, AppError> {
     let rows = sqlx::query(
         "select r.resource_id, r.name, r.kind from read.service_resources_v1 s join read.resources_v1 r using (resource_id)
           where s.service_id = $1 and r.active",
@@ -281,28 +391,59 @@ async fn resources(conn: &mut PgConnection, request: &CreateBooking) -> Result<V
     .fetch_all(conn)
     .await?;
     let find = |id: Uuid, kind: &str| {
-        rows.iter().find(|r| r.try_get::<Uuid, _>("resource_id").ok() == Some(id) && r.try_get::<&str, _>("kind").ok() == Some(kind)).and_then(|r| r.try_get::<String, _>("name").ok())
+        rows.iter()
+            .find(|r| {
+                r.try_get::<Uuid, _>("resource_id").ok() == Some(id)
+                    && r.try_get::<&str, _>("kind").ok() == Some(kind)
+            })
+            .and_then(|r| r.try_get::<String, _>("name").ok())
     };
-    let staff = find(request.staff_id, "staff").ok_or_else(|| AppError::invalid("staff_id", "This person does not perform the service. Pick somebody who does."))?;
+    let staff = find(request.staff_id, "staff").ok_or_else(|| {
+        AppError::invalid(
+            "staff_id",
+            "This person does not perform the service. Pick somebody who does.",
+        )
+    })?;
     let mut found = vec![(request.staff_id, staff, "staff")];
-    let needs_room = rows.iter().any(|r| r.try_get::<&str, _>("kind").ok() == Some("room"));
+    let needs_room = rows
+        .iter()
+        .any(|r| r.try_get::<&str, _>("kind").ok() == Some("room"));
     match request.room_id {
         Some(id) => {
-            let room = find(id, "room").ok_or_else(|| AppError::invalid("room_id", "The service cannot take place in this room. Pick another time or room."))?;
+            let room = find(id, "room").ok_or_else(|| {
+                AppError::invalid(
+                    "room_id",
+                    "The service cannot take place in this room. Pick another time or room.",
+                )
+            })?;
             found.push((id, room, "room"));
         }
-        None if needs_room => return Err(AppError::invalid("room_id", "The service needs a room. Pick one of the free times, which come with a room.")),
+        None if needs_room => {
+            return Err(AppError::invalid(
+                "room_id",
+                "The service needs a room. Pick one of the free times, which come with a room.",
+            ));
+        }
         None => {}
     }
     Ok(found)
 }
 
 /// All or nothing. What stands in the way is named by its time, never by whose it is.
-async fn hold(conn: &mut PgConnection, wanted: &Wanted, created: &BookingCreated, claims: &[Claim], expires: Option<DateTime<Utc>>) -> Result<(), Failed> {
+async fn hold(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    created: &BookingCreated,
+    claims: &[Claim],
+    expires: Option<DateTime<Utc>>,
+) -> Result<(), Failed> {
     let ids: Vec<Uuid> = claims.iter().map(|c| c.claim_id.0).collect();
     let resources: Vec<Uuid> = claims.iter().map(|c| c.resource_id.0).collect();
     let units: Vec<i16> = claims.iter().map(|c| c.unit).collect();
-    let during: Vec<PgRange<DateTime<Utc>>> = claims.iter().map(|c| (c.blocked_from..c.blocked_until).into()).collect();
+    let during: Vec<PgRange<DateTime<Utc>>> = claims
+        .iter()
+        .map(|c| (c.blocked_from..c.blocked_until).into())
+        .collect();
     let rivals = sqlx::query("select resource_id, lower(taken) as taken_from, upper(taken) as taken_until from api.hold_inventory($1,$2,$3,$4,$5,$6,$7)")
         .bind(created.booking_id.0)
         .bind(&created.reference.0)
@@ -318,11 +459,23 @@ async fn hold(conn: &mut PgConnection, wanted: &Wanted, created: &BookingCreated
             Some("40001" | "40P01" | "23505") => Failed::Again,
             _ => e.into(),
         })?;
-    let Some(rival) = rivals.first() else { return Ok(()) };
+    let Some(rival) = rivals.first() else {
+        return Ok(());
+    };
     let resource: Uuid = rival.try_get("resource_id")?;
-    let name = wanted.resources.iter().find(|(id, ..)| *id == resource).map_or("It", |(_, name, _)| name.as_str());
-    let clock = |at: DateTime<Utc>| slot::shown(at, &wanted.zone).map_or_else(|_| at.to_rfc3339(), |(wall, ..)| wall[11..16].to_owned());
-    let (from, until) = (clock(rival.try_get("taken_from")?), clock(rival.try_get("taken_until")?));
+    let name = wanted
+        .resources
+        .iter()
+        .find(|(id, ..)| *id == resource)
+        .map_or("It", |(_, name, _)| name.as_str());
+    let clock = |at: DateTime<Utc>| {
+        slot::shown(at, &wanted.zone)
+            .map_or_else(|_| at.to_rfc3339(), |(wall, ..)| wall[11..16].to_owned())
+    };
+    let (from, until) = (
+        clock(rival.try_get("taken_from")?),
+        clock(rival.try_get("taken_until")?),
+    );
     Err(Failed::Told(Box::new(
         AppError::new(Code::SlotTaken, format!("{name} is taken {from}–{until} by another booking. Nothing was booked and nothing was charged."))
             .hint("Pick another time; everything you typed is still here.")
@@ -332,19 +485,42 @@ async fn hold(conn: &mut PgConnection, wanted: &Wanted, created: &BookingCreated
 }
 
 /// The same command again: its first result, as long as it asks for the same thing.
-async fn booked_before(conn: &mut PgConnection, request: &CreateBooking, wanted: &Wanted) -> Result<Option<Booked>, AppError> {
-    let (state, _) = read::booking(conn, BookingId(request.command_id)).await.map_err(error::internal)?;
-    let Some(created) = state.created else { return Ok(None) };
+async fn booked_before(
+    conn: &mut PgConnection,
+    request: &CreateBooking,
+    wanted: &Wanted,
+) -> Result<Option<Booked>, AppError> {
+    let (state, _) = read::booking(conn, BookingId(request.command_id))
+        .await
+        .map_err(error::internal)?;
+    let Some(created) = state.created else {
+        return Ok(None);
+    };
     let same = created.service_id.0 == wanted.service_id
         && created.start_utc == wanted.start_utc
         && created.customer_id == wanted.customer_id
-        && created.resources.iter().map(|r| r.resource_id.0).eq(wanted.resources.iter().map(|(id, ..)| *id));
+        && created
+            .resources
+            .iter()
+            .map(|r| r.resource_id.0)
+            .eq(wanted.resources.iter().map(|(id, ..)| *id));
     if !same {
-        let Failed::Told(error) = reused() else { return Ok(None) };
+        let Failed::Told(error) = reused() else {
+            return Ok(None);
+        };
         return Err(*error);
     }
-    let saga: Uuid = sqlx::query_scalar("select saga_id from read.sagas_v1 where booking_id = $1 order by created_at desc limit 1").bind(created.booking_id.0).fetch_one(conn).await?;
-    Ok(Some(Booked { booking_id: created.booking_id.0, reference: created.reference.0, saga_id: saga }))
+    let saga: Uuid = sqlx::query_scalar(
+        "select saga_id from read.sagas_v1 where booking_id = $1 order by created_at desc limit 1",
+    )
+    .bind(created.booking_id.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(Some(Booked {
+        booking_id: created.booking_id.0,
+        reference: created.reference.0,
+        saga_id: saga,
+    }))
 }
 
 fn refused(refusal: Refusal) -> Failed {
@@ -352,13 +528,17 @@ fn refused(refusal: Refusal) -> Failed {
         Refusal::InThePast(_) | Refusal::EmptySlot => "starts",
         _ => "service_id",
     };
-    Failed::Told(Box::new(AppError::new(Code::Refused, sentence(&refusal)).field(field)))
+    Failed::Told(Box::new(
+        AppError::new(Code::Refused, sentence(&refusal)).field(field),
+    ))
 }
 
 fn sentence(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     let mut signs = text.chars();
-    signs.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), signs.as_str()))
+    signs.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), signs.as_str())
+    })
 }
 
 /// An id that follows from another: the same command gives the same customer and claims.

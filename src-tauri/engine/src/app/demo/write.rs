@@ -234,7 +234,11 @@ async fn sagas(conn: &mut PgConnection, histories: &[History]) -> Result<(), App
             .fetch_one(&mut *conn)
             .await?;
     // Whoever made the bookings started their sagas.
-    let first = histories.iter().flat_map(|h| &h.opening).map(|e| e.id).next();
+    let first = histories
+        .iter()
+        .flat_map(|h| &h.opening)
+        .map(|e| e.id)
+        .next();
     let by: String = sqlx::query_scalar("select actor from core.events where event_id = $1")
         .bind(first)
         .fetch_one(&mut *conn)

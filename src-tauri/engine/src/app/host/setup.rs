@@ -40,7 +40,12 @@ pub(super) async fn own_business(people: &PgPool, business: &Business) -> Result
 /// The demo business, made once. A seeding that was cut short goes on where it stopped.
 pub(super) async fn demo(people: &PgPool, worker: &PgPool) -> Result<(), AppError> {
     let report = crate::app::demo::seed(people, worker, Utc::now()).await?;
-    tracing::info!(bookings = report.bookings, customers = report.customers, seeded = report.seeded, "the demo business is there");
+    tracing::info!(
+        bookings = report.bookings,
+        customers = report.customers,
+        seeded = report.seeded,
+        "the demo business is there"
+    );
     Ok(())
 }
 
