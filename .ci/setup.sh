@@ -61,7 +61,7 @@ has_webview      pkg-config,libwebkit2gtk-4.1-dev pkgconf,webkit2gtk4.1-devel pk
 has_tray         libayatana-appindicator3-1 libayatana-appindicator-gtk3 libayatana-appindicator      -
 '
 needs_test='
-has_webdriver    webkit2gtk-driver          webkit2gtk-driver           webkit2gtk-4.1        -
+has_webdriver    webkit2gtk-driver          /usr/bin/WebKitWebDriver    webkit2gtk-4.1        -
 has_display      xvfb                       xorg-x11-server-Xvfb        xorg-server-xvfb      -
 has_bus          dbus                       dbus-daemon                 dbus                  -
 has_accessibility at-spi2-core,dbus-x11     at-spi2-core                at-spi2-core          -
@@ -90,7 +90,7 @@ missing() { # COLUMN -> the packages of that column whose need is not met, one a
       Darwin:has_webview | Darwin:has_tray | Darwin:has_webdriver | Darwin:has_display | Darwin:has_bus | Darwin:has_accessibility | Darwin:has_fonts) continue ;;
     esac
     "$check" || case $1 in
-      apt) echo "$apt" ;; dnf) echo "$dnf" ;; pacman) echo "$pacman" ;; brew) echo "$brew" ;; check) echo "$check" ;;
+      check) echo "$check" ;; apt) echo "$apt" ;; dnf) echo "$dnf" ;; pacman) echo "$pacman" ;; brew) echo "$brew" ;;
     esac
   done <<<"$needs" | tr , '\n' | grep -v '^-$' || true
 }
@@ -213,7 +213,7 @@ case $system in
     elif have pacman; then
       tell pacman "sudo pacman -S --needed"
     else
-      tell check "This system's package manager is not known here; what is not met, by the name of its check in .ci/setup.sh:"
+      tell apt "(this system's package manager is not known here: these are Debian's names)"
     fi
     ;;
 esac
