@@ -63,9 +63,17 @@ export function shortDay(moment: Moment, thisYear?: number): string {
   return shortDate(localDate(moment), thisYear)
 }
 
+const shortDates = new Map<string, string>()
 export function shortDate(date: string, thisYear = Number(date.slice(0, 4))): string {
   const year = Number(date.slice(0, 4)) === thisYear ? {} : { year: 'numeric' as const }
-  return tidy(dates({ weekday: 'short', day: 'numeric', month: 'short', ...year, timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`)))
+  const key = locale() + date + ('year' in year)
+  let text = shortDates.get(key)
+  if (text === undefined) {
+    text = tidy(dates({ weekday: 'short', day: 'numeric', month: 'short', ...year, timeZone: 'UTC' }).format(new Date(`${date}T00:00:00Z`)))
+    if (shortDates.size > 2000) shortDates.clear()
+    shortDates.set(key, text)
+  }
+  return text
 }
 
 export function weekday(date: string): string {

@@ -21,7 +21,7 @@ const columns: Column[] = [
   { id: 'with', word: 'column.with', width: 'minmax(104px, 1fr)', from: 1132 },
   { id: 'when', word: 'column.when', width: '146px', sort: 'starts' },
   { id: 'state', word: 'column.state', width: '152px' },
-  { id: 'payment', word: 'column.payment', width: '132px', from: 860 },
+  { id: 'payment', word: 'column.payment', width: '142px', from: 870 },
   { id: 'price', word: 'column.price', width: '80px', sort: 'price', right: true, from: 728 },
   { id: 'saga', word: 'column.saga', width: '110px' },
   { id: 'changed', word: 'column.changed', width: '64px', sort: 'changed', right: true, from: 1132 },
