@@ -3,9 +3,11 @@
 //! One zone engine, jiff with its own bundled data. The zone data of the database, the webview and the system
 //! are each of another year, so nothing else ever converts.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use jiff::civil;
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
 /// An instant as the wall clock of a place shows it, with what is needed to find out later that a zone's rules
@@ -107,8 +109,12 @@ pub fn day(date: &str, zone: &str) -> Result<(DateTime<Utc>, DateTime<Utc>), Slo
     }
 }
 
+/// From our own data, never the system's: by default jiff would ask the system first, and its data may be years old.
 pub fn time_zone(name: &str) -> Result<TimeZone, SlotError> {
-    TimeZone::get(name).map_err(|_| SlotError::UnknownZone(name.to_owned()))
+    static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+    ZONES
+        .get(name)
+        .map_err(|_| SlotError::UnknownZone(name.to_owned()))
 }
 
 /// Release of the bundled zone data.

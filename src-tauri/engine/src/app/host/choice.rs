@@ -46,7 +46,7 @@ impl Choice {
                         "The business needs a name of 1 to 120 characters.",
                     ));
                 }
-                if jiff::tz::TimeZone::get(&zone).is_err() {
+                if crate::domain::slot::time_zone(&zone).is_err() {
                     return Err(AppError::invalid(
                         "zone",
                         format!("`{zone}` is no time zone: choose one such as Europe/Lisbon."),

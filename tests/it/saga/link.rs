@@ -1,0 +1,171 @@
+//! Paying by link: the customer's page, the poll that hears of it, and the hold that ends.
+
+use std::time::Duration;
+
+use bizing_engine::app::wire::{CancelBooking, CreateBooking, PaymentMode};
+use bizing_engine::saga::definition::Policy;
+use uuid::Uuid;
+
+use super::referee;
+use crate::support::desk::{TestDesk, booking, quick_policy, slot};
+use crate::support::wait_until;
+
+fn by_link() -> CreateBooking {
+    CreateBooking {
+        payment_mode: PaymentMode::Link,
+        payment_method: None,
+        ..booking(&slot(0))
+    }
+}
+
+async fn page_of(t: &TestDesk, booking: Uuid) -> String {
+    t.wait_for_event(booking, "PaymentRequested").await;
+    sqlx::query_scalar("select data->>'pay_url' from api.read_stream($1, 0) where name = 'PaymentRequested' order by version desc limit 1")
+        .bind(format!("booking-{booking}"))
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+}
+
+/// Presses a button on the hosted page.
+async fn press(page: &str, action: &str) {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let answer = client
+        .post(page)
+        .form(&[("action", action)])
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        answer.status().is_redirection() || answer.status().is_success(),
+        "{action}: {}",
+        answer.status()
+    );
+}
+
+#[tokio::test]
+async fn a_customer_who_pays_on_the_page_is_confirmed_by_what_stripe_says() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), by_link())
+        .await;
+    let page = page_of(&t, booked.booking_id).await;
+    t.wait_for_saga(booked.booking_id, "waiting").await;
+    assert!(
+        !t.events(booked.booking_id)
+            .await
+            .contains(&"BookingConfirmed".to_owned()),
+        "nothing is assumed"
+    );
+
+    press(&page, "pay").await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    referee::check(&t, booked.booking_id).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_declined_card_on_the_page_waits_for_another_one() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), by_link())
+        .await;
+    let page = page_of(&t, booked.booking_id).await;
+    press(&page, "decline").await;
+    t.wait_for_event(booked.booking_id, "PaymentFailed").await;
+    assert_eq!(
+        t.live_claims(booked.booking_id).await,
+        2,
+        "the slot stays held"
+    );
+
+    press(&page, "pay").await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    referee::check(&t, booked.booking_id).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_hold_that_ends_closes_the_page_and_frees_the_slot() {
+    let t = TestDesk::with(Policy {
+        hold_with_card: Duration::from_secs(2),
+        hold_with_link: Duration::from_secs(2),
+        ..quick_policy()
+    })
+    .await;
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), by_link())
+        .await;
+    let page = page_of(&t, booked.booking_id).await;
+    press(&page, "decline").await;
+    t.wait_for_saga(booked.booking_id, "compensated").await;
+    let events = t.events(booked.booking_id).await;
+    assert!(
+        events.contains(&"BookingExpired".to_owned())
+            && events.contains(&"InventoryHoldExpired".to_owned()),
+        "{events:?}"
+    );
+    referee::check(&t, booked.booking_id).await;
+    // Somebody else may have the slot now.
+    t.book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_booking_that_is_cancelled_while_it_waits_is_taken_back_and_cannot_be_paid_any_more() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let desk = t.desk(Some(worker.worker.clone()));
+    let booked = t.book(&desk, by_link()).await;
+    let page = page_of(&t, booked.booking_id).await;
+    t.wait_for_saga(booked.booking_id, "waiting").await;
+    let version = t.events(booked.booking_id).await.len() as i64;
+    let cancel = CancelBooking {
+        command_id: Uuid::now_v7(),
+        booking_id: booked.booking_id,
+        reason: "The customer called it off.".to_owned(),
+        expected_version: version,
+    };
+    bizing_engine::app::bookings::cancel::cancel(&desk, cancel)
+        .await
+        .unwrap();
+    t.wait_for_saga(booked.booking_id, "compensated").await;
+    referee::check(&t, booked.booking_id).await;
+    let late = reqwest::Client::new()
+        .post(&page)
+        .form(&[("action", "pay")])
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        late.status().is_client_error() || t.sandbox.ledger().totals.held == 0,
+        "a closed page takes no money"
+    );
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_second_window_goes_on_where_a_closed_one_stopped() {
+    let t = TestDesk::new().await;
+    let first = t.work().await;
+    let booked = t.book(&t.desk(Some(first.worker.clone())), by_link()).await;
+    let page = page_of(&t, booked.booking_id).await;
+    first.close().await;
+    press(&page, "pay").await;
+    let second = t.work().await;
+    wait_until(
+        "the second worker finishes it",
+        Duration::from_secs(20),
+        || async { t.saga_state(booked.booking_id).await == "completed" },
+    )
+    .await;
+    referee::check(&t, booked.booking_id).await;
+    second.close().await;
+}
