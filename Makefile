@@ -37,7 +37,7 @@ test: setup-test .cache/peers/.done .cache/localstripe/.done ## Run all tests: R
 	@echo; echo "All tests passed."
 
 help: ## Show this
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 	@echo
 
 ##@ Parts of `make test`
@@ -62,13 +62,17 @@ test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.
 	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
 
 ##@ Before a commit
-.PHONY: lint lint-text lint-rust lint-ui fmt types doc
+.PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc
 lint: setup-lint ## All checks: format, scripts, dependencies, clippy, documentation, window's code, fresh types
-	@$(MAKE) --keep-going lint-text lint-rust lint-ui
+	@$(MAKE) --keep-going lint-format lint-scripts lint-dependencies lint-rust lint-ui
 
-lint-text: setup-lint .cache/lint/.done ## What needs no build: format, scripts, dependencies
+lint-format: ## Rust code as rustfmt writes it
 	@$(STAGE) "Format" cargo fmt --all --check
+
+lint-scripts: setup-lint ## The scripts of .ci
 	@$(STAGE) "Scripts" shellcheck $$(grep -lE '^#!.*\bbash' .ci/*)
+
+lint-dependencies: setup-lint .cache/lint/.done ## Licences, sources, unused dependencies, one set of features
 	@$(STAGE) "Dependencies" .ci/dependencies
 
 lint-rust: setup-lint ui/dist/index.html ## Clippy without and with the window, documentation without warnings
