@@ -44,6 +44,8 @@ pub struct Payment {
     pub captured_minor: i64,
     pub refunded_minor: i64,
     pub refund_pending_minor: i64,
+    /// Asked for and not failed. Only the last one can be pending.
+    pub refunds: Vec<RefundId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,10 +115,14 @@ pub enum Refusal {
     NotHeld,
     #[error("nothing is authorised that could be captured")]
     NotAuthorised,
-    #[error("{got} is not the price agreed, {agreed} in minor units")]
+    #[error("there is nothing to hold")]
+    NothingToHold,
+    #[error("{got} is not what was agreed, {agreed}, in minor units")]
     WrongAmount { got: i64, agreed: i64 },
     #[error("only {left} of what was captured is left to refund, in minor units")]
     RefundTooLarge { left: i64 },
+    #[error("a refund is a positive amount in the currency of the payment")]
+    OddRefund,
     #[error("the payment is still open: void or refund it first")]
     PaymentOpen,
     #[error("the booking is not paid yet")]
@@ -141,6 +147,7 @@ pub fn decide(
     Ok(match command {
         Command::Create(_) => unreachable!("handled above"),
         Command::Hold { claims, expires_at } => match state.status {
+            None if claims.is_empty() => return Err(Refusal::NothingToHold),
             None if state.claims.is_empty() => {
                 vec![Event::InventoryHeld(InventoryHeld { claims, expires_at })]
             }
@@ -151,8 +158,11 @@ pub fn decide(
                 return Err(Refusal::WrongStatus(state.status, "paid for"));
             }
             check_amount(&request.amount, &created.price)?;
-            if payment.id == Some(request.payment_id)
-                && payment.checkout_session == request.checkout_session
+            // Money that is there must not be hidden behind another question for it.
+            let there = payment.authorised_minor > 0 || payment.captured_minor > 0;
+            if there
+                || payment.id == Some(request.payment_id)
+                    && payment.checkout_session == request.checkout_session
             {
                 vec![]
             } else {
@@ -166,16 +176,25 @@ pub fn decide(
         Command::Authorise(authorised) => {
             check_amount(&authorised.amount_capturable, &created.price)?;
             when(
-                payment.authorised_minor == 0 && payment.captured_minor == 0,
+                payment.authorised_minor == 0
+                    && payment.captured_minor == 0
+                    && !created.price.is_zero(),
                 Event::PaymentAuthorized(authorised),
             )
         }
+        // The same refusal seen twice is one fact.
         Command::Decline(failed) => when(
-            payment.captured_minor == 0 && payment.authorised_minor == 0,
+            payment.captured_minor == 0
+                && payment.authorised_minor == 0
+                && (payment.state != PaymentState::Declined
+                    || failed
+                        .payment_intent
+                        .as_ref()
+                        .is_some_and(|i| payment.intent.as_ref() != Some(i))),
             Event::PaymentFailed(failed),
         ),
         Command::ReceivePayment(received) => {
-            if payment.captured_minor > 0 {
+            if payment.captured_minor > 0 || created.price.is_zero() {
                 return Ok(vec![]);
             }
             check_amount(&received.amount_received, &created.price)?;
@@ -190,26 +209,34 @@ pub fn decide(
             Event::PaymentVoided(voided),
         ),
         Command::ExpireLink(p) => when(
-            payment.captured_minor == 0 && payment.state == PaymentState::LinkSent,
+            payment.captured_minor == 0 && payment.pay_url.is_some(),
             Event::PaymentLinkExpired(p),
         ),
         Command::RequestRefund(request) => {
             let left =
                 payment.captured_minor - payment.refunded_minor - payment.refund_pending_minor;
-            if payment.refund_pending_minor > 0 {
+            if payment.refund_pending_minor > 0 || payment.refunds.contains(&request.refund_id) {
                 return Ok(vec![]);
+            }
+            if request.amount.amount_minor <= 0 || request.amount.currency != created.price.currency
+            {
+                return Err(Refusal::OddRefund);
             }
             if request.amount.amount_minor > left {
                 return Err(Refusal::RefundTooLarge { left });
             }
             vec![Event::RefundRequested(request)]
         }
-        Command::RecordRefund(refunded) => when(
-            payment.refund_pending_minor > 0,
-            Event::PaymentRefunded(refunded),
-        ),
+        Command::RecordRefund(refunded) => {
+            if !payment.refund_is_pending(refunded.refund_id) {
+                return Ok(vec![]);
+            }
+            let asked = Money::new(payment.refund_pending_minor, created.price.currency);
+            check_amount(&refunded.amount, &asked)?;
+            vec![Event::PaymentRefunded(refunded)]
+        }
         Command::FailRefund(failed) => when(
-            payment.refund_pending_minor > 0,
+            payment.refund_is_pending(failed.refund_id),
             Event::RefundFailed(failed),
         ),
         Command::Confirm => {
@@ -262,6 +289,10 @@ pub fn decide(
             if state.claims.is_empty() {
                 return Ok(vec![]);
             }
+            // First it is cancelled, and the customer told; then the slot is somebody else's.
+            if state.status == Confirmed {
+                return Err(Refusal::WrongStatus(Confirmed, "stripped of its slot"));
+            }
             let released = InventoryReleased {
                 claims: state.claims.iter().map(|c| c.claim_id).collect(),
                 reason,
@@ -292,6 +323,12 @@ fn create(
         return Err(Refusal::NegativePrice);
     }
     Ok(vec![Event::BookingCreated(created)])
+}
+
+impl Payment {
+    fn refund_is_pending(&self, id: RefundId) -> bool {
+        self.refund_pending_minor > 0 && self.refunds.last() == Some(&id)
+    }
 }
 
 fn check_amount(got: &Money, agreed: &Money) -> Result<(), Refusal> {
@@ -364,18 +401,20 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
         Event::RefundRequested(e) => {
             p.state = PaymentState::RefundPending;
             p.refund_pending_minor = e.amount.amount_minor;
+            p.refunds.push(e.refund_id);
         }
         Event::PaymentRefunded(e) => {
             p.refund_pending_minor = 0;
-            p.refunded_minor += e.amount.amount_minor;
+            p.refunded_minor = p.refunded_minor.saturating_add(e.amount.amount_minor);
             p.state = if p.refunded_minor >= p.captured_minor {
                 PaymentState::Refunded
             } else {
                 PaymentState::PartRefunded
             };
         }
-        Event::RefundFailed(_) => {
+        Event::RefundFailed(e) => {
             p.refund_pending_minor = 0;
+            p.refunds.retain(|id| *id != e.refund_id);
             p.state = PaymentState::RefundFailed;
         }
         Event::BookingConfirmed(_) => {
