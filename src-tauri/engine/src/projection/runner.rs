@@ -217,8 +217,12 @@ impl Tail {
         if standing != Some((from, false)) {
             return Ok(false);
         }
-        if !batch.is_empty() {
-            (projection.apply)(&mut tx, batch).await?;
+        if !batch.is_empty()
+            && let Err(error) = (projection.apply)(&mut tx, batch).await
+        {
+            // Now, and not when the pool gets to it: the next try must not find the checkpoint still locked by this one.
+            let _ = tx.rollback().await;
+            return Err(error);
         }
         let event_at: Option<DateTime<Utc>> = batch.last().map(|e| e.recorded_at);
         let moved = sqlx::query(
