@@ -131,3 +131,9 @@ ui/dist/index.html: ui/node_modules/.done $(UI_SOURCES)
 .cache/peers/.done .cache/localstripe/.done .cache/lint/.done:
 	@$(STAGE) "Install what $(<) names" .ci/venv $(@D) $<
 	@touch $@
+
+##@ Figures
+.PHONY: figures
+figures: setup ui/dist/index.html ## Measure the README's figures again
+	@$(STAGE) "Build the server" cargo build $(SERVER) --bins
+	@.ci/figures "$(abspath $(TARGET)/debug/bizing-desk)"
