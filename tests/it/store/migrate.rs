@@ -215,11 +215,12 @@ async fn an_installation_never_changes_its_mode_or_its_id() {
 #[tokio::test]
 async fn every_registered_event_has_a_fixture_and_every_fixture_is_registered() {
     let db = TestDb::new().await;
-    let mut registered: Vec<String> =
-        sqlx::query_scalar("select name || '.v' || schema_version || '.json' from core.event_types")
-            .fetch_all(&db.pool("worker").await)
-            .await
-            .unwrap();
+    let mut registered: Vec<String> = sqlx::query_scalar(
+        "select name || '.v' || schema_version || '.json' from core.event_types",
+    )
+    .fetch_all(&db.pool("worker").await)
+    .await
+    .unwrap();
     let folder = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/src-tauri/engine/src/domain/fixtures"
