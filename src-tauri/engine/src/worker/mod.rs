@@ -80,6 +80,9 @@ impl Pace {
     };
 }
 
+/// Positions in one partition; the next one is always there.
+const PARTITION: i64 = 10_000_000;
+const ROOM_CHECK_EVERY: Duration = Duration::from_secs(600);
 const MAIL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
 pub struct Worker {
@@ -128,6 +131,7 @@ impl Worker {
         }
         worker.start_deliveries(&parts);
         worker.start_inbox(&parts);
+        worker.keep_room_for_events(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
         parts.tasks.forever("worker presence", move || {
@@ -213,6 +217,34 @@ impl Worker {
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = wait_for_more_work(&bell, pause, pace.poll_awaited) => {}
+                    }
+                }
+            }
+        });
+    }
+
+    /// Makes the next partition of the log before it is needed: an append must never wait for one.
+    fn keep_room_for_events(&self, parts: &WorkerParts) {
+        let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
+        parts.tasks.forever("partitions", move || {
+            let (pool, stop) = (pool.clone(), stop.clone());
+            async move {
+                loop {
+                    let made = sqlx::query(
+                        "select core.ensure_partition(last_value + $1) from core.position",
+                    )
+                    .bind(PARTITION)
+                    .execute(&pool)
+                    .await;
+                    if let Err(error) = made {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the next partition of the log could not be made"
+                        );
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(ROOM_CHECK_EVERY) => {}
                     }
                 }
             }
