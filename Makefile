@@ -67,7 +67,7 @@ lint: setup-lint ## All checks: format, scripts, dependencies, clippy, documenta
 	@$(MAKE) --keep-going lint-format lint-scripts lint-dependencies lint-rust lint-ui
 
 lint-format: ## Rust code as rustfmt writes it
-	@$(STAGE) "Format" cargo fmt --all --check
+	@$(STAGE) "Format" cargo fmt --all -- --check -l
 
 lint-scripts: setup-lint ## The scripts of .ci
 	@$(STAGE) "Scripts" shellcheck $$(grep -lE '^#!.*\bbash' .ci/*)
