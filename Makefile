@@ -61,11 +61,6 @@ test-window: setup-test ui/dist/index.html ## Journeys in the real window, on a 
 test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## What takes long: crash enumeration, chaos, soak (the ignored tests)
 	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
 
-.PHONY: figures
-figures: setup-test ui/dist/index.html ## Measure what a person waits for: first start, click to confirmed, warm start (PROFILE=release)
-	@$(STAGE) "Build the server" cargo build $(SERVER) --bins --profile "$(PROFILE)"
-	@python3 .ci/figures.py "$(BIN)"
-
 ##@ Before a commit
 .PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc
 lint: setup-lint ## All checks: format, scripts, dependencies, clippy, documentation, window's code, fresh types
