@@ -133,7 +133,11 @@ ui/dist/index.html: ui/node_modules/.done $(UI_SOURCES)
 	@touch $@
 
 ##@ Figures
-.PHONY: figures
+.PHONY: figures figures-window
 figures: setup ui/dist/index.html ## Measure the README's figures again
 	@$(STAGE) "Build the server" cargo build $(SERVER) --bins
 	@.ci/figures "$(abspath $(TARGET)/debug/bizing-desk)"
+
+figures-window: setup-test ui/dist/index.html ## Measure the window's memory
+	@$(STAGE) "Build the window" cargo build $(WINDOW) --bins
+	@.ci/display .ci/figures-window "$(abspath $(TARGET)/debug/bizing-desk)"
