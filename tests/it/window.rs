@@ -81,12 +81,16 @@ async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
     }
 }
 
+/// Looks for it anew at each try: a hint may draw it again between the look and the click.
 async fn click(window: &Client, id: &str) {
-    wait(window, id)
-        .await
-        .click()
-        .await
-        .unwrap_or_else(|e| panic!("`{id}` cannot be clicked: {e}"));
+    let begun = Instant::now();
+    while let Err(error) = wait(window, id).await.click().await {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "`{id}` cannot be clicked: {error}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn text(window: &Client, id: &str) -> String {
