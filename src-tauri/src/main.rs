@@ -118,7 +118,7 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Serve(arguments)) => {
             let config = config()?;
             telemetry::start(&config);
-            http::run(config, arguments.listen, !arguments.no_worker)
+            http::run(config, arguments.listen, !arguments.no_worker, None)
         }
         Some(Command::Migrate) => {
             telemetry::to_stderr();
@@ -158,7 +158,7 @@ fn serve_instead(why: &str) -> Ended {
     );
     let config = config()?;
     telemetry::start(&config);
-    http::run(config, SocketAddr::from(([127, 0, 0, 1], 0)), true)
+    http::run(config, SocketAddr::from(([127, 0, 0, 1], 0)), true, None)
 }
 
 /// A runtime for the commands that have no window of their own.

@@ -383,3 +383,21 @@ fn server_pid(data: &Path) -> String {
 fn sandbox_of(data: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data.join("sandbox/address.json")).unwrap()).unwrap()
 }
+
+#[test]
+fn three_bookings_in_the_terminal_end_as_told_and_keep_every_invariant() {
+    let data = data_folder();
+    let told = command(data.path())
+        .args(["demo", "--once"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&told.stdout);
+    assert!(
+        told.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&told.stderr)
+    );
+    assert_eq!(said.matches("BookingConfirmed").count(), 2, "{said}");
+    assert!(said.contains("PaymentRefunded"), "{said}");
+    assert!(said.contains("Every invariant held"), "{said}");
+}

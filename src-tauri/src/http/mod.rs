@@ -18,9 +18,10 @@ use std::time::Duration;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use bizing_engine::app::host::{Host, HostKind};
-use bizing_engine::app::wire::Phase;
+use bizing_engine::app::host::{Host, HostKind, choose};
+use bizing_engine::app::wire::{ChooseStart, Phase};
 use bizing_engine::runtime::config::Config;
+use bizing_engine::runtime::tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,8 @@ pub struct Door {
     stop: CancellationToken,
 }
 
-pub fn run(config: Config, listen: SocketAddr, works: bool) -> Ended {
+/// `first` answers the first-run question when nobody has yet.
+pub fn run(config: Config, listen: SocketAddr, works: bool, first: Option<ChooseStart>) -> Ended {
     if !listen.ip().is_loopback() {
         return Err(Failed::Usage(format!(
             "`--listen {listen}` would show the desk to the network: it listens on this computer only. Use 127.0.0.1:{}, and a tunnel \
@@ -51,10 +53,16 @@ pub fn run(config: Config, listen: SocketAddr, works: bool) -> Ended {
         )));
     }
     let token = access::fixed_token().map_err(Failed::Usage)?;
-    runtime()?.block_on(serve(config, listen, works, token))
+    runtime()?.block_on(serve(config, listen, works, first, token))
 }
 
-async fn serve(config: Config, listen: SocketAddr, works: bool, token: Option<String>) -> Ended {
+async fn serve(
+    config: Config,
+    listen: SocketAddr,
+    works: bool,
+    first: Option<ChooseStart>,
+    token: Option<String>,
+) -> Ended {
     let taken = |error| {
         Failed::Run(format!(
             "The address {listen} cannot be used: {error}. Stop the program that has it, or choose another with --listen."
@@ -67,6 +75,11 @@ async fn serve(config: Config, listen: SocketAddr, works: bool, token: Option<St
     sandbox.send_events_to(format!("http://{address}/webhooks/stripe"));
     let host = Host::with(config, HostKind::Serve, works, Some(Arc::new(sandbox)));
     host.start();
+    if let Some(first) = first {
+        let tasks = Tasks::default();
+        let host = host.clone();
+        tasks.once(async move { answer_first_run(&host, first).await });
+    }
 
     let door = Arc::new(Door {
         host: host.clone(),
@@ -92,6 +105,21 @@ async fn serve(config: Config, listen: SocketAddr, works: bool, token: Option<St
     // Leases are given back while the last answers leave.
     let (_, ()) = tokio::join!(tokio::time::timeout(GRACE, server), host.shut_down());
     Ok(())
+}
+
+async fn answer_first_run(host: &Host, first: ChooseStart) {
+    loop {
+        match host.state().phase {
+            Phase::Choose => {
+                if let Err(error) = choose(host, first).await {
+                    tracing::error!(message = error.message, "the demo cannot be opened");
+                }
+                return;
+            }
+            Phase::Starting { .. } => tokio::time::sleep(Duration::from_millis(20)).await,
+            Phase::Ready | Phase::Failed { .. } => return,
+        }
+    }
 }
 
 /// The one line on stdout: scripts and people wait for it.
