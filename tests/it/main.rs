@@ -9,6 +9,7 @@ mod doctor;
 mod host;
 mod http;
 mod projection;
+mod proxy;
 mod reading;
 mod roles;
 mod saga;

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bizing_engine::store::migrate::{self, Installation};
 use bizing_engine::store::roles;
 use bizing_postgres::{Cluster, Options};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
+
+use super::proxy::Proxy;
 
 pub const PASSWORD: &str = "test";
 pub const GROUPS: [&str; 5] = ["viewer", "staff", "manager", "admin", "worker"];
@@ -74,6 +76,17 @@ impl TestDb {
         self.superuser()
             .username(&format!("test_{group}_{}", self.installation.id))
             .password(PASSWORD)
+    }
+
+    /// The same, through a proxy that [`Proxy::to_database`] put before the server.
+    pub fn login_through(&self, group: &str, proxy: &Proxy) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(proxy.addr.port())
+            .ssl_mode(PgSslMode::Disable)
+            .username(&format!("test_{group}_{}", self.installation.id))
+            .password(PASSWORD)
+            .database(&self.name)
     }
 
     pub async fn pool(&self, group: &str) -> PgPool {

@@ -3,6 +3,7 @@
 
 pub mod db;
 pub mod desk;
+pub mod proxy;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
