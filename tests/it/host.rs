@@ -341,7 +341,7 @@ async fn a_newer_schema_is_shown_and_not_touched() {
     assert_eq!(session["works_here"], false);
 }
 
-fn own(name: &str, zone: &str) -> Value {
+pub fn own(name: &str, zone: &str) -> Value {
     json!({ "choice": "empty", "business_name": name, "zone": zone, "currency": "EUR" })
 }
 
@@ -355,7 +355,7 @@ async fn opened(url: &str) -> (Value, Value) {
     (phase, session["group"].clone())
 }
 
-async fn cluster(root: impl AsRef<Path>) -> Cluster {
+pub async fn cluster(root: impl AsRef<Path>) -> Cluster {
     let options = Options {
         no_sync: true,
         ..Options::new(root.as_ref())
@@ -370,7 +370,7 @@ async fn cluster(root: impl AsRef<Path>) -> Cluster {
     Cluster::start(options).await.unwrap()
 }
 
-async fn superuser(cluster: &Cluster, database: &str) -> PgConnection {
+pub async fn superuser(cluster: &Cluster, database: &str) -> PgConnection {
     cluster.connect_options(database).connect().await.unwrap()
 }
 

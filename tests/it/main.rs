@@ -17,5 +17,6 @@ mod saga_checks;
 mod served;
 mod store;
 mod support;
+mod webhook;
 #[cfg(feature = "desktop")]
 mod window;

@@ -118,6 +118,7 @@ impl TestDesk {
             policy: self.policy.clone(),
             pace: Pace {
                 idle: Duration::from_millis(200),
+                polls: true,
                 poll_awaited: Duration::from_millis(100),
                 poll_quiet: Duration::from_millis(500),
             },

@@ -5,15 +5,10 @@ pub mod db;
 pub mod desk;
 pub mod proxy;
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Waits for a fact, never for a time.
-pub async fn wait_until<F, Fut>(what: &str, limit: Duration, mut fact: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
+pub async fn wait_until(what: &str, limit: Duration, mut fact: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !fact().await {
         assert!(started.elapsed() < limit, "not within {limit:?}: {what}");

@@ -21,6 +21,9 @@ pub struct Config {
     /// Where Stripe answers instead of its own address: another sandbox, a proxy.
     pub stripe_url: Option<String>,
     pub webhook_secrets: Vec<Secret>,
+    /// Whether Stripe is asked without a cause. `BIZING_STRIPE_POLL=off`: signed webhooks alone bring news, and one that
+    /// never comes is noticed only when its hold ends.
+    pub stripe_poll: bool,
     pub smtp: Option<SmtpConfig>,
     /// Trades the safety of the private server's data for speed. Tests only.
     pub no_sync: bool,
@@ -56,6 +59,7 @@ impl Config {
             stripe_key: None,
             stripe_url: None,
             webhook_secrets: vec![],
+            stripe_poll: true,
             smtp: None,
             no_sync: false,
         }
@@ -84,6 +88,7 @@ impl Config {
                 .map(Secret::from),
             stripe_url: reader.checked("BIZING_STRIPE_URL", web_address),
             webhook_secrets: reader.webhook_secrets(),
+            stripe_poll: reader.checked("BIZING_STRIPE_POLL", on_or_off).as_deref() != Some("off"),
             smtp: reader.smtp(smtp_url, mail_from),
             no_sync: reader.text("BIZING_NO_SYNC").is_some_and(|v| v == "1"),
         };
@@ -145,6 +150,13 @@ fn web_address(value: &str) -> Result<(), String> {
         _ => Err(format!(
             "`{value}` is no web address: write `https://api.stripe.com` or `http://127.0.0.1:12111`"
         )),
+    }
+}
+
+fn on_or_off(value: &str) -> Result<(), String> {
+    match value {
+        "on" | "off" => Ok(()),
+        _ => Err(format!("it says `{value}`: write `on` or `off`")),
     }
 }
 
@@ -353,6 +365,7 @@ mod tests {
         assert!(problem("BIZING_STRIPE_KEY", "pk_test_1").contains("sk_test_"));
         assert!(problem("BIZING_STRIPE_URL", "localhost").contains("no web address"));
         assert!(problem("BIZING_STRIPE_WEBHOOK_SECRET", "whsec_a, b").contains("entry 2 of 2"));
+        assert!(problem("BIZING_STRIPE_POLL", "never").contains("`on` or `off`"));
         assert!(problem("BIZING_MAIL_FROM", "nobody").contains("no sender"));
         let bad = read(&[("BIZING_DATA", "/d"), ("BIZING_SMTP_URL", "smtp://host")]).unwrap_err();
         assert!(bad.problems[0].contains("BIZING_MAIL_FROM"), "{bad}");

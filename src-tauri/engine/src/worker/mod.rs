@@ -61,6 +61,8 @@ pub struct MailParts {
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     pub idle: Duration,
+    /// Whether Stripe's list of events is read at all.
+    pub polls: bool,
     /// Ask Stripe this often while a payment is awaited.
     pub poll_awaited: Duration,
     pub poll_quiet: Duration,
@@ -69,12 +71,14 @@ pub struct Pace {
 impl Pace {
     pub const LIVE: Pace = Pace {
         idle: Duration::from_secs(2),
+        polls: true,
         poll_awaited: Duration::from_secs(10),
         poll_quiet: Duration::from_secs(60),
     };
     /// The sandbox is on this machine and asks for no mercy.
     pub const SANDBOX: Pace = Pace {
         idle: Duration::from_secs(2),
+        polls: true,
         poll_awaited: Duration::from_secs(1),
         poll_quiet: Duration::from_secs(10),
     };
@@ -189,7 +193,7 @@ impl Worker {
         parts.tasks.forever("inbox", move || {
             process_inbox(pool.clone(), bell.clone(), idle, stop.clone())
         });
-        let Some(stripe) = parts.stripe.clone() else {
+        let Some(stripe) = parts.stripe.clone().filter(|_| parts.pace.polls) else {
             return;
         };
         let (pool, bell, pace, stop) = (

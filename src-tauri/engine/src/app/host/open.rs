@@ -308,6 +308,7 @@ async fn start(
                 bell: bell.clone(),
                 kind: host.0.kind,
                 stripe: keys.stripe,
+                stripe_poll: host.0.config.stripe_poll,
                 mail: keys.mail,
                 tasks: tasks.clone(),
             };

@@ -29,6 +29,8 @@ pub(super) struct WorkParts {
     pub bell: Bell,
     pub kind: HostKind,
     pub stripe: Option<StripeConfig>,
+    /// See [`Config::stripe_poll`](crate::runtime::config::Config::stripe_poll).
+    pub stripe_poll: bool,
     pub mail: Option<SmtpConfig>,
     pub tasks: Tasks,
 }
@@ -47,14 +49,29 @@ pub(super) async fn start_work(parts: WorkParts) -> Result<Arc<Worker>, AppError
         },
         stripe,
         mail,
-        policy: Policy::default(),
-        pace: if live { Pace::LIVE } else { Pace::SANDBOX },
+        policy: policy(parts.stripe_poll),
+        pace: Pace {
+            polls: parts.stripe_poll,
+            ..if live { Pace::LIVE } else { Pace::SANDBOX }
+        },
         bell: parts.bell,
         tasks: parts.tasks,
         crash: CrashPoints::default(),
     })
     .await?;
     Ok(worker)
+}
+
+fn policy(polls: bool) -> Policy {
+    let policy = Policy::default();
+    match polls {
+        true => policy,
+        // A saga that waits looks again when its hold ends, whatever this says.
+        false => Policy {
+            look_every: policy.hold_with_link,
+            ..policy
+        },
+    }
 }
 
 fn client(config: StripeConfig) -> Result<Arc<Stripe>, AppError> {
