@@ -2,7 +2,7 @@
 
 export type Action = { 
 /**
- * `cancel_booking`, `open_payment_page`
+ * `cancel_booking`, `open_payment_page`, `pause_projection`
  */
 name: string, 
 /**
@@ -27,6 +27,66 @@ field: string | null, retry: Retry,
  * Support finds the log line by it.
  */
 correlation_id: string, };
+
+export type AsOf = { "as_of": "latest" } | { "as_of": "version", version: number, } | { "as_of": "position", position: number, } | { "as_of": "time", 
+/**
+ * Wall time of the place, `2026-11-24T11:00`.
+ */
+wall: string, };
+
+export type BackUpNow = { command_id: string, };
+
+export type Backup = { backup_id: string, made: Moment, why: BackupWhy, 
+/**
+ * The schema that was about to be installed, when that is why.
+ */
+before_schema: number | null, by: string | null, file: string, size_bytes: number, schema_version: number, 
+/**
+ * `15.18`
+ */
+server_version: string, 
+/**
+ * The log up to here is in it.
+ */
+position: number, events: number, proof: BackupProof, };
+
+export type BackupProof = { state: ProofState, at: Moment | null, 
+/**
+ * Events that the restored copy held.
+ */
+events: number | null, chain_intact: boolean | null, seconds: number | null, problem: string | null, };
+
+export type BackupRun = { work: BackupWork, backup_id: string | null, by: string | null, started_at: string, };
+
+export type BackupWhy = "daily" | "before_migration" | "asked";
+
+export type BackupWork = "back_up" | "verify" | "restore";
+
+export type Backups = { 
+/**
+ * Newest first.
+ */
+rows: Array<Backup>, 
+/**
+ * The newest that was restored on trial and found whole.
+ */
+last_good: string | null, 
+/**
+ * Where they lie. `None`: nowhere yet.
+ */
+folder: string | null, kept_days: number, kept_bytes: number, 
+/**
+ * Wall time of the place, `03:30`. `None`: no daily backup is set up.
+ */
+daily_at: string | null, next: Moment | null, 
+/**
+ * What is being done with them now.
+ */
+running: BackupRun | null, 
+/**
+ * `back_up_now`, `verify_backup`, `restore_backup`.
+ */
+actions: Array<Action>, };
 
 export type Booked = { booking_id: string, reference: string, saga_id: string, };
 
@@ -114,6 +174,58 @@ export type CaughtMessage = { id: string, at: string, from: string, to: Array<st
  */
 ics: string | null, };
 
+export type CauseEdge = { from: string, to: string, how: CauseHow, };
+
+export type CauseGraph = { 
+/**
+ * Oldest first.
+ */
+nodes: Array<CauseNode>, edges: Array<CauseEdge>, 
+/**
+ * Nodes that were left out because the conversation is longer than one answer.
+ */
+left_out: number, };
+
+export type CauseHow = "caused" | "matched";
+
+export type CauseKind = "command" | "event" | "saga_attempt" | "signal" | "delivery";
+
+export type CauseNode = { 
+/**
+ * Unique in this graph.
+ */
+id: string, kind: CauseKind, 
+/**
+ * Event name, `payment.forward`, command name, `email`.
+ */
+what: string, schema_version: number | null, position: number | null, at: Moment, actor: string | null, subject: string | null, 
+/**
+ * Result of a try, state of a delivery.
+ */
+state: string | null, 
+/**
+ * What else names it: the start of a command id, a provider's object.
+ */
+mark: string | null, };
+
+export type ChainCheck = { at: Moment, intact: boolean, events: number, 
+/**
+ * Where it broke first.
+ */
+broken_at: number | null, };
+
+export type ChangeProjection = { command_id: string, projection: string, 
+/**
+ * Needed to roll back: at least 10 characters.
+ */
+reason: string | null, };
+
+export type ChangeRebuild = { command_id: string, rebuild_id: string, 
+/**
+ * Needed to cancel and to swap: at least 10 characters.
+ */
+reason: string | null, };
+
 export type ChooseStart = { "choice": "explore" } | { "choice": "empty", business_name: string, 
 /**
  * IANA zone of the first location.
@@ -154,7 +266,49 @@ cancel_booking: [CancelBooking, CancelAsked], catalogue: [Empty, Catalogue], fre
 /**
  * What the sandbox's mail catch-all holds, newest first.
  */
-caught_messages: [Empty, Array<CaughtMessage>], };
+caught_messages: [Empty, Array<CaughtMessage>], 
+/**
+ * The log, newest first, a page at a time.
+ */
+list_events: [ListEvents, EventPage], get_event: [GetEvent, EventDetail], 
+/**
+ * The graph of one conversation.
+ */
+event_causes: [EventCauses, CauseGraph], 
+/**
+ * A stream as it was, told from its events.
+ */
+state_as_of: [StateAsOf, StreamState], event_catalogue: [Empty, EventCatalogue], copy_events: [CopyEvents, EventsCopied], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+/**
+ * What a replay would read, and how long it would take. Changes nothing.
+ */
+preview_replay: [PreviewReplay, ReplayPreview], start_replay: [StartReplay, ReplayStarted], pause_rebuild: [ChangeRebuild, Rebuild], resume_rebuild: [ChangeRebuild, Rebuild], cancel_rebuild: [ChangeRebuild, Rebuild], set_rebuild_speed: [SetRebuildSpeed, Rebuild], 
+/**
+ * Readers go over to the new generation; the old one is kept for a roll back.
+ */
+swap_rebuild: [ChangeRebuild, Rebuild], list_diff: [ListDiff, DiffPage], pause_projection: [ChangeProjection, Projection], resume_projection: [ChangeProjection, Projection], roll_back_projection: [ChangeProjection, Projection], retry_parked: [ChangeProjection, Projection], skip_parked: [SkipParked, Projection], list_backups: [Empty, Backups], back_up_now: [BackUpNow, BackupRun], 
+/**
+ * Restores it into a database of its own, counts, checks the chain, and drops the copy.
+ */
+verify_backup: [VerifyBackup, BackupRun], preview_restore: [PreviewRestore, RestorePreview], restore_backup: [RestoreBackup, BackupRun], preview_erasure: [PreviewErasure, ErasurePreview], erase_customer: [EraseCustomer, CustomerErased], };
+
+export type Compare = { rows: number, 
+/**
+ * `false`: these are the counts so far.
+ */
+complete: boolean, different: number, only_live: number, only_new: number, 
+/**
+ * Over every row of each, hex.
+ */
+live_hash: string | null, new_hash: string | null, };
+
+export type CopyEvents = { "copy": "event", position: number, } | { "copy": "correlation", correlation_id: string, };
+
+export type Count = { count: number, 
+/**
+ * Taken from the server's statistics, not counted.
+ */
+estimated: boolean, };
 
 export type Counts = { sagas_need_person: number, sagas_open: number, deliveries_failing: number, };
 
@@ -176,11 +330,225 @@ fold: Fold | null, payment_mode: PaymentMode,
  */
 payment_method: string | null, };
 
+export type CustomerErased = { customer_id: string, erased_at: string, };
+
 export type CustomerRow = { customer_id: string, name: string, email: string | null, phone: string | null, bookings: number, last_booking_at: string | null, };
 
 export type DeliveryState = "scheduled" | "sending" | "retrying" | "delivered" | "gave_up" | "unclear" | "skipped";
 
+export type DiffCell = { column: string, live: unknown, new: unknown, };
+
+export type DiffKind = "different" | "only_live" | "only_new";
+
+export type DiffPage = { rows: Array<DiffRow>, next: string | null, };
+
+export type DiffRow = { 
+/**
+ * The table, when a projection has several: `bookings`.
+ */
+table: string, key: string, 
+/**
+ * What people call the row.
+ */
+subject: string | null, 
+/**
+ * Columns that differ; every column, when the row stands on one side only.
+ */
+cells: Array<DiffCell>, };
+
 export type Empty = Record<symbol, never>;
+
+export type EraseCustomer = { command_id: string, customer_id: string, 
+/**
+ * At least 10 characters; it stands in the audit and names nobody.
+ */
+reason: string, };
+
+export type ErasurePreview = { customer: CustomerRow, 
+/**
+ * Events with sealed fields that nobody can open afterwards.
+ */
+events: number, bookings: number, 
+/**
+ * `name`, `email`, `phone`
+ */
+fields: Array<string>, 
+/**
+ * Backups that still hold the key; a restore erases again.
+ */
+backups: number, refused: string | null, };
+
+export type EventCatalogue = { 
+/**
+ * By name.
+ */
+types: Array<EventType>, categories: Array<string>, 
+/**
+ * Logins that have written lately.
+ */
+actors: Array<string>, };
+
+export type EventCauses = { correlation_id: string, };
+
+export type EventDelivery = { delivery_id: string, 
+/**
+ * `email`
+ */
+kind: string, destination: string, template: string | null, state: DeliveryState, attempts: number, next_try_at: string | null, finished_at: string | null, };
+
+export type EventDetail = { row: EventRow, 
+/**
+ * Versions that the stream has now.
+ */
+stream_versions: number, 
+/**
+ * The event that caused it, when an event did.
+ */
+cause: EventRef | null, app_version: string | null, metadata: Record<string, unknown>, 
+/**
+ * As it lies in the table, sealed fields included.
+ */
+stored: Record<string, unknown>, 
+/**
+ * As the code of today reads it. `None`: this app cannot read it, see `unreadable`.
+ */
+read: Record<string, unknown> | null, read_version: number, unreadable: string | null, 
+/**
+ * From the stored version to `read_version`, in order; empty when they are one.
+ */
+upcast: Array<UpcastStep>, sealed: Array<SealedField>, 
+/**
+ * Every registered version of this event's type, oldest first.
+ */
+schemas: Array<EventSchema>, 
+/**
+ * Hex.
+ */
+hash: string, 
+/**
+ * Of the event before in the stream, hex; empty for the first.
+ */
+hash_before: string, 
+/**
+ * Computed again while this was read.
+ */
+hash_matches: boolean, 
+/**
+ * What was owed because of this event.
+ */
+deliveries: Array<EventDelivery>, };
+
+export type EventFilter = { 
+/**
+ * Event names, `BookingConfirmed`; any of them.
+ */
+types: Array<string>, 
+/**
+ * `booking-0193…`, or a booking's reference, `BK-7Q4M2K`.
+ */
+stream: string | null, 
+/**
+ * `booking`, `customer`
+ */
+category: string | null, correlation_id: string | null, causation_id: string | null, 
+/**
+ * The login, as the database knows it.
+ */
+actor: string | null, 
+/**
+ * Wall time of the place, `2026-11-24T11:00`; recorded at or after it.
+ */
+from: string | null, 
+/**
+ * Wall time of the place; recorded before it.
+ */
+to: string | null, 
+/**
+ * SQL/JSON path over the stored payload, `$.price.amount_minor > 10000`.
+ */
+json_path: string | null, };
+
+export type EventPage = { 
+/**
+ * Newest first, whichever way was read.
+ */
+rows: Array<EventRow>, 
+/**
+ * There are more in the direction that was read.
+ */
+more: boolean, 
+/**
+ * Events in the whole log.
+ */
+total: Count, 
+/**
+ * Events that match. `None`: nobody counted, because it would read the log.
+ */
+matched: Count | null, 
+/**
+ * Every event at or below it is decided; rows never lie above it.
+ */
+safe_position: number, 
+/**
+ * The last check of the hash chain; `None`: never checked.
+ */
+chain: ChainCheck | null, };
+
+export type EventRef = { position: number, name: string, };
+
+export type EventRow = { position: number, event_id: string, 
+/**
+ * `BookingConfirmed`
+ */
+name: string, 
+/**
+ * As stored.
+ */
+schema_version: number, 
+/**
+ * `booking-0193…`
+ */
+stream_id: string, 
+/**
+ * `booking`
+ */
+category: string, 
+/**
+ * What people call the thing: a booking's reference, a customer's name. `None`: nothing shorter than the id.
+ */
+subject: string | null, 
+/**
+ * In its stream.
+ */
+version: number, correlation_id: string, causation_id: string | null, occurred: Moment, recorded_at: string, actor: string, on_behalf_of: string | null, };
+
+export type EventSchema = { version: number, 
+/**
+ * The one that is written today.
+ */
+current: boolean, registered_at: string | null, 
+/**
+ * JSON Schema.
+ */
+schema: Record<string, unknown> | null, };
+
+export type EventType = { name: string, 
+/**
+ * Registered versions, oldest first; the last one is written today.
+ */
+versions: Array<number>, };
+
+export type EventsCopied = { 
+/**
+ * One object for an event, a list for a conversation, indented.
+ */
+json: string, events: number, 
+/**
+ * Events that were left out because there are more than one answer holds.
+ */
+left_out: number, };
+
+export type FactKind = "booking_state" | "payment_state" | "money" | "moment" | "text" | "number" | "other";
 
 export type FindCustomers = { search: string, 
 /**
@@ -216,11 +584,16 @@ export type GetBooking = {
  */
 booking: string, };
 
+export type GetEvent = { position: number, };
+
+export type GetRebuild = { rebuild_id: string, };
+
 export type Group = "viewer" | "staff" | "manager" | "admin";
 
 export type Hint = { 
 /**
- * `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`; `*` = everything (after a gap).
+ * `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
+ * `projections`, `backups`; `*` = everything (after a gap).
  */
 topics: Array<string>, };
 
@@ -229,6 +602,8 @@ export type HostState = { phase: Phase, profile: ProfileKind | null, app_version
  * True when `DATABASE_URL` decides and the window must not offer a choice.
  */
 fixed_by_environment: boolean, };
+
+export type LagReason = { pid: number, login: string | null, query: string | null, age_seconds: number, };
 
 export type Lamp = { state: LampState, 
 /**
@@ -261,6 +636,44 @@ from: string | null, to: string | null, sort: BookingSort, descending: boolean,
 after: string | null, 
 /**
  * 1 to 1,000.
+ */
+limit: number, };
+
+export type ListDiff = { rebuild_id: string, kind: DiffKind, 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 1,000.
+ */
+limit: number, };
+
+export type ListEvents = { filter: EventFilter, 
+/**
+ * Older than this position. At most one of `before` and `after`; neither: from the newest on.
+ */
+before: number | null, 
+/**
+ * Newer than this position: the ones nearest to it.
+ */
+after: number | null, 
+/**
+ * 1 to 1,000.
+ */
+limit: number, };
+
+export type ListRebuilds = { 
+/**
+ * `None`: of every projection.
+ */
+projection: string | null, 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 200.
  */
 limit: number, };
 
@@ -316,21 +729,223 @@ unknown: boolean, };
 
 export type Named = { id: string, name: string, };
 
+export type Parked = { position: number, 
+/**
+ * The event it cannot read.
+ */
+event_name: string, schema_version: number, stream_id: string, subject: string | null, error: string, 
+/**
+ * Lines that show the place, when the error has one.
+ */
+excerpt: string | null, since: string, 
+/**
+ * Automatic tries that failed.
+ */
+attempts: number, };
+
+export type Paused = { by: string, at: string, reason: string | null, };
+
+export type PayloadChange = { kind: PayloadChangeKind, 
+/**
+ * `price.amount_minor`
+ */
+path: string, before: unknown, after: unknown, };
+
+export type PayloadChangeKind = "added" | "removed" | "changed";
+
 export type PaymentMode = "link" | "card_on_file" | "venue";
 
 export type PaymentState = "not_asked" | "requested" | "link_sent" | "action_required" | "authorised" | "paid" | "at_venue" | "declined" | "unknown" | "voided" | "refund_pending" | "part_refunded" | "refunded" | "refund_failed";
 
 export type Phase = { "is": "choose" } | { "is": "starting", step: StartStep, since: string, } | { "is": "ready" } | { "is": "failed", error: AppError, since: string, };
 
+export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: string | null, };
+
+export type PreviewErasure = { customer_id: string, };
+
+export type PreviewReplay = { projection: string, from: ReplayFrom, };
+
+export type PreviewRestore = { backup_id: string, target: RestoreTarget, };
+
+export type PreviousGeneration = { generation: number, shape_version: number, 
+/**
+ * It still follows the log, so that a roll back loses nothing.
+ */
+current: boolean, swapped_at: string, kept_until: string | null, };
+
 export type ProfileKind = "demo" | "own" | "server";
 
+export type Projection = { 
+/**
+ * `bookings`
+ */
+name: string, 
+/**
+ * Shape of the rows that readers see.
+ */
+shape_version: number, 
+/**
+ * Shape that this app's code makes.
+ */
+code_shape_version: number, generation: number, state: ProjectionState, position: number, lag_events: number, lag_seconds: number, 
+/**
+ * Events a second now. `None`: not known.
+ */
+rate_per_s: number | null, 
+/**
+ * Events a second over the last ten minutes, oldest first; `null` where nothing was measured.
+ */
+rates: Array<number | null>, rows: Count | null, 
+/**
+ * What it reads.
+ */
+event_types: Array<string>, 
+/**
+ * Login or worker that runs it.
+ */
+holder: string | null, last_error: string | null, parked: Parked | null, paused: Paused | null, rebuild_id: string | null, 
+/**
+ * The generation before, while it is kept for a roll back.
+ */
+previous: PreviousGeneration | null, 
+/**
+ * `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`.
+ */
+actions: Array<Action>, };
+
+export type ProjectionState = "up_to_date" | "behind" | "rebuilding" | "parked" | "paused" | "unknown";
+
 export type ProjectionStatus = { name: string, version: number, position: number, lag_events: number, lag_seconds: number, parked: string | null, };
+
+export type Projections = { 
+/**
+ * By name.
+ */
+rows: Array<Projection>, safe_position: number, 
+/**
+ * Whose open transaction keeps every reader waiting, when one does.
+ */
+lag_reason: LagReason | null, 
+/**
+ * Live processes that do background work. 0: nothing goes on.
+ */
+workers: number, 
+/**
+ * Every rebuild that is not over.
+ */
+rebuilds: Array<Rebuild>, now: Moment, };
+
+export type ProofState = "not_proved" | "running" | "restored" | "failed";
+
+export type Rebuild = { rebuild_id: string, projection: string, mode: ReplayMode, from: ReplayFrom, 
+/**
+ * Of the live tables when it began.
+ */
+live_generation: number, live_shape_version: number, generation: number, shape_version: number, state: RebuildState, phase: RebuildPhase, 
+/**
+ * Those that have begun, in order.
+ */
+phases: Array<PhaseTime>, events_done: number, events_total: number, 
+/**
+ * Events a second, lately. `None`: not known yet.
+ */
+rate_per_s: number | null, left_seconds: number | null, ends: Moment | null, 
+/**
+ * What a stop keeps.
+ */
+ranges_done: number, ranges_total: number, speed: ReplaySpeed, started: Moment, ended: Moment | null, by: string, reason: string, 
+/**
+ * Who stopped, swapped or rolled it back, when somebody did.
+ */
+ended_by: string | null, error: string | null, compare: Compare | null, 
+/**
+ * `pause_rebuild`, `resume_rebuild`, `cancel_rebuild`, `set_rebuild_speed`, `swap_rebuild`.
+ */
+actions: Array<Action>, };
+
+export type RebuildList = { 
+/**
+ * Newest first.
+ */
+rows: Array<Rebuild>, next: string | null, };
+
+export type RebuildPhase = "prepare" | "read" | "catch_up" | "compare" | "swap";
+
+export type RebuildState = "running" | "paused" | "waits_for_swap" | "done" | "cancelled" | "failed" | "rolled_back";
+
+export type ReplayFrom = { "from": "start" } | { "from": "position", position: number, } | { "from": "time", 
+/**
+ * Wall time of the place, `2026-11-01T00:00`.
+ */
+wall: string, } | { "from": "stream", 
+/**
+ * `booking-0193…`, or a booking's reference.
+ */
+stream: string, };
+
+export type ReplayMode = "dry_run" | "rebuild";
+
+export type ReplayPreview = { 
+/**
+ * First event that is read.
+ */
+from_position: number, from_at: Moment | null, 
+/**
+ * Events to read.
+ */
+events: Count, 
+/**
+ * At normal speed. `None`: nothing was measured here yet.
+ */
+seconds: number | null, 
+/**
+ * What is replayed, when it is one stream.
+ */
+subject: string | null, 
+/**
+ * Other rebuilds that run and share the disk.
+ */
+running: Array<string>, 
+/**
+ * `dry_run`, `rebuild`: what may be started, and why not.
+ */
+actions: Array<Action>, };
+
+export type ReplaySpeed = "gentle" | "normal" | "all_cores";
+
+export type ReplayStarted = { rebuild_id: string, };
 
 export type Resource = { resource_id: string, 
 /**
  * `staff`, `room`, `equipment`
  */
 kind: string, name: string, };
+
+export type RestoreBackup = { command_id: string, backup_id: string, target: RestoreTarget, 
+/**
+ * As the preview asks.
+ */
+typed: string, 
+/**
+ * At least 10 characters; it stands in the audit.
+ */
+reason: string, };
+
+export type RestorePreview = { backup: Backup, 
+/**
+ * Events recorded since: the restored copy does not have them.
+ */
+events_missing: number, 
+/**
+ * Customers erased since: they are erased in the copy as well, before anybody can open it.
+ */
+erasures_again: number, free_bytes: number | null, seconds: number | null, 
+/**
+ * What the person types to go on.
+ */
+typed: string, refused: string | null, };
+
+export type RestoreTarget = { "into": "database", name: string, } | { "into": "folder", path: string, };
 
 export type Retry = { "when": "never" } | { "when": "now" } | { "when": "after", seconds: number, } | { "when": "needs_person" };
 
@@ -370,6 +985,18 @@ payment_method: string,
  */
 behaviour: string, };
 
+export type SealState = "opened" | "sealed" | "erased";
+
+export type SealedField = { 
+/**
+ * `email`
+ */
+path: string, state: SealState, 
+/**
+ * Whose key it is.
+ */
+subject_id: string, };
+
 export type Service = { service_id: string, name: string, category: string, duration_min: number, buffer_before_min: number, buffer_after_min: number, price: Money, 
 /**
  * Staff who perform it.
@@ -394,7 +1021,45 @@ read_only: string | null,
  */
 works_here: boolean, };
 
+export type SetRebuildSpeed = { command_id: string, rebuild_id: string, speed: ReplaySpeed, };
+
+export type SkipParked = { command_id: string, projection: string, 
+/**
+ * The event that the person looked at: another one is not skipped.
+ */
+position: number, 
+/**
+ * At least 10 characters; it stands in the audit.
+ */
+reason: string, };
+
+export type StartReplay = { 
+/**
+ * Made when the dialog opens: the same id starts once, however often it is sent.
+ */
+command_id: string, projection: string, from: ReplayFrom, mode: ReplayMode, speed: ReplaySpeed, 
+/**
+ * At least 10 characters; it stands in the audit.
+ */
+reason: string, };
+
 export type StartStep = "finding_server" | "starting_server" | "connecting" | "migrating" | "seeding_demo" | "starting_work";
+
+export type StateAsOf = { 
+/**
+ * `booking-0193…`, or a booking's reference.
+ */
+stream: string, at: AsOf, };
+
+export type StateFact = { 
+/**
+ * `state`, `payment`, `starts`, `captured`: the window has the words.
+ */
+name: string, kind: FactKind, 
+/**
+ * One version earlier. `None`: not known then.
+ */
+before: unknown, at: unknown, };
 
 export type Status = { now: Moment, database: Lamp, stripe: Lamp, mail: Lamp, 
 /**
@@ -407,6 +1072,22 @@ workers: number, works_here: boolean, position: number, projections: Array<Proje
 lag_cause: string | null, counts: Counts, };
 
 export type StepState = "not_begun" | "running" | "waiting" | "done" | "not_needed" | "unknown" | "failed" | "needs_person" | "undone";
+
+export type StreamState = { stream_id: string, category: string, subject: string | null, 
+/**
+ * The version that is shown; 0: before the first event.
+ */
+version: number, 
+/**
+ * Every version of the stream, oldest first.
+ */
+versions: Array<StreamVersion>, 
+/**
+ * One a fact, in the order they are to be read.
+ */
+facts: Array<StateFact>, };
+
+export type StreamVersion = { version: number, position: number, name: string, at: Moment, };
 
 export type TimelineItem = { id: string, kind: TimelineKind, at: Moment, 
 /**
@@ -427,5 +1108,9 @@ caused_by: string | null,
 data: Record<string, unknown>, };
 
 export type TimelineKind = "event" | "saga_attempt" | "delivery_attempt" | "planned";
+
+export type UpcastStep = { from_version: number, to_version: number, changes: Array<PayloadChange>, };
+
+export type VerifyBackup = { command_id: string, backup_id: string, };
 
 export type WaitsFor = { "waits_for": "nothing" } | { "waits_for": "customer", until: string | null, } | { "waits_for": "retry", at: string, attempt: number, cause: string, } | { "waits_for": "delivery", at: string | null, attempt: number, cause: string | null, } | { "waits_for": "provider", what: string, } | { "waits_for": "worker" } | { "waits_for": "person", reason: string, };

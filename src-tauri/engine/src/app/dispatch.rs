@@ -6,7 +6,9 @@ use ts_rs::TS;
 
 use super::host::Host;
 use super::wire::*;
-use super::{bookings, catalogue, customers, error, messages, session};
+use super::{
+    backups, bookings, catalogue, customers, error, events, messages, projections, session,
+};
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
 /// `desk` get the open desk, or the caller gets the reason why there is none.
@@ -64,6 +66,44 @@ commands! {
         find_customers(FindCustomers) -> Vec<CustomerRow> = customers::find;
         /// What the sandbox's mail catch-all holds, newest first.
         caught_messages(Empty) -> Vec<CaughtMessage> = messages::caught;
+
+        /// The log, newest first, a page at a time.
+        list_events(ListEvents) -> EventPage = events::list;
+        get_event(GetEvent) -> EventDetail = events::get;
+        /// The graph of one conversation.
+        event_causes(EventCauses) -> CauseGraph = events::causes;
+        /// A stream as it was, told from its events.
+        state_as_of(StateAsOf) -> StreamState = events::state_as_of;
+        event_catalogue(Empty) -> EventCatalogue = events::catalogue;
+        copy_events(CopyEvents) -> EventsCopied = events::copy;
+
+        list_projections(Empty) -> Projections = projections::list;
+        list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;
+        get_rebuild(GetRebuild) -> Rebuild = projections::get_rebuild;
+        /// What a replay would read, and how long it would take. Changes nothing.
+        preview_replay(PreviewReplay) -> ReplayPreview = projections::preview;
+        start_replay(StartReplay) -> ReplayStarted = projections::start;
+        pause_rebuild(ChangeRebuild) -> Rebuild = projections::pause_rebuild;
+        resume_rebuild(ChangeRebuild) -> Rebuild = projections::resume_rebuild;
+        cancel_rebuild(ChangeRebuild) -> Rebuild = projections::cancel_rebuild;
+        set_rebuild_speed(SetRebuildSpeed) -> Rebuild = projections::set_speed;
+        /// Readers go over to the new generation; the old one is kept for a roll back.
+        swap_rebuild(ChangeRebuild) -> Rebuild = projections::swap;
+        list_diff(ListDiff) -> DiffPage = projections::diff;
+        pause_projection(ChangeProjection) -> Projection = projections::pause;
+        resume_projection(ChangeProjection) -> Projection = projections::resume;
+        roll_back_projection(ChangeProjection) -> Projection = projections::roll_back;
+        retry_parked(ChangeProjection) -> Projection = projections::retry_parked;
+        skip_parked(SkipParked) -> Projection = projections::skip_parked;
+
+        list_backups(Empty) -> Backups = backups::list;
+        back_up_now(BackUpNow) -> BackupRun = backups::back_up_now;
+        /// Restores it into a database of its own, counts, checks the chain, and drops the copy.
+        verify_backup(VerifyBackup) -> BackupRun = backups::verify;
+        preview_restore(PreviewRestore) -> RestorePreview = backups::preview_restore;
+        restore_backup(RestoreBackup) -> BackupRun = backups::restore;
+        preview_erasure(PreviewErasure) -> ErasurePreview = backups::preview_erasure;
+        erase_customer(EraseCustomer) -> CustomerErased = backups::erase_customer;
     }
 }
 

@@ -1,5 +1,6 @@
 //! One function per use case: what the window, HTTP and the command line all call.
 
+pub mod backups;
 pub mod bookings;
 pub mod catalogue;
 pub mod customers;
@@ -8,11 +9,13 @@ pub mod desk;
 pub mod dispatch;
 pub mod doctor;
 pub mod error;
+pub mod events;
 mod free;
 pub mod host;
 mod lamps;
 pub mod messages;
 pub mod place;
+pub mod projections;
 pub mod session;
 pub mod typescript;
 pub mod wire;

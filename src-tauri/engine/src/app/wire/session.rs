@@ -1,0 +1,110 @@
+//! Who is at the desk, and how the desk is.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use super::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    Viewer,
+    Staff,
+    Manager,
+    Admin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// No money moves.
+    Sandbox,
+    Live,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Session {
+    pub login: String,
+    pub display_name: String,
+    pub group: Group,
+    pub mode: Mode,
+    pub profile: ProfileKind,
+    pub business_name: String,
+    pub location_name: String,
+    pub zone: String,
+    pub currency: String,
+    pub database_name: String,
+    /// `15.18`
+    pub server_version: String,
+    pub schema_version: u32,
+    /// Why nothing can be changed from this window, and who must do what. `None`: changes are possible.
+    pub read_only: Option<String>,
+    /// This process runs background work.
+    pub works_here: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum LampState {
+    Works,
+    /// Works, but something needs attention.
+    Limited,
+    Down,
+    /// Not asked, or no answer yet: grey, never green.
+    Unknown,
+    /// Not set up; the hint says how.
+    NotSet,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Lamp {
+    pub state: LampState,
+    /// When this was last looked up.
+    pub checked_at: Option<DateTime<Utc>>,
+    pub latency_ms: Option<u32>,
+    /// What is wrong.
+    pub problem: Option<String>,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct ProjectionStatus {
+    pub name: String,
+    pub version: i32,
+    #[ts(type = "number")]
+    pub position: i64,
+    #[ts(type = "number")]
+    pub lag_events: i64,
+    pub lag_seconds: f64,
+    pub parked: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct Status {
+    pub now: Moment,
+    pub database: Lamp,
+    pub stripe: Lamp,
+    pub mail: Lamp,
+    /// Live processes that do background work, this one included.
+    pub workers: u32,
+    pub works_here: bool,
+    #[ts(type = "number")]
+    pub position: i64,
+    pub projections: Vec<ProjectionStatus>,
+    /// Who keeps readers waiting, when somebody does: `pid 4242, open for 12 s: insert into …`
+    pub lag_cause: Option<String>,
+    pub counts: Counts,
+}
+
+/// A count is shown only if it asks something of somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Counts {
+    #[ts(type = "number")]
+    pub sagas_need_person: i64,
+    #[ts(type = "number")]
+    pub sagas_open: i64,
+    #[ts(type = "number")]
+    pub deliveries_failing: i64,
+}
