@@ -50,17 +50,17 @@ async fn everything(pool: &PgPool) -> [Vec<Value>; 3] {
     [
         rows(
             pool,
-            "select to_jsonb(b) from read.bookings_g1 b order by booking_id",
+            "select to_jsonb(b) from p_bookings_g1.bookings b order by booking_id",
         )
         .await,
         rows(
             pool,
-            "select to_jsonb(c) from read.customers_g1 c order by customer_id",
+            "select to_jsonb(c) from p_customers_g1.customers c order by customer_id",
         )
         .await,
         rows(
             pool,
-            "select to_jsonb(t) from read.timeline_g1 t order by booking_id, position",
+            "select to_jsonb(t) from p_timeline_g1.timeline t order by booking_id, position",
         )
         .await,
     ]
@@ -115,11 +115,12 @@ async fn two_processes_share_the_work_and_count_nothing_twice() {
         x.unwrap();
         y.unwrap();
     }
-    let counted: i64 = sqlx::query_scalar("select sum(bookings)::bigint from read.customers_g1")
-        .fetch_one(&s.worker)
-        .await
-        .unwrap();
-    let booked: i64 = sqlx::query_scalar("select count(*) from read.bookings_g1")
+    let counted: i64 =
+        sqlx::query_scalar("select sum(bookings)::bigint from p_customers_g1.customers")
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
+    let booked: i64 = sqlx::query_scalar("select count(*) from p_bookings_g1.bookings")
         .fetch_one(&s.worker)
         .await
         .unwrap();
@@ -162,7 +163,7 @@ async fn a_held_open_append_makes_readers_wait_and_never_skip() {
     open.commit().await.unwrap();
     s.follow().await;
     let names: Vec<String> = sqlx::query_scalar(
-        "select event_name from read.timeline_g1 where position > $1 order by position",
+        "select event_name from p_timeline_g1.timeline where position > $1 order by position",
     )
     .bind(before)
     .fetch_all(&s.worker)
@@ -175,7 +176,7 @@ async fn a_held_open_append_makes_readers_wait_and_never_skip() {
 async fn a_poison_event_parks_one_projection_while_the_others_go_on() {
     let s = seeded().await;
     s.follow().await;
-    let good: Uuid = sqlx::query_scalar("select booking_id from read.bookings_g1 limit 1")
+    let good: Uuid = sqlx::query_scalar("select booking_id from p_bookings_g1.bookings limit 1")
         .fetch_one(&s.worker)
         .await
         .unwrap();
@@ -239,11 +240,12 @@ async fn a_poison_event_parks_one_projection_while_the_others_go_on() {
 async fn an_erased_customer_is_nobody_after_a_replay() {
     let s = seeded().await;
     s.follow().await;
-    let customer: Uuid =
-        sqlx::query_scalar("select customer_id from read.customers_g1 where bookings > 1 limit 1")
-            .fetch_one(&s.worker)
-            .await
-            .unwrap();
+    let customer: Uuid = sqlx::query_scalar(
+        "select customer_id from p_customers_g1.customers where bookings > 1 limit 1",
+    )
+    .fetch_one(&s.worker)
+    .await
+    .unwrap();
     let superuser = s.db.superuser_pool().await;
     sqlx::query("delete from core.subject_keys where subject_id = $1")
         .bind(customer)
@@ -256,18 +258,19 @@ async fn an_erased_customer_is_nobody_after_a_replay() {
         tx.commit().await.unwrap();
     }
     s.follow().await;
-    let (name, email, erased): (String, Option<String>, bool) =
-        sqlx::query_as("select name, email, erased from read.customers_g1 where customer_id = $1")
-            .bind(customer)
-            .fetch_one(&s.worker)
-            .await
-            .unwrap();
+    let (name, email, erased): (String, Option<String>, bool) = sqlx::query_as(
+        "select name, email, erased from p_customers_g1.customers where customer_id = $1",
+    )
+    .bind(customer)
+    .fetch_one(&s.worker)
+    .await
+    .unwrap();
     assert_eq!(
         (name.as_str(), email, erased),
         (projection::ERASED, None, true)
     );
     let shown: Vec<String> = sqlx::query_scalar(
-        "select distinct customer_name from read.bookings_g1 where customer_id = $1",
+        "select distinct customer_name from p_bookings_g1.bookings where customer_id = $1",
     )
     .bind(customer)
     .fetch_all(&s.worker)
@@ -298,7 +301,7 @@ async fn a_commit_elsewhere_reaches_a_window_whose_bell_is_silent() {
         )),
     ];
     let handing_on = tokio::spawn(here.clone().run());
-    let booking: Uuid = sqlx::query_scalar("select booking_id from read.bookings_g1 limit 1")
+    let booking: Uuid = sqlx::query_scalar("select booking_id from p_bookings_g1.bookings limit 1")
         .fetch_one(&s.worker)
         .await
         .unwrap();

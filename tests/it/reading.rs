@@ -360,11 +360,11 @@ async fn the_demo_passes_the_audits_and_is_dealt_once() {
     for (what, sql) in [
         (
             "a cancelled booking keeps no claim",
-            "select count(*) from booking.inventory_claim c join read.bookings_g1 b using (booking_id) where c.released_at is null and b.state in ('cancelled', 'expired')",
+            "select count(*) from booking.inventory_claim c join p_bookings_g1.bookings b using (booking_id) where c.released_at is null and b.state in ('cancelled', 'expired')",
         ),
         (
             "a confirmed booking has its claims",
-            "select count(*) from read.bookings_g1 b where state = 'confirmed' and (select count(*) from booking.inventory_claim c where c.booking_id = b.booking_id and c.released_at is null) <> jsonb_array_length(b.resources)",
+            "select count(*) from p_bookings_g1.bookings b where state = 'confirmed' and (select count(*) from booking.inventory_claim c where c.booking_id = b.booking_id and c.released_at is null) <> jsonb_array_length(b.resources)",
         ),
         (
             "a stream's versions have no gap",
@@ -384,15 +384,15 @@ async fn the_demo_passes_the_audits_and_is_dealt_once() {
         ),
         (
             "refunds are no more than what was captured",
-            "select count(*) from read.bookings_g1 where refunded_minor > captured_minor",
+            "select count(*) from p_bookings_g1.bookings where refunded_minor > captured_minor",
         ),
         (
             "each refunded saga refunded what was captured",
-            "select count(*) from read.bookings_g1 b join saga.instance i using (booking_id) where i.state = 'compensated' and b.captured_minor <> b.refunded_minor",
+            "select count(*) from p_bookings_g1.bookings b join saga.instance i using (booking_id) where i.state = 'compensated' and b.captured_minor <> b.refunded_minor",
         ),
         (
             "each saga is of its own booking",
-            "select count(*) from saga.instance i left join read.bookings_g1 b using (booking_id) where b.booking_id is null or b.price_minor <> i.amount_minor",
+            "select count(*) from saga.instance i left join p_bookings_g1.bookings b using (booking_id) where b.booking_id is null or b.price_minor <> i.amount_minor",
         ),
         (
             "a delivered message has an attempt that was accepted",
@@ -573,18 +573,18 @@ async fn the_list_at_100_000_bookings() {
     let desk = desk(&s, people, Group::Viewer);
     let superuser = s.db.superuser_pool().await;
     for sql in [
-        "insert into read.bookings_g1
+        "insert into p_bookings_g1.bookings
          select (jsonb_populate_record(b, jsonb_build_object('booking_id', gen_random_uuid(), 'reference', 'BK-' || upper(substr(md5(n::text), 1, 6)),
                    'starts_at', b.starts_at + (n % 700 - 350) * interval '1 day', 'changed_at', b.changed_at - n * interval '7 seconds',
                    'search', 'bk-' || substr(md5(n::text), 1, 6) || chr(10) || lower(b.customer_name) || ' ' || substr(md5(n::text), 7, 5) || chr(10)
                              || substr(md5(n::text), 12, 8) || '@example.com' || chr(10) || '+351 9' || n || chr(10) || 'pi_' || md5(n::text)))).*
            from generate_series(1, 100000) n
-           join (select *, row_number() over () as r, count(*) over () as c from read.bookings_g1) x on x.r = 1 + n % x.c
-           join read.bookings_g1 b on b.booking_id = x.booking_id",
+           join (select *, row_number() over () as r, count(*) over () as c from p_bookings_g1.bookings) x on x.r = 1 + n % x.c
+           join p_bookings_g1.bookings b on b.booking_id = x.booking_id",
         "insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, booking_id, correlation_id, started_by, outcome, finished_at, \"cursor\")
          select gen_random_uuid(), 'booking', 1, 'x' || booking_id, 'completed', booking_id, correlation_id, 'x', 'completed', now(), 5
-           from read.bookings_g1 b where not exists (select 1 from saga.instance i where i.booking_id = b.booking_id)",
-        "vacuum analyze read.bookings_g1",
+           from p_bookings_g1.bookings b where not exists (select 1 from saga.instance i where i.booking_id = b.booking_id)",
+        "vacuum analyze p_bookings_g1.bookings",
         "vacuum analyze saga.instance",
     ] {
         sqlx::query(sql).execute(&superuser).await.unwrap();

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::support::db::{GROUPS, PASSWORD, TestDb};
 
-const SCHEMAS: &str = "('api', 'core', 'admin', 'booking', 'saga', 'delivery', 'read', 'queue')";
+/// All of ours, the generations of the read models among them.
+const SCHEMAS: &str = "(select nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public'))";
 
 struct Function {
     name: String,

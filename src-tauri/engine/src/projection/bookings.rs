@@ -1,4 +1,4 @@
-//! `read.bookings_g1`: one row a booking, as the list shows it.
+//! `bookings`: one row a booking, as the list shows it.
 //!
 //! The rows of a batch's bookings are loaded at once, evolved by the domain's own `evolve`, and written at once.
 
@@ -10,11 +10,19 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::ApplyError;
 use super::people::{self, Person};
+use super::{ApplyError, Projection, Rows};
 use crate::domain::booking::{self, Booking, Payment, PaymentState, Status};
 use crate::domain::event::{BookingCreated, CancelReason, Event, Party, PaymentMode, Sealed};
 use crate::store::read::Recorded;
+
+pub static PROJECTION: Projection = Projection {
+    name: "bookings",
+    version: 1,
+    event_types: None,
+    rows: Rows::OfBooking,
+    apply: |conn, events| Box::pin(apply(conn, events)),
+};
 
 /// The table's columns, in its own words.
 #[derive(Debug, Clone, Default, Serialize, sqlx::FromRow)]
@@ -47,7 +55,7 @@ struct Row {
     search: String,
 }
 
-pub async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
+async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let mut parsed = Vec::with_capacity(events.len());
     let mut sealed: HashMap<Uuid, Sealed> = HashMap::new();
     let mut touched: HashSet<Uuid> = HashSet::new();
@@ -103,7 +111,7 @@ async fn load(
     customers: &HashMap<Uuid, Sealed>,
 ) -> Result<BTreeMap<Uuid, Row>, ApplyError> {
     let rows: Vec<Row> = sqlx::query_as(
-        "select * from read.bookings_g1 where booking_id = any($1) or customer_id = any($2)",
+        "select * from bookings where booking_id = any($1) or customer_id = any($2)",
     )
     .bind(bookings.iter().copied().collect::<Vec<_>>())
     .bind(customers.keys().copied().collect::<Vec<_>>())
@@ -115,8 +123,8 @@ async fn load(
 async fn write(conn: &mut PgConnection, rows: Vec<Row>) -> Result<(), ApplyError> {
     let rows = serde_json::to_value(rows).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
     sqlx::query(
-        "insert into read.bookings_g1
-         select * from jsonb_populate_recordset(null::read.bookings_g1, $1)
+        "insert into bookings
+         select * from jsonb_populate_recordset(null::bookings, $1)
          on conflict (booking_id) do update set
            customer_name = excluded.customer_name, state = excluded.state, hold_expires_at = excluded.hold_expires_at,
            payment = excluded.payment, authorised_minor = excluded.authorised_minor, captured_minor = excluded.captured_minor,

@@ -1,4 +1,4 @@
-//! `read.customers_g1`: who the customers are, and how often and when they last booked.
+//! `customers`: who the customers are, and how often and when they last booked.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,10 +6,20 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::ApplyError;
 use super::people::{self, Person};
+use super::{ApplyError, Projection, Rows};
 use crate::domain::event::{Event, Sealed};
 use crate::store::read::Recorded;
+
+pub static PROJECTION: Projection = Projection {
+    name: "customers",
+    version: 1,
+    event_types: Some(&["CustomerRegistered", "BookingCreated"]),
+    rows: Rows::OfMany(
+        "It counts each customer's bookings over all streams, so a part of the log would give wrong counts.",
+    ),
+    apply: |conn, events| Box::pin(apply(conn, events)),
+};
 
 /// What a batch says about one customer.
 #[derive(Default)]
@@ -19,7 +29,7 @@ struct Change {
     last_booking_at: Option<DateTime<Utc>>,
 }
 
-pub async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
+async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let mut changes: BTreeMap<Uuid, Change> = BTreeMap::new();
     let mut sealed: HashMap<Uuid, Sealed> = HashMap::new();
     for recorded in events {
@@ -65,7 +75,7 @@ async fn write(conn: &mut PgConnection, changes: BTreeMap<Uuid, Change>) -> Resu
            select * from unnest($1::uuid[], $2::bool[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bigint[], $8::timestamptz[], $9::text[])
                as x(customer_id, known, name, email, phone, erased, bookings, last_booking_at, search)
          ), changed as (
-           update read.customers_g1 c
+           update customers c
               set name = case when b.known then b.name else c.name end, email = case when b.known then b.email else c.email end,
                   phone = case when b.known then b.phone else c.phone end, erased = case when b.known then b.erased else c.erased end,
                   search = case when b.known then b.search else c.search end,
@@ -73,7 +83,7 @@ async fn write(conn: &mut PgConnection, changes: BTreeMap<Uuid, Change>) -> Resu
              from batch b where b.customer_id = c.customer_id
            returning c.customer_id
          )
-         insert into read.customers_g1 (customer_id, name, email, phone, erased, bookings, last_booking_at, search)
+         insert into customers (customer_id, name, email, phone, erased, bookings, last_booking_at, search)
          select customer_id, name, email, phone, erased, bookings, last_booking_at, search from batch
           where customer_id not in (select customer_id from changed)",
     )

@@ -7,6 +7,7 @@
 
 mod bookings;
 mod customers;
+mod generation;
 mod people;
 mod runner;
 mod timeline;
@@ -18,49 +19,51 @@ use sqlx::PgConnection;
 use crate::store::read::{ReadError, Recorded};
 use crate::store::seal::SealError;
 
+pub use generation::Generation;
 pub use people::ERASED;
 pub use runner::{Tail, run};
 pub use watch::watch;
 
 /// A read model: what it is called, what it wants, and how a batch of events changes its rows.
+///
+/// One is a module here, a line in [`ALL`] and a migration that declares its tables (migrations/0008_generations.sql).
 pub struct Projection {
     pub name: &'static str,
     /// Of its rows. Another shape is another version, built beside this one.
     pub version: i32,
     /// `None`: every event of a booking.
     pub event_types: Option<&'static [&'static str]>,
+    pub rows: Rows,
     pub apply: Apply,
-    /// Empties its table.
-    clear: &'static str,
 }
 
-/// Events come in the order of the log, none twice. Runs in the transaction that also moves the checkpoint.
+/// What a row follows from. It decides how the projection can be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Each row has a `booking_id` and follows from that booking's stream (and its customer's registration) alone: it
+    /// can be built in parallel, and replayed for one stream or from a position.
+    OfBooking,
+    /// Rows gather what many streams say. The sentence tells a person why only a replay from zero is true.
+    OfMany(&'static str),
+}
+
+/// Events come in the order of the log, none twice. Runs in the transaction that also moves the position, and with the
+/// generation's schema as its search path: it names its tables without one.
 pub type Apply =
     for<'a> fn(&'a mut PgConnection, &'a [&'a Recorded]) -> BoxFuture<'a, Result<(), ApplyError>>;
 
-pub static ALL: [Projection; 3] = [
-    Projection {
-        name: "bookings",
-        version: 1,
-        event_types: None,
-        apply: |conn, events| Box::pin(bookings::apply(conn, events)),
-        clear: "delete from read.bookings_g1",
-    },
-    Projection {
-        name: "customers",
-        version: 1,
-        event_types: Some(&["CustomerRegistered", "BookingCreated"]),
-        apply: |conn, events| Box::pin(customers::apply(conn, events)),
-        clear: "delete from read.customers_g1",
-    },
-    Projection {
-        name: "timeline",
-        version: 1,
-        event_types: None,
-        apply: |conn, events| Box::pin(timeline::apply(conn, events)),
-        clear: "delete from read.timeline_g1",
-    },
+pub static ALL: [&Projection; 3] = [
+    &bookings::PROJECTION,
+    &customers::PROJECTION,
+    &timeline::PROJECTION,
 ];
+
+/// The projection of that name and shape, as this program knows it.
+pub fn known(name: &str, version: i32) -> Option<&'static Projection> {
+    ALL.iter()
+        .copied()
+        .find(|p| p.name == name && p.version == version)
+}
 
 impl Projection {
     pub fn wants(&self, event: &Recorded) -> bool {
@@ -106,31 +109,22 @@ fn data_is_wrong(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Makes the checkpoints that are missing.
-pub async fn ensure_checkpoints(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let names: Vec<&str> = ALL.iter().map(|p| p.name).collect();
-    let versions: Vec<i32> = ALL.iter().map(|p| p.version).collect();
-    sqlx::query("insert into read.checkpoints (name, version) select * from unnest($1::text[], $2::int[]) on conflict do nothing")
-        .bind(names)
-        .bind(versions)
-        .execute(conn)
-        .await
-        .map(|_| ())
-}
-
-/// Back to position 0 with an empty table, for a replay. In the caller's transaction: a running tail that is in the
-/// middle of a batch is waited for, and the next one finds its position gone and starts over.
+/// Back to position 0 with empty tables, for a replay in place. In the caller's transaction: a running tail that is in
+/// the middle of a batch is waited for, and the next one finds its position gone and starts over.
 pub async fn reset(conn: &mut PgConnection, name: &str) -> sqlx::Result<()> {
-    let projection = ALL
-        .iter()
-        .find(|p| p.name == name)
-        .ok_or(sqlx::Error::RowNotFound)?;
-    sqlx::query("update read.checkpoints set position = 0, event_at = null, parked = null, updated_at = now() where name = $1 and version = $2")
-        .bind(projection.name)
-        .bind(projection.version)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query(projection.clear).execute(conn).await?;
+    let live: String = sqlx::query_scalar(
+        "update read.generations set position = 0, event_at = null, parked = null, updated_at = now()
+          where name = $1 and role = 'live' returning format('p_%s_g%s', name, generation)",
+    )
+    .bind(name)
+    .fetch_one(&mut *conn)
+    .await?;
+    for table in generation::tables(conn, &live).await? {
+        // Both names come from the catalogue and are quoted by it.
+        sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}")))
+            .execute(&mut *conn)
+            .await?;
+    }
     Ok(())
 }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::{PgPool, Row};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{ALL, ApplyError, Projection, ensure_checkpoints};
+use super::generation::{self, Role};
+use super::{ApplyError, Generation, Projection};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 use crate::store::read::{self, ReadError, Recorded};
@@ -62,13 +63,19 @@ pub enum TailError {
         #[source]
         source: ApplyError,
     },
-    #[error("the checkpoints could not be read")]
+    #[error("the positions could not be read")]
     Database(#[from] sqlx::Error),
 }
 
 pub struct Tail {
     pub pool: PgPool,
     pub hints: Hints,
+}
+
+/// A generation and what fills it.
+struct Follower {
+    projection: &'static Projection,
+    generation: Generation,
 }
 
 enum Moved {
@@ -84,45 +91,34 @@ impl Tail {
     pub async fn round(&self) -> Result<bool, TailError> {
         let mut conn = self.pool.acquire().await?;
         let safe = read::safe_position(&mut conn).await?;
-        let mut at: BTreeMap<i64, Vec<&'static Projection>> = BTreeMap::new();
-        let rows = sqlx::query(
-            "select name, version, position, parked is not null as parked from read.checkpoints",
-        )
-        .fetch_all(&mut *conn)
-        .await?;
-        let mut known = 0;
-        for row in &rows {
-            let (name, version): (&str, i32) = (row.try_get("name")?, row.try_get("version")?);
-            let Some(projection) = ALL.iter().find(|p| p.name == name && p.version == version)
-            else {
+        let mut at: BTreeMap<i64, Vec<Follower>> = BTreeMap::new();
+        for generation in generation::all(&mut conn).await? {
+            let Some(projection) = generation.projection() else {
                 continue;
             };
-            known += 1;
-            let position: i64 = row.try_get("position")?;
-            if !row.try_get::<bool, _>("parked")? && position < safe {
-                at.entry(position).or_default().push(projection);
+            // One that is being built is its rebuild's to move.
+            if generation.role != Role::Building
+                && !generation.parked
+                && !generation.paused
+                && generation.position < safe
+            {
+                at.entry(generation.position).or_default().push(Follower {
+                    projection,
+                    generation,
+                });
             }
-        }
-        if known < ALL.len() {
-            ensure_checkpoints(&mut conn).await?;
-            return Ok(true);
         }
         drop(conn);
 
         let mut more = false;
         // Those that are nearly up to date first: one that is rebuilt must not keep them waiting.
-        for (from, projections) in at.into_iter().rev() {
-            more |= self.page(from, safe, &projections).await?;
+        for (from, followers) in at.into_iter().rev() {
+            more |= self.page(from, safe, &followers).await?;
         }
         Ok(more)
     }
 
-    async fn page(
-        &self,
-        from: i64,
-        safe: i64,
-        projections: &[&'static Projection],
-    ) -> Result<bool, TailError> {
+    async fn page(&self, from: i64, safe: i64, followers: &[Follower]) -> Result<bool, TailError> {
         let mut conn = self.pool.acquire().await?;
         let page = read::log(&mut conn, from, safe, PAGE).await?;
         drop(conn);
@@ -132,20 +128,15 @@ impl Tail {
             // Positions without an event below the safe one will never have one.
             _ => safe,
         };
-        let moves = join_all(
-            projections
-                .iter()
-                .map(|p| self.advance(p, &page, from, upto)),
-        )
-        .await;
+        let moves = join_all(followers.iter().map(|f| self.advance(f, &page, from, upto))).await;
         let mut whole = false;
-        for (projection, moved) in projections.iter().zip(moves) {
+        for (follower, moved) in followers.iter().zip(moves) {
             match moved {
                 Ok(Moved::Whole) => whole = true,
                 Ok(Moved::Elsewhere | Moved::Parked) => {}
                 Err(source) => {
                     return Err(TailError::Projection {
-                        name: projection.name,
+                        name: follower.projection.name,
                         source,
                     });
                 }
@@ -158,12 +149,15 @@ impl Tail {
     /// the one event that does not: with that the projection is parked.
     async fn advance(
         &self,
-        projection: &Projection,
+        follower: &Follower,
         page: &[Recorded],
         mut from: i64,
         upto: i64,
     ) -> Result<Moved, ApplyError> {
-        let wanted: Vec<&Recorded> = page.iter().filter(|e| projection.wants(e)).collect();
+        let wanted: Vec<&Recorded> = page
+            .iter()
+            .filter(|e| follower.projection.wants(e))
+            .collect();
         let mut rest = &wanted[..];
         let mut size = rest.len();
         let mut tries = TRIES_AFTER.iter();
@@ -173,7 +167,7 @@ impl Tail {
                 Some(last) if !behind.is_empty() => last.position,
                 _ => upto,
             };
-            match self.commit(projection, batch, from, to).await {
+            match self.commit(follower, batch, from, to).await {
                 Ok(false) => return Ok(Moved::Elsewhere),
                 Ok(true) => {
                     self.hint(batch);
@@ -187,7 +181,7 @@ impl Tail {
                 Err(error) => match (tries.next(), batch.first()) {
                     (Some(pause), _) => tokio::time::sleep(*pause).await,
                     (None, Some(event)) => {
-                        self.park(projection, event, from, &error).await?;
+                        self.park(follower, event, from, &error).await?;
                         return Ok(Moved::Parked);
                     }
                     (None, None) => return Err(error),
@@ -199,26 +193,28 @@ impl Tail {
     /// Rows and checkpoint in one transaction. `false`: it is not ours to move now.
     async fn commit(
         &self,
-        projection: &Projection,
+        follower: &Follower,
         batch: &[&Recorded],
         from: i64,
         to: i64,
     ) -> Result<bool, ApplyError> {
         let mut tx = self.pool.begin().await?;
-        // A crash may take the newest rows, and then it takes the checkpoint with them: no need to wait for the disk.
+        // A crash may take the newest rows, and then it takes the position with them: no need to wait for the disk.
         let standing: Option<(i64, bool)> = sqlx::query_as(
-            "select position, parked is not null from read.checkpoints, set_config('synchronous_commit', 'off', true)
-              where name = $1 and version = $2 for update of checkpoints skip locked",
+            "select position, parked is not null or paused_at is not null
+               from read.generations, set_config('synchronous_commit', 'off', true) sync, set_config('search_path', $3 || ', pg_catalog', true) path
+              where name = $1 and generation = $2 for update of generations skip locked",
         )
-        .bind(projection.name)
-        .bind(projection.version)
+        .bind(&follower.generation.name)
+        .bind(follower.generation.generation)
+        .bind(follower.generation.schema())
         .fetch_optional(&mut *tx)
         .await?;
         if standing != Some((from, false)) {
             return Ok(false);
         }
         if !batch.is_empty()
-            && let Err(error) = (projection.apply)(&mut tx, batch).await
+            && let Err(error) = (follower.projection.apply)(&mut tx, batch).await
         {
             // Now, and not when the pool gets to it: the next try must not find the checkpoint still locked by this one.
             let _ = tx.rollback().await;
@@ -226,11 +222,11 @@ impl Tail {
         }
         let event_at: Option<DateTime<Utc>> = batch.last().map(|e| e.recorded_at);
         let moved = sqlx::query(
-            "update read.checkpoints set position = $4, event_at = coalesce($5, event_at), updated_at = now()
-              where name = $1 and version = $2 and position = $3",
+            "update read.generations set position = $4, event_at = coalesce($5, event_at), updated_at = now()
+              where name = $1 and generation = $2 and position = $3",
         )
-        .bind(projection.name)
-        .bind(projection.version)
+        .bind(&follower.generation.name)
+        .bind(follower.generation.generation)
         .bind(from)
         .bind(to)
         .bind(event_at)
@@ -247,16 +243,16 @@ impl Tail {
     /// Stops the projection before the event, where everybody sees it. It goes on once somebody has cleared this.
     async fn park(
         &self,
-        projection: &Projection,
+        follower: &Follower,
         event: &Recorded,
         from: i64,
         error: &ApplyError,
     ) -> Result<(), ApplyError> {
-        tracing::error!(projection = projection.name, event.id = %event.event_id, event.position = event.position,
+        tracing::error!(projection = follower.projection.name, generation = follower.generation.generation, event.id = %event.event_id, event.position = event.position,
             error = error as &dyn std::error::Error, "an event does not go into this projection: it is parked");
-        sqlx::query("update read.checkpoints set parked = $4, updated_at = now() where name = $1 and version = $2 and position = $3 and parked is null")
-            .bind(projection.name)
-            .bind(projection.version)
+        sqlx::query("update read.generations set parked = $4, updated_at = now() where name = $1 and generation = $2 and position = $3 and parked is null")
+            .bind(&follower.generation.name)
+            .bind(follower.generation.generation)
             .bind(from)
             .bind(json!({ "position": event.position, "event_id": event.event_id, "error": whole(error) }))
             .execute(&self.pool)

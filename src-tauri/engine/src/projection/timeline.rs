@@ -1,11 +1,19 @@
-//! `read.timeline_g1`: each booking's events as they stand in the log, ready for its page.
+//! `timeline`: each booking's events as they stand in the log, ready for its page.
 
 use sqlx::PgConnection;
 
-use super::ApplyError;
+use super::{ApplyError, Projection, Rows};
 use crate::store::read::Recorded;
 
-pub async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
+pub static PROJECTION: Projection = Projection {
+    name: "timeline",
+    version: 1,
+    event_types: None,
+    rows: Rows::OfBooking,
+    apply: |conn, events| Box::pin(apply(conn, events)),
+};
+
+async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let mine: Vec<_> = events
         .iter()
         .filter_map(|e| e.stream.booking().map(|booking| (booking.0, e)))
@@ -15,7 +23,7 @@ pub async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), 
     }
     // Kept as recorded: an event that this program cannot read is still a fact to be shown.
     sqlx::query(
-        "insert into read.timeline_g1 (booking_id, position, event_id, event_name, schema_version, occurred_at, actor, on_behalf_of,
+        "insert into timeline (booking_id, position, event_id, event_name, schema_version, occurred_at, actor, on_behalf_of,
                                        correlation_id, causation_id, data)
          select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[],
                               $9::uuid[], $10::uuid[], $11::jsonb[])

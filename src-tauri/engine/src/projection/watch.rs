@@ -47,7 +47,7 @@ pub async fn watch(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationTok
 /// What was seen at the last look.
 #[derive(Default)]
 struct Seen {
-    positions: Option<HashMap<String, (i64, bool)>>,
+    positions: Option<HashMap<String, (i64, i32, bool)>>,
     sagas: BTreeMap<Uuid, DateTime<Utc>>,
     sagas_until: Option<DateTime<Utc>>,
 }
@@ -62,7 +62,7 @@ impl Seen {
 
     async fn projections(&mut self, conn: &mut PgConnection) -> sqlx::Result<BTreeSet<String>> {
         let rows = sqlx::query(
-            "select name || '@' || version as name, position, parked is not null as parked from read.checkpoints",
+            "select name || '@' || version as name, position, generation, parked is not null as parked from read.checkpoints",
         )
         .fetch_all(&mut *conn)
         .await?;
@@ -70,7 +70,11 @@ impl Seen {
         for row in &rows {
             now.insert(
                 row.try_get::<String, _>("name")?,
-                (row.try_get("position")?, row.try_get("parked")?),
+                (
+                    row.try_get("position")?,
+                    row.try_get("generation")?,
+                    row.try_get("parked")?,
+                ),
             );
         }
         let mut topics = BTreeSet::new();
@@ -80,13 +84,14 @@ impl Seen {
             return Ok(topics);
         };
         let (mut from, mut to) = (i64::MAX, 0);
-        for (name, &(position, parked)) in &now {
-            let (was, was_parked) = before.get(name).copied().unwrap_or((0, false));
+        for (name, &(position, generation, parked)) in &now {
+            let (was, was_generation, was_parked) =
+                before.get(name).copied().unwrap_or((0, generation, false));
             if parked != was_parked {
                 topics.insert("status".to_owned());
             }
-            if position < was {
-                // It is being rebuilt.
+            if position < was || generation != was_generation {
+                // Other rows than before: it was rebuilt, or starts over.
                 topics.insert("*".to_owned());
             } else if position > was {
                 (from, to) = (from.min(was), to.max(position));

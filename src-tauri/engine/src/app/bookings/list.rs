@@ -84,8 +84,10 @@ pub async fn list(desk: &Desk, request: ListBookings) -> Result<BookingList, App
 
 async fn total(conn: &mut PgConnection) -> Result<i64, AppError> {
     let estimate: i64 = sqlx::query_scalar(
-        "select coalesce(max(c.reltuples), 0)::bigint from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-          where n.nspname = 'read' and c.relname = 'bookings_g1'",
+        "select coalesce(max(c.reltuples), 0)::bigint from read.generations g
+           join pg_catalog.pg_namespace n on n.nspname = format('p_bookings_g%s', g.generation)
+           join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = 'bookings'
+          where g.name = 'bookings' and g.role = 'live'",
     )
     .fetch_one(&mut *conn)
     .await?;

@@ -1,0 +1,76 @@
+//! Generations: the rows of a projection, each set in a schema of its own, one of them live.
+
+use sqlx::{PgConnection, Row};
+
+use super::{Projection, known};
+
+/// One set of rows and how far it has followed the log.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    pub name: String,
+    pub generation: i32,
+    pub version: i32,
+    pub role: Role,
+    pub position: i64,
+    pub parked: bool,
+    pub paused: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Filled by a rebuild, read by nobody.
+    Building,
+    Live,
+    /// What was live before, kept up to date so that going back is one step.
+    Previous,
+}
+
+impl Generation {
+    /// Where its tables are.
+    pub fn schema(&self) -> String {
+        format!("p_{}_g{}", self.name, self.generation)
+    }
+
+    /// `None`: rows of a shape that only another program knows how to fill.
+    pub fn projection(&self) -> Option<&'static Projection> {
+        known(&self.name, self.version)
+    }
+}
+
+/// Every generation there is.
+pub async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Generation>> {
+    let rows = sqlx::query(
+        "select name, generation, version, role, position, parked is not null as parked, paused_at is not null as paused
+           from read.generations order by name, generation",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Generation {
+                name: row.try_get("name")?,
+                generation: row.try_get("generation")?,
+                version: row.try_get("version")?,
+                role: match row.try_get("role")? {
+                    "building" => Role::Building,
+                    "live" => Role::Live,
+                    _ => Role::Previous,
+                },
+                position: row.try_get("position")?,
+                parked: row.try_get("parked")?,
+                paused: row.try_get("paused")?,
+            })
+        })
+        .collect()
+}
+
+/// The tables of a generation, each with its schema, quoted where needed.
+pub async fn tables(conn: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = $1 and c.relkind = 'r' order by c.relname",
+    )
+    .bind(schema)
+    .fetch_all(conn)
+    .await
+}
