@@ -49,6 +49,8 @@ enum Command {
     },
     /// Runs the sandbox of payments and mail by itself.
     Sandbox(SandboxArguments),
+    /// Measures the event store on a private server of its own, beside the limit of this machine.
+    Bench(cli::bench::Bench),
     /// Prints the types that the window is written against.
     Types,
 }
@@ -111,6 +113,10 @@ fn run(command: Option<Command>) -> Ended {
     match command {
         None => window(),
         Some(Command::Types) => cli::types::run(),
+        Some(Command::Bench(bench)) => {
+            telemetry::to_stderr();
+            cli::bench::run(bench)
+        }
         Some(Command::Sandbox(arguments)) => {
             telemetry::to_stderr();
             cli::sandbox::run(arguments)

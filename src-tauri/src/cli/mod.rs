@@ -1,5 +1,6 @@
 //! The commands that do one thing and end.
 
+pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod migrate;

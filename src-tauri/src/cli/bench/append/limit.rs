@@ -1,0 +1,83 @@
+//! The limit: bare PostgreSQL with the same columns, checks and indexes.
+
+use bizing_engine::runtime::ids;
+use bizing_engine::store::append::data_of;
+use chrono::Utc;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use super::payload::{LIFE, event};
+use crate::cli::bench::BenchError;
+use crate::cli::bench::ground::Ground;
+use crate::cli::bench::rounds::Writer;
+
+/// A copy of the log's partition, without the trigger and the partitioned parent.
+pub async fn make_table(ground: &Ground) -> Result<(), BenchError> {
+    let mut conn = PgConnection::connect_with(&ground.superuser()).await?;
+    sqlx::raw_sql(
+        "create schema bare;
+         create sequence bare.position;
+         create table bare.events (like core.events_0000 including all);
+         grant usage on schema bare to public;
+         grant usage on sequence bare.position to public;
+         grant insert on bare.events to public;",
+    )
+    .execute(&mut conn)
+    .await?;
+    Ok(conn.close().await?)
+}
+
+/// One connection that inserts one row a statement, each its own commit.
+pub struct Bare {
+    conn: PgConnection,
+    stream: i64,
+    version: i64,
+}
+
+impl Bare {
+    pub async fn many(ground: &Ground, n: usize) -> Result<Vec<Bare>, BenchError> {
+        let mut all = vec![];
+        for _ in 0..n {
+            all.push(Bare {
+                conn: PgConnection::connect_with(&ground.login("worker")).await?,
+                stream: new_stream(),
+                version: 0,
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// No two writers of any case share one.
+fn new_stream() -> i64 {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    static NEXT: AtomicI64 = AtomicI64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Writer for Bare {
+    async fn write(&mut self) -> Result<u64, BenchError> {
+        if self.version == LIFE {
+            (self.stream, self.version) = (new_stream(), 0);
+        }
+        self.version += 1;
+        let now = Utc::now();
+        sqlx::query(
+            "insert into bare.events (position, stream_no, version, type_no, event_id, correlation_id, causation_id, occurred_at, recorded_at,
+                                      actor, metadata, data, hash)
+             values (nextval('bare.position'), $1, $2, $3, $4, $5, null, $6, $6, 'bench_worker', $7, $8, $9)",
+        )
+        .bind(self.stream)
+        .bind(self.version)
+        .bind((self.version % 20) as i32)
+        .bind(ids::v7())
+        .bind(ids::v7())
+        .bind(now)
+        .bind(json!({ "app_version": env!("CARGO_PKG_VERSION") }))
+        .bind(data_of(&event(self.version)))
+        .bind(&[7_u8; 32][..])
+        .execute(&mut self.conn)
+        .await?;
+        Ok(1)
+    }
+}

@@ -1,0 +1,77 @@
+//! Ours: the shipped code, under the worker's login.
+
+use bizing_engine::domain::ids::{BookingId, CorrelationId};
+use bizing_engine::runtime::ids;
+use bizing_engine::store::append::{Append, Context, Expected, append_in};
+use chrono::Utc;
+use sqlx::{Connection, PgConnection};
+
+use super::payload::{LIFE, event};
+use crate::cli::bench::BenchError;
+use crate::cli::bench::ground::Ground;
+use crate::cli::bench::rounds::Writer;
+
+/// Where a writer stands: it owns its streams, so its expected version is always right.
+struct Place {
+    booking: BookingId,
+    version: i64,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place {
+            booking: BookingId(ids::v7()),
+            version: 0,
+        }
+    }
+
+    fn next(&mut self) -> Append {
+        if self.version == LIFE {
+            *self = Place::new();
+        }
+        let expected = Expected::Version(self.version);
+        self.version += 1;
+        Append::new(
+            self.booking,
+            expected,
+            vec![event(self.version)],
+            Utc::now(),
+        )
+    }
+}
+
+fn context() -> Context {
+    Context {
+        correlation: CorrelationId(ids::v7()),
+        causation: None,
+        on_behalf_of: None,
+    }
+}
+
+/// A use case: the append in a transaction of its own.
+pub struct UseCase {
+    conn: PgConnection,
+    place: Place,
+}
+
+impl UseCase {
+    pub async fn many(ground: &Ground, n: usize) -> Result<Vec<UseCase>, BenchError> {
+        let mut all = vec![];
+        for _ in 0..n {
+            all.push(UseCase {
+                conn: PgConnection::connect_with(&ground.login("worker")).await?,
+                place: Place::new(),
+            });
+        }
+        Ok(all)
+    }
+}
+
+impl Writer for UseCase {
+    async fn write(&mut self) -> Result<u64, BenchError> {
+        let mut tx = self.conn.begin().await?;
+        append_in(&mut tx, &context(), vec![self.place.next()]).await?;
+        tx.commit().await?;
+        Ok(1)
+    }
+}
