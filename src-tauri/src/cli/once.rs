@@ -153,9 +153,14 @@ async fn tell(host: &Host, story: &Story) -> Result<BookingPage, Failed> {
 }
 
 fn settled(page: &BookingPage) -> bool {
-    page.saga
-        .as_ref()
-        .is_some_and(|s| s.finished_at.is_some() || matches!(s.state, SagaState::NeedsPerson))
+    // The row and the timeline are two read models; on a busy machine one of them is ahead for a moment.
+    let told = page.timeline.iter().filter(|item| item.position.is_some());
+    let whole = i64::try_from(told.count()).is_ok_and(|events| events >= page.version);
+    whole
+        && page
+            .saga
+            .as_ref()
+            .is_some_and(|s| s.finished_at.is_some() || matches!(s.state, SagaState::NeedsPerson))
         && !matches!(
             page.row.state,
             BookingState::Held | BookingState::AwaitingPayment
