@@ -1,18 +1,45 @@
 import { expect, test } from '@playwright/test'
-import { bookings } from './desk'
+import { book, bookings } from './desk'
+import { Proxy } from './proxy'
 
-test('a desk that falls silent is shown within five seconds, and nothing typed is lost', async ({ page }) => {
-  await bookings(page)
-  await page.keyboard.press('n')
-  await page.getByTestId('customer-search').fill('Harriet Ashdown')
-  // The answers stop, as behind a cable that was pulled: nothing is refused, nothing comes.
-  await page.route('**/rpc/**', () => {})
-  await expect(page.getByTestId('stale')).toBeVisible({ timeout: 5000 })
-  await expect(page.getByTestId('stale')).toContainText('As it was at')
-  await expect(page.getByTestId('booking-row').first()).toBeAttached()
-  await page.unroute('**/rpc/**')
-  await expect(page.getByTestId('stale')).toBeHidden({ timeout: 20_000 })
-  await expect(page.getByTestId('customer-search')).toHaveValue('Harriet Ashdown')
+test.describe('behind a line that breaks', () => {
+  let line: Proxy
+  test.beforeEach(async ({ page, baseURL }) => {
+    line = await Proxy.before(new URL(process.env.BIZING_URL ?? baseURL ?? ''))
+    await page.goto(`${line.url}/#/bookings`)
+    await page.getByTestId('booking-row').first().waitFor()
+    await page.keyboard.press('n')
+    await page.getByTestId('customer-search').fill('Harriet Ashdown')
+  })
+  test.afterEach(() => line.close())
+
+  test('a line that swallows every byte is shown within five seconds; nothing typed is lost, and all goes on by itself', async ({ page }) => {
+    line.swallow()
+    const stale = page.getByTestId('stale')
+    await expect(stale).toBeVisible({ timeout: 5000 })
+    await expect(stale).toContainText('As it was at')
+    await expect(stale).toContainText('The desk does not answer.')
+    await expect(page.getByTestId('booking-row').first()).toBeAttached()
+    await expect(page.getByTestId('customer-search')).toHaveValue('Harriet Ashdown')
+
+    line.pass()
+    await expect(stale).toBeHidden({ timeout: 20_000 })
+    await expect(page.getByTestId('customer-search')).toHaveValue('Harriet Ashdown')
+    await page.keyboard.press('Escape')
+    await book(page, { name: 'Harriet Ashdown', pay: 'venue' })
+    await expect(page.getByText('Checked every 2 s')).toBeHidden({ timeout: 20_000 })
+  })
+
+  test('a line that is cut is made again, and nothing typed is lost', async ({ page }) => {
+    line.swallow()
+    line.cut()
+    const stale = page.getByTestId('stale')
+    await expect(stale).toBeVisible({ timeout: 5000 })
+    line.pass()
+    line.cut()
+    await expect(stale).toBeHidden({ timeout: 20_000 })
+    await expect(page.getByTestId('customer-search')).toHaveValue('Harriet Ashdown')
+  })
 })
 
 test('without hints everything is still right within two seconds', async ({ page, browser }) => {
@@ -22,7 +49,6 @@ test('without hints everything is still right within two seconds', async ({ page
   const other = await (await browser.newContext({ storageState: await page.context().storageState() })).newPage()
   await other.goto('/#/bookings')
   const before = await page.getByTestId('counts').innerText()
-  const { book } = await import('./desk')
   await other.getByTestId('booking-row').first().waitFor()
   await book(other, { name: 'Theo Vandenbroucke', pay: 'venue' })
   await expect(page.getByTestId('counts')).not.toHaveText(before, { timeout: 3000 })

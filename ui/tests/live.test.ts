@@ -120,7 +120,7 @@ test('stale keeps what is on screen and what is typed, and says since when', asy
   expect(all('booking-row').length).toBeGreaterThan(10)
   expect((find('customer-name') as HTMLInputElement).value).toBe('Zoë Nakamura')
   expect(find('book')!.getAttribute('aria-disabled')).toBe('true')
-  await says('The database does not answer, so nothing can be changed now.')
+  await says('No answer comes, so nothing can be changed now.')
   backend.mend('status')
   await until(() => !find('stale'), 'the return')
   expect((find('customer-name') as HTMLInputElement).value).toBe('Zoë Nakamura')

@@ -11,6 +11,11 @@ import {
 } from './backend'
 import type { Hint } from './types'
 
+/** A connection that died without a word would keep its request for ever, and a browser has six for one address. */
+const ANSWER_MS = 35_000
+/** The pulse asks again anyway. */
+const PULSE_ANSWER_MS = 5000
+
 /** The door of `serve`: same origin, a cookie that its token bought, and a header that no form can send. */
 export class HttpBackend implements Backend {
   async call<N extends Command>(name: N, params: Params<N>): Promise<Reply<N>> {
@@ -21,6 +26,7 @@ export class HttpBackend implements Backend {
         credentials: 'same-origin',
         headers: { 'content-type': 'application/json', 'x-bizing-desk': '1' },
         body: JSON.stringify(params),
+        signal: AbortSignal.timeout(name === 'status' || name === 'host_state' ? PULSE_ANSWER_MS : ANSWER_MS),
       })
     } catch (error) {
       throw new Unreachable(String(error))

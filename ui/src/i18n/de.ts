@@ -59,8 +59,9 @@ export const de: Catalogue = {
   'stale.as_of': 'Stand von {time}',
   'stale.ago': ', vor {ago}.',
   'stale.no_answer': 'Die Datenbank antwortet nicht.',
+  'stale.no_desk': 'Das Programm antwortet nicht.',
   'stale.try': 'Jetzt versuchen',
-  'refused.stale': 'Die Datenbank antwortet nicht, darum lässt sich gerade nichts ändern. Was Sie getippt haben, bleibt.',
+  'refused.stale': 'Es kommt keine Antwort, darum lässt sich gerade nichts ändern. Was Sie getippt haben, bleibt.',
 
   'error.support': 'Für den Support:',
   'error.copy': 'Code und Kennung kopieren',

@@ -59,8 +59,9 @@ export const en = {
   'stale.as_of': 'As it was at {time}',
   'stale.ago': ', {ago} ago.',
   'stale.no_answer': 'The database does not answer.',
+  'stale.no_desk': 'The desk does not answer.',
   'stale.try': 'Try now',
-  'refused.stale': 'The database does not answer, so nothing can be changed now. What you typed stays.',
+  'refused.stale': 'No answer comes, so nothing can be changed now. What you typed stays.',
 
   // ---- errors
   'error.support': 'For support:',

@@ -25,6 +25,8 @@ type Listener = (topic: string) => void
 export class Connection {
   /** `connecting` until the first answer, so that a start is not shown as a loss. */
   state = $state<'connecting' | 'live' | 'stale'>('connecting')
+  /** Who is silent while `stale`: this desk's own program, or the database behind it. */
+  silent = $state<'desk' | 'database'>('desk')
   /** When everything shown was last known to be true. */
   asOf = $state(0)
   status = $state.raw<Status | null>(null)
@@ -100,7 +102,7 @@ export class Connection {
       return reply
     } catch (error) {
       if (error instanceof TokenNeeded) this.tokenNeeded = true
-      else if (meansDown(error)) this.#lost()
+      else if (meansDown(error)) this.#lost(error instanceof DeskError ? 'database' : 'desk')
       else if (name !== 'host_state') this.#answered()
       throw error
     }
@@ -142,7 +144,8 @@ export class Connection {
     if (was === 'stale') this.changed('*')
   }
 
-  #lost(): void {
+  #lost(silent: 'desk' | 'database'): void {
+    this.silent = silent
     if (this.state === 'live') this.state = 'stale'
     this.changed('host')
   }
@@ -152,7 +155,10 @@ export class Connection {
     if (this.#lastHint > 0 || now - this.#listeningSince > SILENT_MS) this.hintsAlive = now - this.#lastHint < SILENT_MS
     // A line that is open but says nothing is no line.
     if (!this.#reopen && now - Math.max(this.#lastHint, this.#listeningSince) > 2 * SILENT_MS) this.#closed()
-    if (this.#watching && this.state === 'live' && visible() && now - this.#lastAnswer > STALE_MS) this.state = 'stale'
+    if (this.#watching && this.state === 'live' && visible() && now - this.#lastAnswer > STALE_MS) {
+      this.silent = 'desk'
+      this.state = 'stale'
+    }
   }
 
   /** The next pulse early, but never a burst of them. */
@@ -185,6 +191,7 @@ export class Connection {
   #took(status: Status): void {
     this.status = status
     if (status.database.state === 'down') {
+      this.silent = 'database'
       if (this.state === 'live') this.state = 'stale'
       return
     }
