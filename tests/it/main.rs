@@ -15,6 +15,7 @@ mod roles;
 mod saga;
 mod saga_checks;
 mod served;
+mod silence;
 mod store;
 mod support;
 mod webhook;

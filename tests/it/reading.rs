@@ -27,6 +27,7 @@ fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
         sandbox_url: None,
         connections: Connections::default(),
         policy: Default::default(),
+        silent: Default::default(),
     }))
 }
 

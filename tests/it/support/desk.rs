@@ -154,6 +154,7 @@ impl TestDesk {
                 mail_set: true,
             },
             policy: self.policy.clone(),
+            silent: Default::default(),
         }))
     }
 

@@ -54,6 +54,7 @@ struct Shared {
     cut: Mutex<CancellationToken>,
     trap: Mutex<Option<Trap>>,
     sprung: watch::Sender<u64>,
+    carried: watch::Sender<u64>,
 }
 
 struct Trap {
@@ -73,6 +74,7 @@ impl Proxy {
                 cut: Mutex::new(CancellationToken::new()),
                 trap: Mutex::new(None),
                 sprung: watch::Sender::new(0),
+                carried: watch::Sender::new(0),
             }),
             _running: running.clone().drop_guard(),
         };
@@ -117,6 +119,11 @@ impl Proxy {
     pub fn cut_at(&self, needle: impl AsRef<[u8]>, cut: Cut) {
         let needle = needle.as_ref().to_vec();
         *locked(&self.shared.trap) = Some(Trap { needle, cut });
+    }
+
+    /// How many pieces have set out, in both directions: a test that needs traffic waits until this moves.
+    pub fn carried(&self) -> u64 {
+        *self.shared.carried.borrow()
     }
 
     /// How often [`Proxy::cut_at`] has cut.
@@ -208,6 +215,7 @@ impl Shared {
     /// Whether the next piece gets through, now or later.
     async fn arrives(&self, deaf: &watch::Sender<bool>) -> bool {
         let line = *self.line.borrow();
+        self.carried.send_modify(|n| *n += 1);
         match line {
             _ if *deaf.borrow() => false,
             Line::Pass | Line::Refuse => true,

@@ -2,11 +2,14 @@
 //!
 //! `dispatch` sees only the person's pool. The worker's pool is in `worker::Worker`, which holds another login.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
-use super::wire::{Group, ProfileKind};
+use super::error;
+use super::wire::{AppError, Group, ProfileKind};
 use crate::domain::ids::WorkerId;
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
@@ -42,6 +45,22 @@ pub struct DeskParts {
     pub connections: Connections,
     /// The same that the worker of this installation goes by.
     pub policy: Policy,
+    /// Cancelled once the database has fallen silent: an answer over these connections may never come.
+    pub silent: CancellationToken,
+}
+
+impl Desk {
+    /// What the work says, unless the database falls silent first. Whether a command was carried out is then not known:
+    /// its id makes it safe to send again.
+    pub async fn answered<T>(
+        &self,
+        work: impl Future<Output = Result<T, AppError>>,
+    ) -> Result<T, AppError> {
+        tokio::select! {
+            answer = work => answer,
+            () = self.silent.cancelled() => Err(error::no_answer()),
+        }
+    }
 }
 
 /// Facts about what the worker needs; no key ever stands here.

@@ -34,7 +34,7 @@ macro_rules! commands {
                 $( stringify!($dname) => {
                     let request = parse::<$dreq>(command, params)?;
                     let desk = host.desk()?;
-                    reply::<$dres>(&$dfn(&desk, request).await?)
+                    reply::<$dres>(&desk.answered($dfn(&desk, request)).await?)
                 } )*
                 _ => Err(error::unknown_command(command)),
             }

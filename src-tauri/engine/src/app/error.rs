@@ -69,6 +69,13 @@ impl From<sqlx::Error> for AppError {
     }
 }
 
+/// The database says nothing.
+pub fn no_answer() -> AppError {
+    AppError::new(Code::DatabaseUnreachable, "The database does not answer.")
+        .hint("What you see is as it was. The desk goes on by itself as soon as the database is back.")
+        .retry(Retry::After { seconds: 2 })
+}
+
 /// The database said no, or said nothing.
 pub fn database(error: sqlx::Error) -> AppError {
     let code = error
@@ -77,15 +84,22 @@ pub fn database(error: sqlx::Error) -> AppError {
         .map(|c| c.into_owned())
         .unwrap_or_default();
     let shown = match (&error, code.as_str()) {
-        (_, "42501") => AppError::new(Code::Forbidden, "Your login may not do that.").hint("Ask an admin to do it, or to give you the right."),
-        (_, "28P01" | "28000") => AppError::new(Code::WrongPassword, "The database refused the login: user or password is wrong.")
-            .hint("Check the address under Settings, or ask whoever runs the database."),
-        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_), _)
-        | (_, "57P01" | "57P02" | "57P03" | "08006" | "08001" | "08003" | "53300") => {
-            AppError::new(Code::DatabaseUnreachable, "The database does not answer.")
-                .hint("What you see is as it was. The desk goes on by itself as soon as the database is back.")
-                .retry(Retry::After { seconds: 2 })
-        }
+        (_, "42501") => AppError::new(Code::Forbidden, "Your login may not do that.")
+            .hint("Ask an admin to do it, or to give you the right."),
+        (_, "28P01" | "28000") => AppError::new(
+            Code::WrongPassword,
+            "The database refused the login: user or password is wrong.",
+        )
+        .hint("Check the address under Settings, or ask whoever runs the database."),
+        (
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::Tls(_),
+            _,
+        )
+        | (_, "57P01" | "57P02" | "57P03" | "08006" | "08001" | "08003" | "53300") => no_answer(),
         _ => return internal(error),
     };
     tracing::warn!(correlation_id = %shown.correlation_id, error = &error as &dyn std::error::Error, "the database refused or did not answer");

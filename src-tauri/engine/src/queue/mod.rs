@@ -31,6 +31,11 @@ pub trait WorkSource: Send + Sync + 'static {
     fn next_due(&self) -> impl Future<Output = sqlx::Result<Option<DateTime<Utc>>>> + Send;
 }
 
+/// For the short questions of the loop. A connection that died without a word must not take the loop with it.
+const ANSWER: Duration = Duration::from_secs(30);
+/// No work takes this long. What does is left as a crash would leave it: its lease ends, and another run finds out.
+const LONGEST_RUN: Duration = Duration::from_secs(600);
+
 /// A source and its places.
 pub struct Runner<S> {
     source: Arc<S>,
@@ -93,13 +98,10 @@ impl<S: WorkSource> Runner<S> {
         if free == 0 {
             return self.idle;
         }
-        match self
-            .source
-            .claim(i32::try_from(free).unwrap_or(i32::MAX))
-            .await
-        {
+        let claim = self.source.claim(i32::try_from(free).unwrap_or(i32::MAX));
+        match in_time(claim).await {
             Ok(ids) if ids.is_empty() => {
-                let due = self.source.next_due().await.ok().flatten();
+                let due = in_time(self.source.next_due()).await.ok().flatten();
                 let until = due.map_or(self.idle, |at| {
                     (at - Utc::now())
                         .to_std()
@@ -131,7 +133,12 @@ impl<S: WorkSource> Runner<S> {
             return;
         };
         self.lock().insert(id);
-        self.source.run(id).await;
+        if tokio::time::timeout(LONGEST_RUN, self.source.run(id))
+            .await
+            .is_err()
+        {
+            tracing::error!(source = S::NAME, %id, "work did not end in ten minutes and is left; its lease will end");
+        }
         self.lock().remove(&id);
     }
 
@@ -140,7 +147,7 @@ impl<S: WorkSource> Runner<S> {
         if ids.is_empty() {
             return;
         }
-        if let Err(error) = self.source.renew(ids).await {
+        if let Err(error) = in_time(self.source.renew(ids)).await {
             tracing::warn!(
                 source = S::NAME,
                 error = &error as &dyn std::error::Error,
@@ -152,4 +159,10 @@ impl<S: WorkSource> Runner<S> {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
         self.running.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+async fn in_time<T>(question: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(ANSWER, question)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

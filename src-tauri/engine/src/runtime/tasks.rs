@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long a task may take to end by itself once it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Default)]
 pub struct Tasks {
     stop: CancellationToken,
@@ -32,7 +35,7 @@ impl Tasks {
                 tokio::select! {
                     () = stop.cancelled() => {
                         // A loop that watches the token ends by itself and gives back its leases; others are cut.
-                        if tokio::time::timeout(Duration::from_secs(5), &mut task).await.is_err() {
+                        if tokio::time::timeout(GRACE, &mut task).await.is_err() {
                             task.abort();
                         }
                         return;
@@ -50,11 +53,23 @@ impl Tasks {
         });
     }
 
-    /// Runs once.
+    /// Runs once, to its end or until it is cut.
     pub fn once<Fut>(&self, fut: Fut)
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
+        let stop = self.stop.clone();
+        let fut = async move {
+            let cut = async {
+                stop.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            tokio::select! {
+                () = fut => {}
+                // It waits for an answer that does not come.
+                () = cut => {}
+            }
+        };
         #[allow(
             clippy::disallowed_methods,
             reason = "this is the one place that spawns"

@@ -284,13 +284,18 @@ impl Worker {
 
     /// Gives every lease back, so that others go on at once.
     pub async fn release(&self) {
-        if let Err(error) = store::release_all(&self.pool, self.id).await {
+        self.release_over(&self.pool).await;
+    }
+
+    /// The same, when its own connections answer no more.
+    pub async fn release_over(&self, pool: &PgPool) {
+        if let Err(error) = store::release_all(pool, self.id).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "leases were not given back; they end by themselves"
             );
         }
-        presence::leave(&self.pool, self.id).await;
+        presence::leave(pool, self.id).await;
     }
 }
 

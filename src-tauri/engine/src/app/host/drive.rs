@@ -3,21 +3,25 @@
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::choice::Saved;
-use super::{Host, Wanted, What, open, starting};
-use crate::app::wire::{Phase, ProfileKind, StartStep};
+use super::choice::{Choice, Saved};
+use super::{Host, Wanted, What, line, open, starting};
+use crate::app::wire::{AppError, Code, Phase, ProfileKind, StartStep};
 
 /// Shows the steps of one start. A start that has been superseded shows nothing any more.
 pub(super) struct Progress {
     host: Host,
     number: u64,
     since: DateTime<Utc>,
+    /// The window stays where it is meanwhile.
+    quiet: bool,
 }
 
 impl Progress {
     pub fn step(&self, step: StartStep) {
         tracing::info!(?step, "opening the desk");
-        self.show(starting(step, self.since));
+        if !self.quiet {
+            self.show(starting(step, self.since));
+        }
     }
 
     fn show(&self, phase: Phase) {
@@ -43,27 +47,77 @@ pub(super) async fn drive(host: Host, stop: CancellationToken) {
     loop {
         let wanted = decisions.borrow_and_update().clone();
         close(&host).await;
-        follow(&host, wanted).await;
+        follow(&host, &wanted).await;
         tokio::select! {
             () = stop.cancelled() => return,
             // The sender lives in the host, so this cannot fail; if it did, there would be nothing left to follow.
             changed = decisions.changed() => if changed.is_err() { return },
+            () = keep(&host, &wanted) => {}
         }
     }
 }
 
-async fn follow(host: &Host, wanted: Wanted) {
-    let progress = Progress {
+/// Keeps the open desk open, whatever happens to the line. Never returns.
+async fn keep(host: &Host, wanted: &Wanted) {
+    loop {
+        let desk = line::fell_silent(host).await;
+        tracing::warn!("the database does not answer any more; waiting for it");
+        desk.silent.cancel();
+        host.0.hints.changed("status");
+        loop {
+            line::answers_again(&desk).await;
+            match reopen(host, wanted).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(code = ?error.code, "the desk did not open again: {}", error.message);
+                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                }
+            }
+        }
+        tracing::warn!("the database answers again");
+        host.0.hints.changed("*");
+    }
+}
+
+/// Puts a desk over new connections in the place of the silent one.
+async fn reopen(host: &Host, wanted: &Wanted) -> Result<(), AppError> {
+    let progress = progress(host, wanted, true);
+    let choice = choice(host, &wanted.what)?
+        .ok_or_else(|| AppError::new(Code::DatabaseNotChosen, "No database is chosen any more."))?;
+    let opened = Box::pin(open::open(host, &choice, &progress)).await?;
+    let (desk, pool) = (opened.desk.clone(), opened.pool.clone());
+    let before = host.0.open.lock().await.replace(opened);
+    let mut shown = host.shown();
+    if shown.number == wanted.number {
+        shown.desk = Some(desk);
+    }
+    drop(shown);
+    if let Some(before) = before {
+        host.0.tasks.once(before.abandon(pool));
+    }
+    Ok(())
+}
+
+fn progress(host: &Host, wanted: &Wanted, quiet: bool) -> Progress {
+    Progress {
         host: host.clone(),
         number: wanted.number,
         since: Utc::now(),
-    };
-    let choice = match wanted.what {
+        quiet,
+    }
+}
+
+fn choice(host: &Host, what: &What) -> Result<Option<Choice>, AppError> {
+    match what {
         What::Nothing => Ok(None),
         What::Saved => Saved::of(&host.0.config).read(),
-        What::This(choice) => Ok(Some(choice)),
-    };
-    let opened = match choice {
+        What::This(choice) => Ok(Some(choice.clone())),
+    }
+}
+
+async fn follow(host: &Host, wanted: &Wanted) {
+    let progress = progress(host, wanted, false);
+    let opened = match choice(host, &wanted.what) {
         Ok(None) => return progress.show(Phase::Choose),
         Ok(Some(choice)) => {
             progress.profile(choice.profile());

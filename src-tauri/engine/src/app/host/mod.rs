@@ -8,6 +8,7 @@ mod choice;
 mod command;
 mod drive;
 mod faults;
+mod line;
 mod logins;
 mod open;
 mod pools;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bizing_stripe::{Config as StripeConfig, Secret};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
 
 use super::choice::Choice;
 use super::drive::Progress;
@@ -44,6 +45,22 @@ impl Open {
             }
         };
         // A connection that somebody still holds is not worth waiting for.
+        let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
+    }
+
+    /// Closes what stands on connections that answer no more. Its leases are given back over those of its successor.
+    pub async fn abandon(self, successor: Option<PgPool>) {
+        self.desk.silent.cancel();
+        self.tasks.shut_down().await;
+        if let (Some(worker), Some(pool)) = (&self.worker, successor) {
+            worker.release_over(&pool).await;
+        }
+        let closing = async {
+            self.desk.people.close().await;
+            if let Some(pool) = &self.pool {
+                pool.close().await;
+            }
+        };
         let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
     }
 }
@@ -334,6 +351,7 @@ async fn start(
         works_here: worker.clone().map(|worker| worker as Arc<dyn GoOn>),
         sandbox_url: sandbox.map(|s| s.url),
         connections,
+        silent: CancellationToken::new(),
     }));
     Ok(Open {
         desk,
