@@ -240,6 +240,7 @@ async fn a_viewer_changes_nothing() {
             "admin.role_of",
             "api.oldest_append",
             "api.read_stream",
+            "api.read_stream_v2",
             "api.safe_position"
         ],
         "these only read"

@@ -25,6 +25,21 @@ async fn connect(options: &PgConnectOptions) -> PgConnection {
     PgConnection::connect_with(options).await.unwrap()
 }
 
+/// Versions of the files, oldest first. Numbers may be left out.
+fn known_versions() -> Vec<i64> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+    let mut versions: Vec<i64> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|f| {
+            f.unwrap().file_name().into_string().unwrap()[..4]
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    versions.sort_unstable();
+    versions
+}
+
 async fn applied(conn: &mut PgConnection) -> Vec<(i64, String)> {
     sqlx::query_as(
         "select version, installed_on::text from read.migrations_v1 where success order by version",
@@ -68,7 +83,13 @@ async fn two_processes_that_migrate_at_once_agree_on_one_installation() {
     assert_eq!(a, b);
     assert_eq!(b, c);
     let mut conn = connect(&options).await;
-    assert_eq!(applied(&mut conn).await.len() as i64, known_version());
+    let versions: Vec<i64> = applied(&mut conn)
+        .await
+        .into_iter()
+        .map(|(v, _)| v)
+        .collect();
+    let known = known_versions();
+    assert_eq!(versions, known);
     let groups: i64 = sqlx::query_scalar(
         "select count(*) from pg_roles where rolname like 'bizing\\_%\\_' || $1",
     )
@@ -120,7 +141,7 @@ async fn an_older_schema_is_recognised_by_every_login() {
         assert_eq!(
             schema_state(&mut conn).await.unwrap(),
             SchemaState::Older {
-                has: known_version() - 1,
+                has: known_versions()[known_versions().len() - 2],
                 needs: known_version()
             },
             "{group}"

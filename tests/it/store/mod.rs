@@ -6,6 +6,7 @@ mod commands;
 mod migrate;
 mod registry;
 mod rights;
+mod schemas;
 mod seal;
 mod subscribe;
 

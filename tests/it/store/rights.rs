@@ -67,7 +67,7 @@ async fn on_behalf_of_is_kept_for_a_worker_and_dropped_for_people() {
         )
         .await
         .unwrap();
-        assert_eq!(read[0].on_behalf_of(), kept, "{group}");
+        assert_eq!(read[0].on_behalf_of().as_deref(), kept, "{group}");
     }
 }
 

@@ -35,7 +35,10 @@ impl Follower {
         self.seen.extend(batch.into_iter().map(|r| {
             (
                 r.position,
-                r.data["provider_message_id"].as_str().unwrap().to_owned(),
+                r.data.value()["provider_message_id"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
             )
         }));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::wire::{Lamp, LampState, ProjectionStatus};
+use crate::store::schema::Unread;
 
 /// When something was last asked, and what was wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,22 +26,27 @@ pub fn database(
     now: DateTime<Utc>,
     latency: Duration,
     parked: Option<&ProjectionStatus>,
+    unread: &[Unread],
     lag_cause: Option<&str>,
 ) -> Lamp {
-    let (problem, hint) = match (parked, lag_cause) {
-        (Some(p), _) => (
+    let (problem, hint) = match (parked, unread.first(), lag_cause) {
+        (Some(p), _, _) => (
             Some(format!("The view `{}` stopped at an event it cannot read.", p.name)),
             Some("What it shows is as of that event. Run `bizing-desk doctor`: it names the event and how to go on.".to_owned()),
         ),
-        (None, Some(cause)) => (
+        (None, Some(unread), _) => (
+            Some(format!("The log may hold {unread}, which this version of the app cannot read: {}.", unread.why)),
+            Some("Update the app on this computer. A view that meets such an event stops there; everything else goes on.".to_owned()),
+        ),
+        (None, None, Some(cause)) => (
             Some(format!("An open transaction keeps new events back ({cause}).")),
             Some("Nothing is lost. It goes on as soon as that transaction ends; whoever runs the database can end it.".to_owned()),
         ),
-        (None, None) if latency > SLOW => (
+        (None, None, None) if latency > SLOW => (
             Some(format!("The database takes {} ms to answer.", latency.as_millis())),
             Some("Look at the network between here and the database, and at the load of its computer.".to_owned()),
         ),
-        (None, None) => (None, None),
+        (None, None, None) => (None, None),
     };
     Lamp {
         state: if problem.is_some() {
@@ -122,6 +128,7 @@ fn lamp(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::upcast::Unreplayable;
 
     fn now() -> DateTime<Utc> {
         "2026-11-24T10:00:00Z".parse().unwrap()
@@ -148,13 +155,19 @@ mod tests {
 
     #[test]
     fn every_problem_says_how_to_mend_it() {
+        let unread = Unread {
+            name: "BookingConfirmed".to_owned(),
+            version: 9,
+            why: Unreplayable::FromTheFuture { knows: 1 },
+        };
         for lamp in [
             stripe(now(), None, 1, false),
             mail(now(), None, 1, false),
             mail(now(), seen(1, Some("535 refused")), 1, true),
             stripe(now(), seen(1, Some("401")), 1, true),
-            database(now(), Duration::from_secs(1), None, None),
-            database(now(), Duration::ZERO, None, Some("pid 1")),
+            database(now(), Duration::from_secs(1), None, &[], None),
+            database(now(), Duration::ZERO, None, &[], Some("pid 1")),
+            database(now(), Duration::ZERO, None, &[unread], None),
         ] {
             assert!(lamp.problem.is_some() && lamp.hint.is_some(), "{lamp:?}");
         }

@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::lamps::{self, Checked};
 use super::place::{self, moment};
 use super::wire::*;
+use crate::store::schema;
 
 pub async fn session(desk: &Desk, _: Empty) -> Result<Session, AppError> {
     let mut conn = desk.people.acquire().await?;
@@ -78,6 +79,7 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
         .await?;
     let projections = projections(&mut conn, position, now).await?;
     let lag_cause = lag_cause(&mut conn).await?;
+    let unread = schema::unreplayable(&mut conn).await?;
     let zone = place::find(&mut conn)
         .await?
         .map_or_else(|| "UTC".to_owned(), |p| p.zone);
@@ -85,7 +87,7 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
     let parked = projections.iter().find(|p| p.parked.is_some());
     Ok(Status {
         now: moment(now, &zone)?,
-        database: lamps::database(now, latency, parked, lag_cause.as_deref()),
+        database: lamps::database(now, latency, parked, &unread, lag_cause.as_deref()),
         stripe: lamps::stripe(
             now,
             facts.stripe,

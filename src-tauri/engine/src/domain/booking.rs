@@ -283,6 +283,8 @@ pub fn decide(
                 reason,
                 refund_due: (due > 0).then(|| Money::new(due, created.price.currency)),
                 sequence: state.sequence + 1,
+                notice_min: Some((created.start_utc - now).num_minutes()),
+                was_confirmed: Some(state.status == Confirmed),
             })]
         }
         Command::Release { reason } => {

@@ -299,6 +299,22 @@ fn a_cancellation_says_what_is_owed_and_a_hold_that_ends_was_never_a_booking() {
 }
 
 #[test]
+fn a_cancellation_says_how_late_it_came_and_whether_a_booking_was_lost() {
+    let ask = |given: &[Event], at| {
+        let events = decide(&replay(given), cancel(CancelReason::Asked), at).unwrap();
+        let [Event::BookingCancelled(c)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        (c.notice_min, c.was_confirmed)
+    };
+    let start = booking(PaymentMode::Link).start_utc;
+    let before = |minutes| start - TimeDelta::minutes(minutes);
+    assert_eq!(ask(&confirmed(), before(90)), (Some(90), Some(true)));
+    assert_eq!(ask(&held(), before(2_880)), (Some(2_880), Some(false)));
+    assert_eq!(ask(&confirmed(), before(-5)), (Some(-5), Some(true)));
+}
+
+#[test]
 fn a_slot_is_given_back_once_and_never_under_a_confirmed_booking() {
     let release = |reason: &str| Command::Release {
         reason: reason.to_owned(),

@@ -4,41 +4,128 @@
 //! stands only in the sealed field of [`CustomerRegistered`].
 
 use chrono::{DateTime, Utc};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::ids::*;
 use super::money::Money;
 use super::slot::LocalTime;
 
-/// One fact, as the booking's and the customer's streams hold it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", content = "data")]
-pub enum Event {
-    BookingCreated(BookingCreated),
-    InventoryHeld(InventoryHeld),
-    PaymentRequested(PaymentRequested),
-    PaymentActionRequired(PaymentRef),
-    PaymentAuthorized(PaymentAuthorized),
-    PaymentFailed(PaymentFailed),
-    PaymentReceived(PaymentReceived),
-    PaymentVoided(PaymentVoided),
-    PaymentLinkExpired(PaymentRef),
-    RefundRequested(RefundRequested),
-    PaymentRefunded(PaymentRefunded),
-    RefundFailed(RefundFailed),
-    BookingConfirmed(BookingConfirmed),
-    NotificationSent(NotificationSent),
-    NotificationFailed(NotificationFailed),
-    CalendarSynced(CalendarSynced),
-    BookingCancelled(BookingCancelled),
-    BookingExpired(BookingExpired),
-    InventoryReleased(InventoryReleased),
-    InventoryHoldExpired(InventoryReleased),
-    CustomerRegistered(CustomerRegistered),
+/// The one list of event types: the enum, the stable names, the versions, their schemas and how each is read all come
+/// from it, so none of them can drift. `Name(Data): versions;`, oldest first; the last is what this program writes.
+macro_rules! event_types {
+    ( $( $name:ident($data:ty): $($version:literal),+; )* ) => {
+        /// One fact, as the booking's and the customer's streams hold it.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "type", content = "data")]
+        pub enum Event {
+            $( $name($data), )*
+        }
+
+        pub static TYPES: &[EventType] = &[ $( EventType {
+            name: stringify!($name),
+            versions: &[ $( Shape {
+                version: $version,
+                json_schema: include_str!(concat!("schemas/", stringify!($name), ".v", $version, ".json")),
+            } ),+ ],
+            from_text: |json| serde_json::from_str::<$data>(json).map(Event::$name),
+            from_value: |json| <$data>::deserialize(json).map(Event::$name),
+            generate: generated::<$data>,
+        }, )* ];
+
+        impl Event {
+            /// The stable name that the store knows it by.
+            pub fn name(&self) -> &'static str {
+                match self { $( Event::$name(_) => stringify!($name), )* }
+            }
+
+            /// Version of the shape that this program writes.
+            pub fn schema_version(&self) -> i16 {
+                match self { $( Event::$name(_) => last(&[$($version),+]), )* }
+            }
+        }
+    };
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+event_types! {
+    BookingCreated(BookingCreated): 1;
+    InventoryHeld(InventoryHeld): 1;
+    PaymentRequested(PaymentRequested): 1;
+    PaymentActionRequired(PaymentRef): 1;
+    PaymentAuthorized(PaymentAuthorized): 1;
+    PaymentFailed(PaymentFailed): 1;
+    PaymentReceived(PaymentReceived): 1;
+    PaymentVoided(PaymentVoided): 1;
+    PaymentLinkExpired(PaymentRef): 1;
+    RefundRequested(RefundRequested): 1;
+    PaymentRefunded(PaymentRefunded): 1;
+    RefundFailed(RefundFailed): 1;
+    BookingConfirmed(BookingConfirmed): 1;
+    NotificationSent(NotificationSent): 1;
+    NotificationFailed(NotificationFailed): 1;
+    CalendarSynced(CalendarSynced): 1;
+    BookingCancelled(BookingCancelled): 1, 2;
+    BookingExpired(BookingExpired): 1;
+    InventoryReleased(InventoryReleased): 1;
+    InventoryHoldExpired(InventoryReleased): 1;
+    CustomerRegistered(CustomerRegistered): 1;
+}
+
+/// A type of event: what it is called, which shapes it has had, and how today's is read.
+pub struct EventType {
+    pub name: &'static str,
+    pub versions: &'static [Shape],
+    pub from_text: fn(&str) -> serde_json::Result<Event>,
+    pub from_value: fn(&Value) -> serde_json::Result<Event>,
+    /// JSON Schema of today's Rust type. A test holds it against the committed file.
+    pub generate: fn() -> Value,
+}
+
+/// One version of an event's data.
+pub struct Shape {
+    pub version: i16,
+    /// As committed in `schemas/`, and never edited.
+    pub json_schema: &'static str,
+}
+
+impl EventType {
+    pub fn named(name: &str) -> Option<&'static EventType> {
+        TYPES.iter().find(|t| t.name == name)
+    }
+
+    /// The version that this program writes.
+    pub fn current(&self) -> i16 {
+        self.versions.last().map_or(0, |s| s.version)
+    }
+
+    pub fn shape(&self, version: i16) -> Option<&'static Shape> {
+        self.versions.iter().find(|s| s.version == version)
+    }
+}
+
+const fn last(versions: &[i16]) -> i16 {
+    versions[versions.len() - 1]
+}
+
+/// What may be read as `T`. A field that no version knew is a mistake of whoever wrote it, so it is refused.
+fn generated<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .with(|s| s.inline_subschemas = true)
+        .with_transform(RecursiveTransform(|schema: &mut Schema| {
+            if schema.get("properties").is_some() {
+                schema.insert("additionalProperties".to_owned(), Value::Bool(false));
+            }
+        }))
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BookingCreated {
     pub booking_id: BookingId,
     pub reference: Reference,
@@ -62,7 +149,7 @@ pub struct BookingCreated {
     pub payment_method: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BookedResource {
     pub resource_id: ResourceId,
     pub unit: i16,
@@ -71,7 +158,7 @@ pub struct BookedResource {
     pub name: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Staff,
@@ -79,7 +166,7 @@ pub enum Source {
     Api,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentMode {
     Link,
@@ -87,14 +174,14 @@ pub enum PaymentMode {
     Venue,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InventoryHeld {
     pub claims: Vec<Claim>,
     /// `None`: paid at the venue, the hold has no limit.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     pub claim_id: ClaimId,
     pub resource_id: ResourceId,
@@ -104,7 +191,7 @@ pub struct Claim {
     pub blocked_until: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentRequested {
     pub payment_id: PaymentId,
     pub amount: Money,
@@ -118,14 +205,14 @@ pub struct PaymentRequested {
     pub idempotency_key: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentRef {
     pub payment_id: PaymentId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_intent: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentAuthorized {
     pub payment_id: PaymentId,
     pub payment_intent: String,
@@ -133,7 +220,7 @@ pub struct PaymentAuthorized {
     pub capture_before: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentFailed {
     pub payment_id: PaymentId,
     pub payment_intent: Option<String>,
@@ -142,7 +229,7 @@ pub struct PaymentFailed {
     pub message: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentReceived {
     pub payment_id: PaymentId,
     pub payment_intent: String,
@@ -150,14 +237,14 @@ pub struct PaymentReceived {
     pub charge_id: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentVoided {
     pub payment_id: PaymentId,
     pub payment_intent: Option<String>,
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundRequested {
     pub refund_id: RefundId,
     pub payment_id: PaymentId,
@@ -165,7 +252,7 @@ pub struct RefundRequested {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentRefunded {
     pub refund_id: RefundId,
     pub payment_id: PaymentId,
@@ -173,7 +260,7 @@ pub struct PaymentRefunded {
     pub amount: Money,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundFailed {
     pub refund_id: RefundId,
     pub payment_id: PaymentId,
@@ -181,14 +268,14 @@ pub struct RefundFailed {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BookingConfirmed {
     pub confirmed_at: DateTime<Utc>,
     /// iCalendar `SEQUENCE` of the confirmation.
     pub sequence: i32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotificationSent {
     pub delivery_id: DeliveryId,
     pub template: String,
@@ -197,7 +284,7 @@ pub struct NotificationSent {
     pub attempt: i32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotificationFailed {
     pub delivery_id: DeliveryId,
     pub template: String,
@@ -206,7 +293,7 @@ pub struct NotificationFailed {
     pub error: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CalendarSynced {
     pub provider: String,
     pub operation: String,
@@ -214,7 +301,7 @@ pub struct CalendarSynced {
     pub sequence: i32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BookingCancelled {
     pub cancelled_by: Party,
     pub reason_code: CancelReason,
@@ -223,9 +310,14 @@ pub struct BookingCancelled {
     pub refund_due: Option<Money>,
     /// iCalendar `SEQUENCE` of the cancellation.
     pub sequence: i32,
+    /// Whole minutes from the cancellation to the start, negative once it had begun: a late cancellation is a slot that
+    /// is hard to sell again. `None`: version 1 did not say.
+    pub notice_min: Option<i64>,
+    /// Whether the customer could count on it; else a request came to nothing. `None`: version 1 did not say.
+    pub was_confirmed: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Party {
     Customer,
@@ -233,7 +325,7 @@ pub enum Party {
     System,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
     /// A person asked for it.
@@ -244,25 +336,25 @@ pub enum CancelReason {
     NotTold,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BookingExpired {
     pub expired_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InventoryReleased {
     pub claims: Vec<ClaimId>,
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CustomerRegistered {
     pub customer_id: CustomerId,
     pub personal: Sealed,
 }
 
 /// Encrypted with the customer's key; unreadable once the key is erased.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sealed {
     /// Which cipher: `xchacha20poly1305`.
     pub cipher: String,
@@ -270,40 +362,6 @@ pub struct Sealed {
     pub nonce: String,
     /// Base64 of the sealed JSON.
     pub text: String,
-}
-
-impl Event {
-    /// The stable name that the store knows it by.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Event::BookingCreated(_) => "BookingCreated",
-            Event::InventoryHeld(_) => "InventoryHeld",
-            Event::PaymentRequested(_) => "PaymentRequested",
-            Event::PaymentActionRequired(_) => "PaymentActionRequired",
-            Event::PaymentAuthorized(_) => "PaymentAuthorized",
-            Event::PaymentFailed(_) => "PaymentFailed",
-            Event::PaymentReceived(_) => "PaymentReceived",
-            Event::PaymentVoided(_) => "PaymentVoided",
-            Event::PaymentLinkExpired(_) => "PaymentLinkExpired",
-            Event::RefundRequested(_) => "RefundRequested",
-            Event::PaymentRefunded(_) => "PaymentRefunded",
-            Event::RefundFailed(_) => "RefundFailed",
-            Event::BookingConfirmed(_) => "BookingConfirmed",
-            Event::NotificationSent(_) => "NotificationSent",
-            Event::NotificationFailed(_) => "NotificationFailed",
-            Event::CalendarSynced(_) => "CalendarSynced",
-            Event::BookingCancelled(_) => "BookingCancelled",
-            Event::BookingExpired(_) => "BookingExpired",
-            Event::InventoryReleased(_) => "InventoryReleased",
-            Event::InventoryHoldExpired(_) => "InventoryHoldExpired",
-            Event::CustomerRegistered(_) => "CustomerRegistered",
-        }
-    }
-
-    /// Version of the shape that this program writes.
-    pub fn schema_version(&self) -> i16 {
-        1
-    }
 }
 
 /// An id of anything, for causation across streams and messages.

@@ -6,3 +6,4 @@ pub mod event;
 pub mod ids;
 pub mod money;
 pub mod slot;
+pub mod upcasters;

@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Utc};
 use jiff::civil;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An instant as the wall clock of a place shows it, with what is needed to find out later that a zone's rules
 /// have changed since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalTime {
     /// `2027-03-28T09:30`
     pub wall: String,

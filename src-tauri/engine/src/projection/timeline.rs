@@ -26,7 +26,7 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
         "insert into timeline (booking_id, position, event_id, event_name, schema_version, occurred_at, actor, on_behalf_of,
                                        correlation_id, causation_id, data)
          select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::timestamptz[], $7::text[], $8::text[],
-                              $9::uuid[], $10::uuid[], $11::jsonb[])
+                              $9::uuid[], $10::uuid[], $11::text[]::jsonb[])
          on conflict do nothing",
     )
     .bind(mine.iter().map(|(id, _)| *id).collect::<Vec<_>>())
@@ -36,10 +36,10 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
     .bind(mine.iter().map(|(_, e)| e.schema_version).collect::<Vec<_>>())
     .bind(mine.iter().map(|(_, e)| e.occurred_at).collect::<Vec<_>>())
     .bind(mine.iter().map(|(_, e)| e.actor.clone()).collect::<Vec<_>>())
-    .bind(mine.iter().map(|(_, e)| e.on_behalf_of().map(str::to_owned)).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.on_behalf_of()).collect::<Vec<_>>())
     .bind(mine.iter().map(|(_, e)| e.correlation_id).collect::<Vec<_>>())
     .bind(mine.iter().map(|(_, e)| e.causation_id).collect::<Vec<_>>())
-    .bind(mine.iter().map(|(_, e)| e.data.clone()).collect::<Vec<_>>())
+    .bind(mine.iter().map(|(_, e)| e.data.text()).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())

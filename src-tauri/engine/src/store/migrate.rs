@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use sqlx::migrate::{Migration, Migrator};
 use sqlx::{Connection, PgConnection, Row};
 
-use super::roles;
+use super::{roles, schema};
 
 static FILES: Migrator = sqlx::migrate!("../../migrations");
 
@@ -46,6 +46,8 @@ pub enum MigrateError {
     Newer { has: i64, knows: i64 },
     #[error("migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("the event schemas could not be registered")]
+    Schemas(#[from] schema::RegisterError),
     #[error("the database did not answer")]
     Database(#[from] sqlx::Error),
 }
@@ -142,6 +144,7 @@ async fn migrate_locked(
     migrator.set_locking(false); // we hold our own
     // `run` would do the same through `Acquire`, whose lifetimes hide from the compiler that this future is `Send`.
     migrator.run_direct(None, &mut *conn, false).await?;
+    schema::register(&mut *conn).await?;
 
     if known.is_none() {
         sqlx::query(

@@ -7,4 +7,6 @@ pub mod append;
 pub mod migrate;
 pub mod read;
 pub mod roles;
+pub mod schema;
 pub mod seal;
+pub mod upcast;

@@ -1,9 +1,11 @@
 //! Reading streams and the log.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
+
+use super::upcast::{self, Payload, Reader, Unreplayable};
 
 use crate::domain::booking::{self, Booking};
 use crate::domain::event::Event;
@@ -22,13 +24,22 @@ pub struct Recorded {
     pub occurred_at: DateTime<Utc>,
     pub recorded_at: DateTime<Utc>,
     pub actor: String,
-    pub metadata: Value,
-    pub data: Value,
+    pub metadata: Payload,
+    pub data: Payload,
+    reader: Result<Reader, Unreplayable>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("event {position} ({name} version {version}) cannot be read by this program")]
+    #[error("event {position} is {name} version {version}, which this program cannot read")]
+    Unreplayable {
+        position: i64,
+        name: String,
+        version: i16,
+        #[source]
+        source: Unreplayable,
+    },
+    #[error("event {position} is not what {name} version {version} should be")]
     Unreadable {
         position: i64,
         name: String,
@@ -41,38 +52,82 @@ pub enum ReadError {
 }
 
 impl Recorded {
-    /// The event in today's shape. Upcasters of later schema versions belong here.
+    /// The event in today's shape.
     pub fn event(&self) -> Result<Event, ReadError> {
-        serde_json::from_value(json!({ "type": self.name, "data": self.data })).map_err(|source| {
-            ReadError::Unreadable {
+        let reader = self.reader()?;
+        reader
+            .read(&self.data)
+            .map_err(|source| ReadError::Unreadable {
                 position: self.position,
                 name: self.name.clone(),
                 version: self.schema_version,
                 source,
-            }
+            })
+    }
+
+    /// How it is read, or why it cannot be.
+    pub fn reader(&self) -> Result<Reader, ReadError> {
+        self.reader.map_err(|source| ReadError::Unreplayable {
+            position: self.position,
+            name: self.name.clone(),
+            version: self.schema_version,
+            source,
         })
     }
 
-    pub fn on_behalf_of(&self) -> Option<&str> {
-        self.metadata.get("on_behalf_of").and_then(Value::as_str)
+    /// The person for whom a worker wrote it.
+    pub fn on_behalf_of(&self) -> Option<String> {
+        // Most events say nothing of it.
+        if !self.metadata.text().contains("on_behalf_of") {
+            return None;
+        }
+        Some(self.metadata.value()["on_behalf_of"].as_str()?.to_owned())
     }
 }
 
-fn recorded(row: &sqlx::postgres::PgRow) -> sqlx::Result<Recorded> {
+/// Readers of the types that a page has shown so far: names are compared once per type, not per event.
+#[derive(Default)]
+struct Readers(Vec<(i32, Result<Reader, Unreplayable>)>);
+
+impl Readers {
+    fn of(&mut self, type_no: i32, name: &str, version: i16) -> Result<Reader, Unreplayable> {
+        if let Some((_, reader)) = self.0.iter().find(|(no, _)| *no == type_no) {
+            return *reader;
+        }
+        let reader = upcast::reader(name, version);
+        self.0.push((type_no, reader));
+        reader
+    }
+}
+
+/// From rows with the columns of [`COLUMNS`].
+fn all_recorded(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Recorded>, ReadError> {
+    let mut readers = Readers::default();
+    Ok(rows
+        .iter()
+        .map(|row| recorded(row, &mut readers))
+        .collect::<sqlx::Result<_>>()?)
+}
+
+fn recorded(row: &sqlx::postgres::PgRow, readers: &mut Readers) -> sqlx::Result<Recorded> {
+    let name: String = row.try_get("name")?;
+    let schema_version = row.try_get("schema_version")?;
+    let reader = readers.of(row.try_get("type_no")?, &name, schema_version);
     Ok(Recorded {
         stream: StreamId(row.try_get("stream_id")?),
         position: row.try_get("position")?,
         version: row.try_get("version")?,
-        name: row.try_get("name")?,
-        schema_version: row.try_get("schema_version")?,
+        name,
+        schema_version,
         event_id: row.try_get("event_id")?,
         correlation_id: row.try_get("correlation_id")?,
         causation_id: row.try_get("causation_id")?,
         occurred_at: row.try_get("occurred_at")?,
         recorded_at: row.try_get("recorded_at")?,
         actor: row.try_get("actor")?,
-        metadata: row.try_get("metadata")?,
-        data: row.try_get("data")?,
+        metadata: row.try_get::<Box<RawValue>, _>("metadata")?.into(),
+        data: row.try_get::<Box<RawValue>, _>("data")?.into(),
+        reader,
     })
 }
 
@@ -82,12 +137,12 @@ pub async fn stream(
     stream: &StreamId,
     after_version: i64,
 ) -> Result<Vec<Recorded>, ReadError> {
-    let rows = sqlx::query("select * from api.read_stream($1, $2)")
+    let rows = sqlx::query("select * from api.read_stream_v2($1, $2)")
         .bind(&stream.0)
         .bind(after_version)
         .fetch_all(conn)
         .await?;
-    Ok(rows.iter().map(recorded).collect::<sqlx::Result<_>>()?)
+    all_recorded(&rows)
 }
 
 /// A booking as its events tell it, and its stream's version.
@@ -117,7 +172,7 @@ pub async fn log(
     limit: i64,
 ) -> Result<Vec<Recorded>, ReadError> {
     let rows = sqlx::query(
-        "select s.stream_id, e.position, e.version, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
+        "select s.stream_id, e.position, e.version, e.type_no, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
                 e.occurred_at, e.recorded_at, e.actor, e.metadata, e.data
            from core.events e join core.streams s using (stream_no) join core.event_types t using (type_no)
           where e.position > $1 and e.position <= $2 order by e.position limit $3",
@@ -127,5 +182,5 @@ pub async fn log(
     .bind(limit)
     .fetch_all(conn)
     .await?;
-    Ok(rows.iter().map(recorded).collect::<sqlx::Result<_>>()?)
+    all_recorded(&rows)
 }

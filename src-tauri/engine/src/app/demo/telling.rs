@@ -283,12 +283,18 @@ impl<'a> Teller<'a> {
         reason: Option<&str>,
         refund_due: Option<Money>,
     ) {
+        let told = self.history.opening.iter().chain(&self.history.rest);
+        let was_confirmed = told
+            .into_iter()
+            .any(|h| matches!(h.event, Event::BookingConfirmed(_)));
         self.event(Event::BookingCancelled(BookingCancelled {
             cancelled_by: by,
             reason_code,
             reason: reason.map(str::to_owned),
             refund_due,
             sequence: 1,
+            notice_min: Some((self.planned.start_utc - self.at).num_minutes()),
+            was_confirmed: Some(was_confirmed),
         }));
     }
 

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::app::error::{database, internal};
 use crate::app::wire::{AppError, Code, Retry};
 use crate::store::migrate::MigrateError;
+use crate::store::schema::RegisterError;
 
 /// The private server did not start.
 pub(super) fn server(error: StartError) -> AppError {
@@ -107,8 +108,22 @@ pub(super) fn migrating(error: MigrateError) -> AppError {
             .hint("The database belongs to another build of the app: start that one.")
             .retry(Retry::NeedsPerson)
         }
+        MigrateError::Schemas(RegisterError::Database(error)) => refused(error),
+        MigrateError::Schemas(error @ RegisterError::Changed { .. }) => {
+            AppError::new(Code::SchemaNewer, format!("{}.", sentence(&error.to_string())))
+                .hint("The database belongs to another build of the app: start that one.")
+                .retry(Retry::NeedsPerson)
+        }
         MigrateError::Migration(error) => internal(error).retry(Retry::NeedsPerson),
     }
+}
+
+/// The text with a capital at its front.
+fn sentence(text: &str) -> String {
+    let mut signs = text.chars();
+    signs.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(signs).collect()
+    })
 }
 
 fn refused(error: sqlx::Error) -> AppError {

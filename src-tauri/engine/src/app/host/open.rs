@@ -19,6 +19,7 @@ use crate::runtime::bell::Bell;
 use crate::runtime::config::{self, Config, SmtpConfig};
 use crate::runtime::tasks::Tasks;
 use crate::store::migrate::{self, Installation, SchemaState};
+use crate::store::schema;
 use crate::worker::Worker;
 
 pub(super) struct Open {
@@ -295,6 +296,7 @@ async fn start(
     people: PgPool,
     pool: Option<PgPool>,
 ) -> Result<Open, AppError> {
+    name_unread(&people).await?;
     let (bell, hints, tasks) = (Bell::default(), host.0.hints.clone(), Tasks::default());
     let sandbox = find_sandbox(host, profile, &base).await;
     let keys = Keys::fitting(
@@ -360,6 +362,20 @@ async fn start(
         pool,
         letterbox,
     })
+}
+
+/// What the log may hold that this program cannot read is said at the start, and not first by the view that stops at it.
+async fn name_unread(people: &PgPool) -> Result<(), AppError> {
+    let mut conn = people.acquire().await?;
+    for unread in schema::unreplayable(&mut conn).await? {
+        tracing::error!(
+            event.name = unread.name,
+            event.schema_version = unread.version,
+            "this version of the app cannot read {unread}: {}. A view that meets such an event stops there",
+            unread.why
+        );
+    }
+    Ok(())
 }
 
 /// Only where no money moves, and only on this computer's own desk or for work done here.

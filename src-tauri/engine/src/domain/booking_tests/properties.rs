@@ -234,7 +234,7 @@ proptest! {
             Event::NotificationSent(e) => Event::NotificationSent(NotificationSent { provider_message_id: text, attempt: number, ..e }),
             Event::NotificationFailed(e) => Event::NotificationFailed(NotificationFailed { error: text, attempt: number, ..e }),
             Event::CalendarSynced(e) => Event::CalendarSynced(CalendarSynced { external_id: text, sequence: number, ..e }),
-            Event::BookingCancelled(e) => Event::BookingCancelled(BookingCancelled { reason: optional, refund_due: Some(eur(minor)), sequence: number, ..e }),
+            Event::BookingCancelled(e) => Event::BookingCancelled(BookingCancelled { reason: optional, refund_due: Some(eur(minor)), sequence: number, notice_min: Some(minor), was_confirmed: Some(number > 0), ..e }),
             Event::BookingExpired(_) => Event::BookingExpired(BookingExpired { expired_at: at }),
             Event::InventoryReleased(e) => Event::InventoryReleased(InventoryReleased { reason: text, ..e }),
             Event::InventoryHoldExpired(e) => Event::InventoryHoldExpired(InventoryReleased { reason: text, ..e }),

@@ -249,6 +249,8 @@ pub fn every_event() -> Vec<Event> {
             reason: None,
             refund_due: Some(eur(8000)),
             sequence: 1,
+            notice_min: Some(2_880),
+            was_confirmed: Some(true),
         }),
         Event::BookingExpired(BookingExpired { expired_at: now() }),
         Event::InventoryReleased(released()),
