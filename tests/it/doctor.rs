@@ -148,6 +148,8 @@ fn plants() -> Vec<(&'static str, String)> {
         ("money.captured_equals_events", format!("update saga.instance set amount_minor = amount_minor + 1 where {kept}")),
         ("money.refunds_within_captured", append(&paid_and_kept, "PaymentRefunded", refund)),
         ("money.effect_unresolved_too_long", effect("state = 'waiting'", "2 hours", "unknown", "payment")),
+        ("ledger.equals_bookings", own("update read.ledger_transfers_v1 set amount_minor = amount_minor + 1 where debit = 'provider_clearing'")),
+        ("ledger.equals_bookings", own("delete from read.ledger_transfers_v1 where credit = 'provider_clearing'")),
         ("hold.live_claim_of_ended_booking", format!("update booking.inventory_claim set released_at = null where {taken_back}")),
         ("hold.confirmed_booking_without_claim", format!("update booking.inventory_claim set released_at = now() where claim_id = (select claim_id from booking.inventory_claim where {kept} limit 1)")),
         ("hold.confirmed_booking_without_claim", format!("update booking.inventory_claim set expires_at = now() + interval '1 hour' where {kept}")),

@@ -435,7 +435,7 @@ async fn session_and_status_tell_how_the_desk_is() {
         (1, 0, 0)
     );
     assert!(
-        status.projections.len() == 3
+        status.projections.len() == bizing_engine::projection::ALL.len()
             && status
                 .projections
                 .iter()

@@ -446,4 +446,4 @@ pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Booking {
 
 #[cfg(test)]
 #[path = "booking_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ mod fixtures;
 #[path = "booking_tests/properties.rs"]
 mod properties;
 #[path = "booking_tests/samples.rs"]
-mod samples;
+pub(crate) mod samples;
 
 use chrono::TimeDelta;
 

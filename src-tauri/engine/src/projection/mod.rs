@@ -6,10 +6,17 @@
 //! Must not: decide anything, call anybody, or be needed for a decision.
 
 mod bookings;
+mod customer_history;
 mod customers;
+mod daily_report;
+mod delivery_statistics;
 mod generation;
+mod ledger;
 mod people;
+mod rows;
 mod runner;
+mod saga_statistics;
+mod schedule;
 mod timeline;
 mod watch;
 
@@ -52,10 +59,16 @@ pub enum Rows {
 pub type Apply =
     for<'a> fn(&'a mut PgConnection, &'a [&'a Recorded]) -> BoxFuture<'a, Result<(), ApplyError>>;
 
-pub static ALL: [&Projection; 3] = [
+pub static ALL: [&Projection; 9] = [
     &bookings::PROJECTION,
     &customers::PROJECTION,
     &timeline::PROJECTION,
+    &schedule::PROJECTION,
+    &customer_history::PROJECTION,
+    &ledger::PROJECTION,
+    &saga_statistics::PROJECTION,
+    &delivery_statistics::PROJECTION,
+    &daily_report::PROJECTION,
 ];
 
 /// The projection of that name and shape, as this program knows it.
@@ -80,6 +93,8 @@ pub enum ApplyError {
     Sealed(#[from] SealError),
     #[error("event {position} belongs to a booking that no event created")]
     NotCreated { position: i64 },
+    #[error("the day of an event cannot be told")]
+    Zone(#[from] crate::domain::slot::SlotError),
     #[error("the rows could not be written")]
     Database(#[from] sqlx::Error),
 }
@@ -92,7 +107,10 @@ impl ApplyError {
             ApplyError::Database(error)
             | ApplyError::Event(ReadError::Database(error))
             | ApplyError::Sealed(SealError::Database(error)) => data_is_wrong(error),
-            ApplyError::Event(_) | ApplyError::Sealed(_) | ApplyError::NotCreated { .. } => true,
+            ApplyError::Event(_)
+            | ApplyError::Sealed(_)
+            | ApplyError::Zone(_)
+            | ApplyError::NotCreated { .. } => true,
         }
     }
 }

@@ -1,0 +1,213 @@
+//! The payments ledger: double entry. A transfer moves an amount from one account to another, so that what an event
+//! posts sums to zero by its very shape; the table's checks allow no other.
+//!
+//! | event | debit | credit |
+//! |---|---|---|
+//! | `BookingConfirmed` | customer_receivable | revenue: the price, which the customer now owes |
+//! | `PaymentReceived` | provider_clearing | customer_receivable |
+//! | `BookingCancelled` of a confirmed booking | revenue | customer_receivable: the price is owed no more, and what was paid is owed back |
+//! | `PaymentRefunded` while the booking stands | refunds | provider_clearing: a part of the price is given up |
+//! | `PaymentRefunded` otherwise | customer_receivable | provider_clearing |
+//!
+//! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Fees have
+//! an account and no event yet that tells them. Money paid at the venue leaves no event either: it stays receivable.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::rows::{Batch, local_day, table};
+use super::{ApplyError, Projection, Rows};
+use crate::domain::event::{BookingCreated, Event};
+use crate::domain::money::Money;
+use crate::store::read::Recorded;
+
+pub static PROJECTION: Projection = Projection {
+    name: "ledger",
+    version: 1,
+    event_types: Some(&[
+        "BookingCreated",
+        "PaymentReceived",
+        "PaymentRefunded",
+        "BookingConfirmed",
+        "BookingCancelled",
+        "BookingExpired",
+    ]),
+    rows: Rows::OfBooking,
+    apply: |conn, events| Box::pin(apply(conn, events)),
+};
+
+const RECEIVABLE: &str = "customer_receivable";
+const CLEARING: &str = "provider_clearing";
+const REVENUE: &str = "revenue";
+const REFUNDS: &str = "refunds";
+
+table! {
+    Booking in "ledger_bookings" by (booking_id) {
+        booking_id: Uuid,
+        customer_id: Uuid,
+        zone: String,
+        currency: String,
+        price_minor: i64,
+        confirmed: bool,
+        ended: bool,
+        captured_minor: i64,
+        refunded_minor: i64,
+        given_up_minor: i64,
+    }
+}
+
+table! {
+    Transfer in "ledger_transfers" by (position, line) {
+        position: i64,
+        line: i16,
+        booking_id: Uuid,
+        event_id: Uuid,
+        event_name: String,
+        provider_ref: Option<String>,
+        occurred_at: DateTime<Utc>,
+        day: NaiveDate,
+        debit: String,
+        credit: String,
+        currency: String,
+        amount_minor: i64,
+    }
+}
+
+async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
+    let batch = Batch::of(events)?;
+    let mut bookings: HashMap<Uuid, Booking> = Booking::load(&mut *conn, &batch.bookings)
+        .await?
+        .into_iter()
+        .map(|b| (b.booking_id, b))
+        .collect();
+    let mut transfers = vec![];
+    for (id, recorded, event) in &batch.events {
+        if let Event::BookingCreated(created) = event {
+            bookings.entry(*id).or_insert_with(|| begun(created));
+        }
+        let booking = bookings.get_mut(id).ok_or(ApplyError::NotCreated {
+            position: recorded.position,
+        })?;
+        let day = local_day(recorded.occurred_at, &booking.zone)?;
+        for (line, post) in booking.post(event).into_iter().enumerate() {
+            transfers.push(Transfer {
+                position: recorded.position,
+                line: line as i16 + 1,
+                booking_id: *id,
+                event_id: recorded.event_id,
+                event_name: recorded.name.clone(),
+                provider_ref: provider_ref(event),
+                occurred_at: recorded.occurred_at,
+                day,
+                debit: post.debit.to_owned(),
+                credit: post.credit.to_owned(),
+                currency: post.currency,
+                amount_minor: post.amount_minor,
+            });
+        }
+    }
+    let bookings: Vec<Booking> = bookings.into_values().collect();
+    Booking::write(&mut *conn, &bookings).await?;
+    Transfer::write(conn, &transfers).await?;
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Post {
+    debit: &'static str,
+    credit: &'static str,
+    currency: String,
+    amount_minor: i64,
+}
+
+fn begun(created: &BookingCreated) -> Booking {
+    Booking {
+        booking_id: created.booking_id.0,
+        customer_id: created.customer_id.0,
+        zone: created.start.tzid.clone(),
+        currency: created.price.currency.as_str().to_owned(),
+        price_minor: created.price.amount_minor,
+        confirmed: false,
+        ended: false,
+        captured_minor: 0,
+        refunded_minor: 0,
+        given_up_minor: 0,
+    }
+}
+
+impl Booking {
+    /// What an event moves. Nothing is moved twice, whatever the events repeat.
+    fn post(&mut self, event: &Event) -> Vec<Post> {
+        match event {
+            Event::BookingConfirmed(_) if !self.confirmed && !self.ended => {
+                self.confirmed = true;
+                self.price(RECEIVABLE, REVENUE, self.price_minor)
+            }
+            Event::PaymentReceived(e) => {
+                self.captured_minor += e.amount_received.amount_minor;
+                money(CLEARING, RECEIVABLE, &e.amount_received)
+            }
+            Event::BookingCancelled(_) | Event::BookingExpired(_) if !self.ended => {
+                self.ended = true;
+                if !self.confirmed {
+                    return vec![];
+                }
+                let given_up = self.given_up_minor.min(self.price_minor);
+                let mut posts = self.price(REVENUE, REFUNDS, given_up);
+                posts.extend(self.price(REVENUE, RECEIVABLE, self.price_minor - given_up));
+                posts
+            }
+            Event::PaymentRefunded(e) => {
+                self.refunded_minor += e.amount.amount_minor;
+                let stands = self.confirmed && !self.ended;
+                if stands {
+                    self.given_up_minor += e.amount.amount_minor;
+                }
+                money(
+                    if stands { REFUNDS } else { RECEIVABLE },
+                    CLEARING,
+                    &e.amount,
+                )
+            }
+            _ => vec![],
+        }
+    }
+
+    fn price(&self, debit: &'static str, credit: &'static str, amount_minor: i64) -> Vec<Post> {
+        if amount_minor == 0 {
+            return vec![];
+        }
+        vec![Post {
+            debit,
+            credit,
+            currency: self.currency.clone(),
+            amount_minor,
+        }]
+    }
+}
+
+fn money(debit: &'static str, credit: &'static str, amount: &Money) -> Vec<Post> {
+    if amount.is_zero() {
+        return vec![];
+    }
+    vec![Post {
+        debit,
+        credit,
+        currency: amount.currency.as_str().to_owned(),
+        amount_minor: amount.amount_minor,
+    }]
+}
+
+fn provider_ref(event: &Event) -> Option<String> {
+    match event {
+        Event::PaymentReceived(e) => e.charge_id.clone().or(Some(e.payment_intent.clone())),
+        Event::PaymentRefunded(e) => Some(e.provider_refund.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
