@@ -41,6 +41,22 @@ enum Command {
         #[arg(long)]
         deep: bool,
     },
+    /// Writes the log of events to a file, or to the standard output. docs/EXPORT.md describes it.
+    Export {
+        /// The file, which must not be there yet. `-` is the standard output.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Only events after this position: the one at which an earlier export ended.
+        #[arg(long, default_value_t = 0)]
+        from: i64,
+    },
+    /// Reads an exported log into a desk that has no events yet, or goes on where an import was cut off.
+    Import {
+        file: PathBuf,
+        /// Says what would happen, and changes nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Runs the demo business.
     Demo {
         /// Runs three bookings (one works, one is declined, one is taken back), prints what happened, and ends.
@@ -133,6 +149,14 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Doctor { deep }) => {
             telemetry::to_stderr();
             cli::doctor::run(config()?, deep)
+        }
+        Some(Command::Export { file, from }) => {
+            telemetry::to_stderr();
+            cli::transfer::export(config()?, &file, from)
+        }
+        Some(Command::Import { file, dry_run }) => {
+            telemetry::to_stderr();
+            cli::transfer::import(config()?, &file, dry_run)
         }
         Some(Command::Demo { once }) => {
             telemetry::to_stderr();

@@ -10,6 +10,7 @@ mod host;
 mod http;
 mod projection;
 mod proxy;
+mod read_models;
 mod reading;
 mod roles;
 mod saga;
@@ -18,6 +19,7 @@ mod served;
 mod silence;
 mod store;
 mod support;
+mod transfer;
 mod webhook;
 #[cfg(feature = "desktop")]
 mod window;

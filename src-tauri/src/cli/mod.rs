@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod migrate;
 pub mod once;
 pub mod sandbox;
+pub mod transfer;
 pub mod types;
 
 use bizing_engine::app::wire::AppError;

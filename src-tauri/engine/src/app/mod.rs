@@ -17,5 +17,6 @@ pub mod messages;
 pub mod place;
 pub mod projections;
 pub mod session;
+pub mod transfer;
 pub mod typescript;
 pub mod wire;
