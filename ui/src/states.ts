@@ -1,6 +1,6 @@
 //! The one place where word, icon and role of a state meet.
 
-import type { BookingState, DeliveryState, LampState, PaymentState, SagaState, StepState } from './backend/types'
+import type { BookingState, DeliveryState, LampState, PaymentState, ProjectionState, ProofState, RebuildState, SagaState, StepState } from './backend/types'
 import { t, type PlainKey } from './i18n'
 import type { IconName } from './ui/icons'
 
@@ -81,6 +81,32 @@ export const lampStates: Record<LampState, Sign> = {
   down: sign('state.lamp.down', 'circle-x', 'fail'),
   unknown: sign('state.lamp.unknown', 'circle-question-mark', 'idle'),
   not_set: sign('state.lamp.not_set', 'minus', 'idle'),
+}
+
+export const projectionStates: Record<ProjectionState, Sign> = {
+  up_to_date: sign('state.projection.up_to_date', 'circle-check', 'ok'),
+  behind: sign('state.projection.behind', 'triangle-alert', 'risk'),
+  rebuilding: sign('state.projection.rebuilding', 'loader', 'accent'),
+  parked: sign('state.projection.parked', 'hand', 'person'),
+  paused: sign('state.projection.paused', 'pause', 'idle'),
+  unknown: sign('state.projection.unknown', 'circle-question-mark', 'idle'),
+}
+
+export const rebuildStates: Record<RebuildState, Sign> = {
+  running: sign('state.rebuild.running', 'loader', 'accent'),
+  paused: sign('state.rebuild.paused', 'pause', 'idle'),
+  waits_for_swap: sign('state.rebuild.waits_for_swap', 'hand', 'person'),
+  done: sign('state.rebuild.done', 'circle-check', 'ok'),
+  cancelled: sign('state.rebuild.cancelled', 'ban', 'idle'),
+  failed: sign('state.rebuild.failed', 'circle-x', 'fail'),
+  rolled_back: sign('state.rebuild.rolled_back', 'undo-2', 'undo'),
+}
+
+export const proofStates: Record<ProofState, Sign> = {
+  not_proved: sign('state.proof.not_proved', 'circle-question-mark', 'idle'),
+  running: sign('state.proof.running', 'loader', 'accent'),
+  restored: sign('state.proof.restored', 'circle-check', 'ok'),
+  failed: sign('state.proof.failed', 'circle-x', 'fail'),
 }
 
 /** The five steps of a booking, in their order. */

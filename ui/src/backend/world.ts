@@ -1,6 +1,7 @@
 //! The scripted backend with the whole day in it.
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
+import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, projections, rebuild, stateAt } from './admin'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
 import type { BookingPage, BookingRow, CaughtMessage, FreeTime, HostState, ListBookings } from './types'
@@ -96,6 +97,41 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     },
     create_booking: () => ({ booking_id: all[3]!.booking_id, reference: all[3]!.reference, saga_id: 's' }),
     cancel_booking: ({ booking_id }) => ({ booking_id }),
+    list_events: (p) => listEvents(p),
+    get_event: ({ position }) => {
+      if (position > NEWEST) throw new DeskError(appError('request.not_found', `There is no event at position ${position}.`, { hint: 'The newest one is at the top of the list.' }))
+      return eventDetail(position)
+    },
+    event_causes: ({ correlation_id }) => causes(correlation_id),
+    state_as_of: ({ stream, at }) => stateAt(stream, at.as_of === 'version' ? at.version : 7),
+    event_catalogue: () => eventCatalogue,
+    copy_events: (p) => ({ json: JSON.stringify(p.copy === 'event' ? eventDetail(p.position).stored : causes(p.correlation_id), null, 2), events: p.copy === 'event' ? 1 : 7, left_out: 0 }),
+    list_projections: () => projections(),
+    list_rebuilds: ({ projection }) => ({ rows: history.filter((r) => !projection || r.projection === projection), next: null }),
+    get_rebuild: ({ rebuild_id }) => [rebuild(), ...history].find((r) => r.rebuild_id === rebuild_id) ?? rebuild(),
+    preview_replay: ({ from }) =>
+      from.from === 'start'
+        ? { from_position: 1, from_at: null, events: { count: NEWEST, estimated: true }, seconds: 361, subject: null, running: ['payments_ledger'], actions: [{ name: 'dry_run', refused: null }, { name: 'rebuild', refused: null }] }
+        : { from_position: from.from === 'position' ? from.position : 3_912_044, from_at: moment('2026-11-01T00:00:00Z'), events: { count: 206_202, estimated: false }, seconds: 18, subject: from.from === 'stream' ? from.stream : null, running: ['payments_ledger'], actions: [{ name: 'dry_run', refused: null }, { name: 'rebuild', refused: null }] },
+    start_replay: () => ({ rebuild_id: rebuild().rebuild_id }),
+    pause_rebuild: () => rebuild({ state: 'paused' }),
+    resume_rebuild: () => rebuild(),
+    cancel_rebuild: () => rebuild({ state: 'cancelled' }),
+    set_rebuild_speed: ({ speed }) => rebuild({ speed }),
+    swap_rebuild: () => rebuild({ state: 'done' }),
+    list_diff: ({ kind }) => ({ rows: kind === 'different' ? diffRows : kind === 'only_new' ? diffRows.slice(0, 3).map((r) => ({ ...r, cells: r.cells.map((c) => ({ ...c, live: null })) })) : [], next: null }),
+    pause_projection: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    resume_projection: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    roll_back_projection: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    retry_parked: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    skip_parked: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    list_backups: () => backups,
+    back_up_now: () => ({ work: 'back_up', backup_id: null, by: 'sofia', started_at: NOW }),
+    verify_backup: ({ backup_id }) => ({ work: 'verify', backup_id, by: 'sofia', started_at: NOW }),
+    preview_restore: ({ target }) => ({ backup: backups.rows[0]!, events_missing: 412, erasures_again: 1, free_bytes: 118_000_000_000, seconds: 41, typed: target.into === 'database' ? target.name : 'restore', refused: null }),
+    restore_backup: ({ backup_id }) => ({ work: 'restore', backup_id, by: 'sofia', started_at: NOW }),
+    preview_erasure: ({ customer_id }) => ({ customer: { ...customer(3), customer_id }, events: 2, bookings: 5, fields: ['name', 'email', 'phone'], backups: 5, refused: null }),
+    erase_customer: ({ customer_id }) => ({ customer_id, erased_at: NOW }),
     choose_start: () => ({ ...ready, phase: { is: 'starting', step: 'finding_server', since: NOW } }),
     retry_start: () => ready,
     leave_database: () => ({ ...ready, phase: { is: 'choose' }, profile: null }),

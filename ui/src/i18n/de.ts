@@ -1,8 +1,10 @@
 //! Die Wörter des Fensters auf Deutsch. Der Typ verlangt jeden Text, den das Englische hat.
 
+import { log } from './de-log'
 import type { Catalogue } from './index'
 
 export const de: Catalogue = {
+  ...log,
   app: 'Bizing Desk',
   close: 'Schließen',
   copied: 'Kopiert',

@@ -1,7 +1,10 @@
 //! The window's words in English: short, present tense, "you" for the person. `{name}` is filled in; a text that counts
 //! has `one` and `other`.
 
+import { log } from './en-log'
+
 export const en = {
+  ...log,
   app: 'Bizing Desk',
   close: 'Close',
   copied: 'Copied',

@@ -172,3 +172,27 @@ export function initials(name: string): string {
   const last = words.length > 1 ? (words.at(-1) ?? '') : ''
   return [first, last].map((word) => [...word][0] ?? '').join('').toLocaleUpperCase()
 }
+
+/** A position of the log, in groups that no language's own mark can turn into a fraction: `4 118 231`. */
+export function grouped(position: number): string {
+  return String(position).replace(/\B(?=(\d{3})+$)/g, '\u00a0')
+}
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
+/** `1.1 GB` */
+export function bytes(size: number): string {
+  const step = Math.max(0, Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, size)) / 3)))
+  const value = size / 1000 ** step
+  return `${new Intl.NumberFormat(locale(), { maximumFractionDigits: step > 0 && value < 10 ? 1 : 0 }).format(value)} ${UNITS[step]}`
+}
+
+/** A rate that may be small: `0.4`, `312`, `11,400`. */
+export function rate(perSecond: number): string {
+  return new Intl.NumberFormat(locale(), { maximumFractionDigits: perSecond < 10 ? 1 : 0 }).format(perSecond)
+}
+
+/** `0.0 s`, `38 s`, `2 h 11 min`: how far something is behind. */
+export function behind(seconds: number): string {
+  if (seconds >= 10) return duration(seconds * 1000)
+  return `${new Intl.NumberFormat(locale(), { minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(Math.max(0, seconds))} s`
+}

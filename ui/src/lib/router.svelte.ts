@@ -34,3 +34,4 @@ function read(): string {
 }
 
 export const bookingPath = (reference: string): string => `/bookings/${encodeURIComponent(reference)}`
+export const eventPath = (position: number): string => `/events/${position}`

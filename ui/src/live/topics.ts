@@ -12,6 +12,17 @@ export const keys = {
   customers: (search: string) => ['customers', search],
   found: (search: string) => ['bookings', search],
   messages: ['messages'],
+  events: ['events'],
+  event: (position: number) => ['events', 'one', position],
+  causes: (correlation: string) => ['events', 'causes', correlation],
+  stateAsOf: (stream: string, version: number) => ['events', 'state', stream, version],
+  eventCatalogue: ['event_catalogue'],
+  projections: ['projections'],
+  rebuilds: (projection: string | null) => ['projections', 'rebuilds', projection],
+  rebuild: (id: string) => ['projections', 'rebuild', id],
+  diff: (id: string, kind: string, rows: number) => ['projections', 'diff', id, kind, rows],
+  preview: (projection: string, from: string) => ['preview_replay', projection, from],
+  backups: ['backups'],
 } as const
 
 /** True when `query` shows something that `topic` says has changed. */
@@ -35,6 +46,9 @@ export function concerns(topic: string, query: Query): boolean {
       return what === 'host'
     case 'customers':
     case 'messages':
+    case 'events':
+    case 'projections':
+    case 'backups':
       return what === topic
     default:
       return false

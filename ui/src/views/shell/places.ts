@@ -10,12 +10,14 @@ export interface Place {
   icon: IconName
   /** Only where no money moves. */
   sandbox?: true
-  /** Stands apart from the day's work. */
+  /** Stands apart from what is above it. */
   apart?: true
 }
 
 export const places: Place[] = [
   { section: 'bookings', path: '/bookings', word: 'nav.bookings', icon: 'notebook-text' },
   { section: 'messages', path: '/messages', word: 'nav.messages', icon: 'inbox', sandbox: true },
+  { section: 'projections', path: '/projections', word: 'nav.projections', icon: 'layers', apart: true },
+  { section: 'events', path: '/events', word: 'nav.events', icon: 'list-tree' },
   { section: 'settings', path: '/settings', word: 'nav.settings', icon: 'settings-2', apart: true },
 ]

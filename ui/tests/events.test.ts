@@ -1,0 +1,209 @@
+import { expect, test } from 'vitest'
+import { event, listEvents, NEWEST } from '../src/backend/admin'
+import { status } from '../src/backend/fixtures'
+import { appError } from '../src/backend/testing'
+import { world } from '../src/backend/world'
+import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
+
+const rows = () => all('event-row')
+const positions = () => rows().map((row) => Number(row.dataset.position))
+
+test('the log shows its newest events first, and only the rows in sight exist', async () => {
+  open('/events')
+  await until(() => rows().length > 10, 'rows')
+  expect(positions()[0]).toBe(NEWEST)
+  expect(rows().length).toBeLessThan(60)
+  await says('About 4,118,246 events, none ever changed.')
+  expect(find('events')!.querySelector('[role="rowgroup"]')!.getBoundingClientRect().height).toBeGreaterThan(10_000_000)
+  await accessible()
+})
+
+test('a pull of the scroll bar lands in the middle of a million events', async () => {
+  const backend = open('/events')
+  await until(() => rows().length > 10, 'rows')
+  const before = backend.asked('list_events')
+  const box = find('events')!
+  box.scrollTop = box.scrollHeight / 2
+  await until(() => positions().some((p) => Math.abs(p - NEWEST / 2) < NEWEST / 50), 'events of the middle')
+  expect(backend.asked('list_events') - before).toBeLessThan(8)
+  box.scrollTop = 0
+  await until(() => positions()[0] === NEWEST, 'the newest again')
+})
+
+test('selecting an event marks its conversation, explains it and stands in the address', async () => {
+  open('/events')
+  await until(() => rows().length > 10, 'rows')
+  click(rows()[2]!)
+  await seen('why')
+  await until(() => all('node').length === 11, 'the graph')
+  expect(location.hash).toBe(`#/events/${NEWEST - 2}`)
+  expect(rows().filter((row) => row.classList.contains('kin')).length).toBe(7)
+  expect(find('event-details')!.textContent).toContain('PaymentReceived')
+  expect(find('as-of')!.textContent).toContain('version 5 of 7')
+  await accessible()
+})
+
+test('the keys walk the list and the graph', async () => {
+  open('/events')
+  await until(() => rows().length > 10, 'rows')
+  press('j')
+  press('j')
+  await until(() => location.hash === `#/events/${NEWEST - 1}`, 'the second event')
+  await until(() => all('node').length === 11, 'the graph')
+  const here = find('graph')!.querySelector<HTMLElement>('[aria-current="true"]')!
+  here.focus()
+  press('ArrowUp')
+  await until(() => document.activeElement !== here && document.activeElement?.classList.contains('nd'), 'the node above')
+  ;(document.activeElement as HTMLElement).click()
+  await until(() => location.hash === `#/events/${NEWEST - 2}`, 'its event')
+  press('Escape')
+})
+
+test('the slider tells the booking at each version beside the one before', async () => {
+  open(`/events/${NEWEST}`)
+  await until(() => find('as-of')?.textContent?.includes('version 7 of 7'), 'the newest version')
+  const slider = find('as-of-slider') as HTMLInputElement
+  slider.value = '5'
+  slider.dispatchEvent(new InputEvent('input', { bubbles: true }))
+  await until(() => find('as-of')!.textContent!.includes('version 5 of 7') && find('as-of')!.textContent!.includes('Authorised'), 'version 5')
+  click(find('as-of-open')!)
+  await until(() => location.hash === `#/events/${NEWEST - 2}`, 'the event of that version')
+})
+
+test('the search says how it understood, and a type becomes a filter that can be dropped', async () => {
+  const backend = open('/events')
+  await until(() => rows().length > 10, 'rows')
+  press('/')
+  type('event-search', 'received')
+  await until(() => all('reading').length > 0, 'a reading')
+  expect(all('reading')[0]!.textContent).toContain('Type is')
+  press('Enter')
+  await until(() => rows().length > 3 && rows().every((row) => row.textContent!.includes('PaymentReceived')), 'only that type')
+  expect(location.hash).toContain('type=PaymentReceived')
+  expect(backend.calls.filter((c) => c.name === 'list_events').at(-1)!.params).toMatchObject({ filter: { types: ['PaymentReceived'] } })
+  await accessible()
+  click(document.querySelector<HTMLElement>('[aria-label^="Remove the filter"]')!)
+  await until(() => positions()[0] === NEWEST, 'everything again')
+})
+
+test('a position in the search goes there', async () => {
+  open('/events')
+  await until(() => rows().length > 10, 'rows')
+  type('event-search', '#4 000 000')
+  press('Enter')
+  await until(() => location.hash === '#/events/4000000' && positions().includes(4_000_000), 'the event and its row')
+  await until(() => find('event-details')?.textContent?.includes(event(4_000_000).name), 'its details')
+})
+
+test('an old payload shows what reading it changed, and as it is stored', async () => {
+  // The fourth conversation still asked for payments in the first version.
+  const old = NEWEST - 7 * 3 - 4
+  open(`/events/${old}`)
+  await seen('upcast')
+  expect(find('upcast')!.textContent).toContain('Stored as v1, read as v2')
+  expect(find('payload')!.querySelectorAll('.add').length).toBeGreaterThan(0)
+  click(find('as-stored')!)
+  await until(() => find('payload')!.textContent!.includes('120.00 EUR') && find('payload')!.querySelectorAll('.add').length === 0, 'as stored')
+  click(find('schema-1')!)
+  await says('json-schema.org')
+  await accessible()
+})
+
+test('what is new never moves a row under the pointer', async () => {
+  const backend = open('/events')
+  await until(() => rows().length > 10, 'rows')
+  let newest = NEWEST
+  backend.on('list_events', (p) => listEvents(p, newest, NEWEST))
+  // Three events older than the newest are what is known; the log then grows.
+  find('events')!.dispatchEvent(new PointerEvent('pointerenter'))
+  newest = NEWEST + 3
+  backend.hint('events')
+  await seen('fresh')
+  expect(positions()[0]).toBe(NEWEST)
+  find('events')!.dispatchEvent(new PointerEvent('pointerleave'))
+  await until(() => positions()[0] === NEWEST + 3, 'the new ones at the top')
+  expect(find('fresh')).toBeNull()
+  // Not live: they wait until they are asked for.
+  click(find('live')!)
+  newest = NEWEST + 5
+  backend.hint('events')
+  click(await seen('fresh'))
+  await until(() => positions()[0] === NEWEST + 5, 'taken in')
+})
+
+test('the log of a filter that fits nothing says so and gives a way out', async () => {
+  open('/events?type=BookingCancelled')
+  await seen('empty')
+  await says('No event matches')
+  await accessible()
+  click(all('clear-filters').at(-1)!)
+  await until(() => rows().length > 10, 'everything')
+})
+
+test('an empty log, one that loads, and one that cannot be read', async () => {
+  const backend = world()
+  backend.on('list_events', () => ({ rows: [], more: false, total: { count: 0, estimated: false }, matched: null, safe_position: 0, chain: null }))
+  open('/events', backend)
+  await says('Nothing has happened yet')
+  await accessible()
+})
+
+test('a log that cannot be read says why and tries again', async () => {
+  const backend = world()
+  backend.fail('list_events', appError('internal', 'The log could not be read.', { hint: 'Try again.' }))
+  open('/events', backend)
+  await seen('error')
+  await accessible()
+  backend.mend('list_events')
+  click(find('error')!.querySelector('button')!)
+  await until(() => rows().length > 10, 'rows')
+})
+
+test('a JSON path that cannot be read is refused beside the filter', async () => {
+  const backend = world()
+  backend.on('list_events', (p) => {
+    if (p.filter.json_path) throw Object.assign(new Error(), {})
+    return listEvents(p)
+  })
+  const { DeskError } = await import('../src/backend/backend')
+  backend.on('list_events', (p) => {
+    if (p.filter.json_path) throw new DeskError(appError('request.invalid', 'The JSON path ends too early at “$.”.', { field: 'filter.json_path' }))
+    return listEvents(p)
+  })
+  open(`/events?payload=${encodeURIComponent('$.')}`, backend)
+  await says('The JSON path ends too early')
+  expect(find('filter-payload')!.className).toContain('bad')
+})
+
+test('stale says so and keeps what was there', async () => {
+  const backend = open('/events')
+  await until(() => rows().length > 10, 'rows')
+  backend.hang('status', 'list_events')
+  backend.muted = true
+  await until(() => find('stale'), 'stale', 9000)
+  expect(rows().length).toBeGreaterThan(10)
+})
+
+test('the timeline of a booking leads to the log, and the log back to the booking', async () => {
+  const backend = world()
+  backend.on('status', () => ({ ...status, position: NEWEST }))
+  open('/bookings/' + event(NEWEST).subject, backend)
+  await seen('timeline')
+  click(all('timeline-item').find((item) => item.dataset.kind === 'event')!.querySelector('button')!)
+  const link = await seen('open-event')
+  expect(link.getAttribute('href')).toMatch(/^#\/events\/\d+$/)
+  location.hash = `#/events/${NEWEST}`
+  await until(() => find('open-booking'), 'the way back')
+  expect(find('open-booking')!.getAttribute('href')).toBe(`#/bookings/${event(NEWEST).subject}`)
+})
+
+test('a moment of a booking is found by its reference and a time', async () => {
+  open('/events')
+  await until(() => rows().length > 10, 'rows')
+  click(find('state-as-of')!)
+  await seen('state-dialog')
+  type('state-stream', event(NEWEST).subject!)
+  await accessible()
+  click(find('state-go')!)
+  await until(() => location.hash === `#/events/${NEWEST}`, 'its newest event of that moment')
+})
