@@ -5,7 +5,6 @@
 use std::io::BufRead;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -13,8 +12,7 @@ use super::TransferError;
 use super::export::{bodies, place};
 use super::format::{EventLine, Footer, Header};
 use super::reader::Reader;
-use crate::domain::ids::StreamId;
-use crate::store::read::Recorded;
+use crate::store::schema;
 
 /// What goes into the log in one transaction.
 pub const BATCH_EVENTS: usize = 5_000;
@@ -53,7 +51,7 @@ pub fn verify(file: File<'_>, progress: Progress<'_>) -> Result<(Header, Footer)
     Ok((reader.header, footer))
 }
 
-/// Whether this program can read the event, with the upcasters of its version.
+/// Whether its payload is what its type and version say, and this program can read it.
 fn readable(event: &EventLine<'_>) -> Result<(), String> {
     let size = event.data.get().len();
     if size > PAYLOAD_MAX_BYTES {
@@ -61,39 +59,10 @@ fn readable(event: &EventLine<'_>) -> Result<(), String> {
             "its payload has {size} bytes; at most {PAYLOAD_MAX_BYTES} are taken"
         ));
     }
-    let data = event.payload()?;
-    if event.data.get().contains("\\u0000") && holds_nul(&data) {
-        return Err("`data` holds a sign \\u0000, which no database text can".to_owned());
-    }
     event.hash_bytes()?;
-    let recorded = Recorded {
-        stream: StreamId(event.stream.clone().into_owned()),
-        position: event.position,
-        version: event.version,
-        name: event.name.clone().into_owned(),
-        schema_version: event.schema_version,
-        event_id: event.event_id,
-        correlation_id: event.correlation_id,
-        causation_id: event.causation_id,
-        occurred_at: event.occurred_at,
-        recorded_at: event.recorded_at,
-        actor: String::new(),
-        metadata: Value::Null,
-        data,
-    };
-    recorded.event().map(|_| ()).map_err(|e| {
-        let cause = std::error::Error::source(&e).map_or_else(String::new, |c| format!(": {c}"));
-        format!("{e}{cause}")
-    })
-}
-
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(s) => s.contains('\0'),
-        Value::Array(all) => all.iter().any(holds_nul),
-        Value::Object(all) => all.iter().any(|(k, v)| k.contains('\0') || holds_nul(v)),
-        _ => false,
-    }
+    // It says whether this program can read the event, and where it is wrong if not.
+    schema::validate(&event.name, event.schema_version, &event.payload()?)
+        .map_err(|invalid| invalid.to_string())
 }
 
 /// Puts into the log what it does not hold yet. Each `at_once` events are committed; cut off, the same call goes on. The file
