@@ -237,6 +237,8 @@ mod tests {
             reason: None,
             refund_due: None,
             sequence: 1,
+            notice_min: None,
+            was_confirmed: None,
         })
     }
 

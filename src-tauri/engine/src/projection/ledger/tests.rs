@@ -20,6 +20,8 @@ fn cancelled() -> Event {
         reason: None,
         refund_due: None,
         sequence: 1,
+        notice_min: None,
+        was_confirmed: None,
     })
 }
 
