@@ -170,6 +170,49 @@ async fn a_slot_that_was_just_taken_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn two_places_are_two_bookings_at_one_time_and_a_third_is_refused() {
+    let t = TestDesk::new().await;
+    sqlx::query("update booking.resource set capacity = 2")
+        .execute(&t.db.superuser_pool().await)
+        .await
+        .unwrap();
+    let desk = t.desk(None);
+    let at_once = (0..5)
+        .map(|_| bizing_engine::app::bookings::create::create(&desk, booking("2030-06-01T11:00")));
+    let (taken, refused): (Vec<_>, Vec<_>) = futures_util::future::join_all(at_once)
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
+    assert_eq!((taken.len(), refused.len()), (2, 3));
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().code, Code::SlotTaken);
+    }
+    let held: Vec<(String, i16)> = sqlx::query_as(
+        "select r.kind, c.unit from booking.inventory_claim c join booking.resource r using (resource_id) where released_at is null order by 1, 2",
+    )
+    .fetch_all(&t.worker_pool)
+    .await
+    .unwrap();
+    let unit = |kind: &str, n| (kind.to_owned(), n);
+    assert_eq!(
+        held,
+        [
+            unit("room", 1),
+            unit("room", 2),
+            unit("staff", 1),
+            unit("staff", 2)
+        ]
+    );
+    let told: Vec<i16> = sqlx::query_scalar(
+        "select (c->>'unit')::smallint from read.events_v1, jsonb_array_elements(data->'claims') c where name = 'InventoryHeld' order by 1",
+    )
+    .fetch_all(&t.worker_pool)
+    .await
+    .unwrap();
+    assert_eq!(told, [1, 1, 2, 2], "the event says what is held");
+}
+
+#[tokio::test]
 async fn the_same_command_sent_twice_books_once() {
     let t = TestDesk::new().await;
     let desk = t.desk(None);

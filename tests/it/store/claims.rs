@@ -347,3 +347,34 @@ async fn a_pinned_hold_is_not_taken_over_by_somebody_who_saw_it_expire() {
     assert_eq!(got, Got::Taken);
     assert_eq!(shop.live().await, 1);
 }
+
+#[tokio::test]
+async fn a_unit_above_the_capacity_is_a_managers_to_hold() {
+    let shop = Shop::open().await;
+    let hold = async |group: &str, unit: i16| {
+        let booking = Uuid::now_v7();
+        let reference =
+            bizing_engine::domain::ids::Reference::from_bits(booking.as_u128() as u32).0;
+        sqlx::query("select * from api.hold_inventory($1, $2, null, array[$3], array[$4], array[$5], array[tstzrange($6, $6 + interval '1 hour')])")
+            .bind(booking)
+            .bind(reference)
+            .bind(Uuid::now_v7())
+            .bind(ANA)
+            .bind(unit)
+            .bind(shop.noon)
+            .fetch_all(&shop.db.pool(group).await)
+            .await
+            .map(|rivals| rivals.len())
+    };
+    let refused = hold("staff", 2).await.unwrap_err();
+    let refused = refused.as_database_error().unwrap();
+    assert_eq!(refused.code().as_deref(), Some("42501"));
+    assert!(
+        refused.message().contains("Ana has 1 unit(s)"),
+        "{}",
+        refused.message()
+    );
+    assert_eq!(shop.live().await, 0, "nothing is half held");
+    assert_eq!(hold("staff", 1).await.unwrap(), 0);
+    assert_eq!(hold("manager", 2).await.unwrap(), 0);
+}

@@ -207,8 +207,8 @@ async fn load_claims(
         .chain(&search.rooms)
         .map(|r| r.id)
         .collect();
-    let rows: Vec<(Uuid, DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
-        "select resource_id, lower(during), upper(during) from read.claims_v1
+    let rows: Vec<(Uuid, DateTime<Utc>, DateTime<Utc>, i16)> = sqlx::query_as(
+        "select resource_id, lower(during), upper(during), unit from read.claims_v1
           where resource_id = any($1) and during && tstzrange($2, $3) and (expires_at is null or expires_at >= now())
           order by lower(during)",
     )
@@ -217,10 +217,10 @@ async fn load_claims(
     .bind(until)
     .fetch_all(conn)
     .await?;
-    for (id, begins, ends) in rows {
+    for (id, begins, ends, unit) in rows {
         for resource in search.staff.iter_mut().chain(&mut search.rooms) {
             if resource.id == id {
-                resource.taken.push((begins, ends));
+                resource.taken.push((begins, ends, unit));
             }
         }
     }

@@ -29,8 +29,11 @@ pub struct Resource {
     pub capacity: usize,
     pub hours: Vec<Hours>,
     /// Live claims, by their begin.
-    pub taken: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    pub taken: Vec<Taken>,
 }
+
+/// Begin, end, and which of the units.
+pub type Taken = (DateTime<Utc>, DateTime<Utc>, i16);
 
 /// Wall time of the place. ISO weekday: 1 is Monday.
 #[derive(Debug, Clone, Copy)]
@@ -56,13 +59,19 @@ impl Resource {
     }
 
     fn free(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
-        let overlapping = self
+        let mut units: Vec<i16> = self
             .taken
             .iter()
-            .take_while(|(begins, _)| *begins < until)
-            .filter(|(_, ends)| *ends > from)
-            .count();
-        overlapping < self.capacity
+            .take_while(|(begins, ..)| *begins < until)
+            .filter(|(_, ends, _)| *ends > from)
+            .map(|(.., unit)| *unit)
+            // What a manager put above the capacity takes no place away.
+            .filter(|unit| usize::try_from(*unit).is_ok_and(|unit| unit <= self.capacity))
+            .collect();
+        // One unit may be taken twice in the span, one after the other: it is still one unit.
+        units.sort_unstable();
+        units.dedup();
+        units.len() < self.capacity
     }
 }
 
@@ -248,7 +257,7 @@ mod tests {
     fn buffers_of_both_neighbours_keep_apart() {
         let mut s = search("UTC", 30, vec![resource(1, "Ana", &[("09:00", "11:00")])]);
         s.after = TimeDelta::minutes(15);
-        s.staff[0].taken = vec![(at("2026-11-24T09:45:00Z"), at("2026-11-24T10:15:00Z"))];
+        s.staff[0].taken = vec![(at("2026-11-24T09:45:00Z"), at("2026-11-24T10:15:00Z"), 1)];
         assert_eq!(times(&s, "2026-11-24"), ["09:00", "10:15", "10:30"]);
     }
 
@@ -257,8 +266,8 @@ mod tests {
         let mut s = search("UTC", 60, vec![resource(1, "Ana", &[("09:00", "10:30")])]);
         s.needs_room = true;
         s.rooms = vec![resource(2, "Room 1", &[]), resource(3, "Room 2", &[])];
-        s.rooms[0].taken = vec![(at("2026-11-24T08:00:00Z"), at("2026-11-24T09:10:00Z"))];
-        s.rooms[1].taken = vec![(at("2026-11-24T10:05:00Z"), at("2026-11-24T11:00:00Z"))];
+        s.rooms[0].taken = vec![(at("2026-11-24T08:00:00Z"), at("2026-11-24T09:10:00Z"), 1)];
+        s.rooms[1].taken = vec![(at("2026-11-24T10:05:00Z"), at("2026-11-24T11:00:00Z"), 1)];
         let found = s.on("2026-11-24".parse().unwrap(), at("2020-01-01T00:00:00Z"));
         let rooms: Vec<_> = found
             .iter()
@@ -356,11 +365,23 @@ mod tests {
     fn as_many_at_once_as_there_are_places() {
         let mut s = search("UTC", 60, vec![resource(1, "Class", &[("09:00", "10:00")])]);
         s.staff[0].capacity = 2;
-        s.staff[0].taken = vec![(at("2026-11-24T09:00:00Z"), at("2026-11-24T10:00:00Z"))];
+        s.staff[0].taken = vec![(at("2026-11-24T09:00:00Z"), at("2026-11-24T10:00:00Z"), 1)];
         assert_eq!(times(&s, "2026-11-24"), ["09:00"]);
         s.staff[0]
             .taken
-            .push((at("2026-11-24T09:00:00Z"), at("2026-11-24T10:00:00Z")));
+            .push((at("2026-11-24T09:00:00Z"), at("2026-11-24T10:00:00Z"), 2));
         assert!(times(&s, "2026-11-24").is_empty());
+    }
+
+    #[test]
+    fn a_unit_that_is_free_all_the_time_is_offered_however_often_the_other_one_is_taken() {
+        let mut s = search("UTC", 60, vec![resource(1, "Class", &[("09:00", "10:00")])]);
+        s.staff[0].capacity = 2;
+        s.staff[0].taken = vec![
+            (at("2026-11-24T09:00:00Z"), at("2026-11-24T09:30:00Z"), 1),
+            (at("2026-11-24T09:30:00Z"), at("2026-11-24T10:00:00Z"), 1),
+            (at("2026-11-24T09:00:00Z"), at("2026-11-24T10:00:00Z"), 3),
+        ];
+        assert_eq!(times(&s, "2026-11-24"), ["09:00"]);
     }
 }

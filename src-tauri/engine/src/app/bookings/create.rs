@@ -38,7 +38,8 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
     if let Some(booked) = booked_before(&mut conn, &request, &wanted).await? {
         return Ok(booked);
     }
-    for _ in 0..3 {
+    // As many may race for the last units of a resource; each round has a winner.
+    for _ in 0..8 {
         match attempt(desk, &mut conn, &request, &wanted).await {
             Err(Failed::Again) => {}
             Err(Failed::Told(error)) => return Err(*error),
@@ -108,11 +109,13 @@ async fn attempt(
     let now: DateTime<Utc> = sqlx::query_scalar("select now()")
         .fetch_one(&mut *tx)
         .await?;
+    let units = wanted.free_units(&mut tx).await?;
     let created = wanted.created(
         request,
         Reference::from_bits(crate::runtime::ids::reference_bits()),
+        &units,
     );
-    let claims = wanted.claims(request.command_id);
+    let claims = wanted.claims(request.command_id, &units);
     let hold_expires_at = hold_until(&created, now, policy);
 
     let state = Booking::default();
@@ -238,13 +241,20 @@ struct Wanted {
     price: Money,
     zone: String,
     /// Staff, then the room.
-    resources: Vec<(Uuid, String, &'static str)>,
+    resources: Vec<WantedResource>,
     start: slot::LocalTime,
     start_utc: DateTime<Utc>,
     personal: Option<Personal>,
     customer_id: CustomerId,
     payment_mode: event::PaymentMode,
     payment_method: Option<String>,
+}
+
+struct WantedResource {
+    id: Uuid,
+    name: String,
+    role: &'static str,
+    capacity: i16,
 }
 
 impl Wanted {
@@ -331,7 +341,42 @@ impl Wanted {
         })
     }
 
-    fn created(&self, request: &CreateBooking, reference: Reference) -> BookingCreated {
+    /// With the time that the service blocks around itself.
+    fn blocked(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        let minutes = |n: i32| TimeDelta::minutes(n.into());
+        (
+            self.start_utc - minutes(self.before_min),
+            self.start_utc + minutes(self.duration_min + self.after_min),
+        )
+    }
+
+    /// For each resource the first of its units that is free all the time. Where none is, the first one: whoever has it
+    /// is then named. The constraint decides; this only looks.
+    async fn free_units(&self, conn: &mut PgConnection) -> sqlx::Result<Vec<i16>> {
+        if self.resources.iter().all(|r| r.capacity == 1) {
+            return Ok(vec![1; self.resources.len()]);
+        }
+        let (from, until) = self.blocked();
+        sqlx::query_scalar(
+            "select coalesce((select min(u) from generate_series(1, w.capacity) u
+                               where not exists (select 1 from read.claims_v1 c
+                                                  where c.resource_id = w.id and c.unit = u and c.during && $3
+                                                    and (c.expires_at is null or c.expires_at >= now()))), 1)::smallint
+               from unnest($1::uuid[], $2::smallint[]) with ordinality as w(id, capacity, o) order by o",
+        )
+        .bind(self.resources.iter().map(|r| r.id).collect::<Vec<_>>())
+        .bind(self.resources.iter().map(|r| r.capacity).collect::<Vec<_>>())
+        .bind(PgRange::from(from..until))
+        .fetch_all(conn)
+        .await
+    }
+
+    fn created(
+        &self,
+        request: &CreateBooking,
+        reference: Reference,
+        units: &[i16],
+    ) -> BookingCreated {
         BookingCreated {
             // The command's id is the booking's: sent twice, it books once.
             booking_id: BookingId(request.command_id),
@@ -350,11 +395,12 @@ impl Wanted {
             resources: self
                 .resources
                 .iter()
-                .map(|(id, name, role)| BookedResource {
-                    resource_id: ResourceId(*id),
-                    unit: 1,
-                    role: (*role).to_owned(),
-                    name: name.clone(),
+                .zip(units)
+                .map(|(resource, unit)| BookedResource {
+                    resource_id: ResourceId(resource.id),
+                    unit: *unit,
+                    role: resource.role.to_owned(),
+                    name: resource.name.clone(),
                 })
                 .collect(),
             price: self.price.clone(),
@@ -363,18 +409,16 @@ impl Wanted {
         }
     }
 
-    fn claims(&self, command: Uuid) -> Vec<Claim> {
-        let from = self.start_utc - TimeDelta::minutes(self.before_min.into());
-        let until =
-            self.start_utc + TimeDelta::minutes((self.duration_min + self.after_min).into());
-        let claim = |(id, _, role): &(Uuid, String, &'static str)| Claim {
-            claim_id: ClaimId(derived(command, role)),
-            resource_id: ResourceId(*id),
-            unit: 1,
+    fn claims(&self, command: Uuid, units: &[i16]) -> Vec<Claim> {
+        let (from, until) = self.blocked();
+        let claim = |(resource, unit): (&WantedResource, &i16)| Claim {
+            claim_id: ClaimId(derived(command, resource.role)),
+            resource_id: ResourceId(resource.id),
+            unit: *unit,
             blocked_from: from,
             blocked_until: until,
         };
-        self.resources.iter().map(claim).collect()
+        self.resources.iter().zip(units).map(claim).collect()
     }
 }
 
@@ -382,21 +426,25 @@ impl Wanted {
 async fn resources(
     conn: &mut PgConnection,
     request: &CreateBooking,
-) -> Result<Vec<(Uuid, String, &'static str)>, AppError> {
+) -> Result<Vec<WantedResource>, AppError> {
     let rows = sqlx::query(
-        "select r.resource_id, r.name, r.kind from read.service_resources_v1 s join read.resources_v1 r using (resource_id)
+        "select r.resource_id, r.name, r.kind, r.capacity from read.service_resources_v1 s join read.resources_v1 r using (resource_id)
           where s.service_id = $1 and r.active",
     )
     .bind(request.service_id)
     .fetch_all(conn)
     .await?;
-    let find = |id: Uuid, kind: &str| {
-        rows.iter()
-            .find(|r| {
-                r.try_get::<Uuid, _>("resource_id").ok() == Some(id)
-                    && r.try_get::<&str, _>("kind").ok() == Some(kind)
-            })
-            .and_then(|r| r.try_get::<String, _>("name").ok())
+    let find = |id: Uuid, kind: &'static str| {
+        let row = rows.iter().find(|r| {
+            r.try_get::<Uuid, _>("resource_id").ok() == Some(id)
+                && r.try_get::<&str, _>("kind").ok() == Some(kind)
+        })?;
+        Some(WantedResource {
+            id,
+            name: row.try_get("name").ok()?,
+            role: kind,
+            capacity: row.try_get("capacity").ok()?,
+        })
     };
     let staff = find(request.staff_id, "staff").ok_or_else(|| {
         AppError::invalid(
@@ -404,7 +452,7 @@ async fn resources(
             "This person does not perform the service. Pick somebody who does.",
         )
     })?;
-    let mut found = vec![(request.staff_id, staff, "staff")];
+    let mut found = vec![staff];
     let needs_room = rows
         .iter()
         .any(|r| r.try_get::<&str, _>("kind").ok() == Some("room"));
@@ -416,7 +464,7 @@ async fn resources(
                     "The service cannot take place in this room. Pick another time or room.",
                 )
             })?;
-            found.push((id, room, "room"));
+            found.push(room);
         }
         None if needs_room => {
             return Err(AppError::invalid(
@@ -450,9 +498,9 @@ async fn hold(
         .bind(expires)
         .bind(ids)
         .bind(resources)
-        .bind(units)
+        .bind(&units)
         .bind(during)
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await
         .map_err(|e| match e.as_database_error().and_then(|d| d.code()).as_deref() {
             // Lost a race, or the reference was given to somebody else: another try.
@@ -462,12 +510,16 @@ async fn hold(
     let Some(rival) = rivals.first() else {
         return Ok(());
     };
+    // Somebody else took this unit meanwhile; another one may be free.
+    if wanted.free_units(conn).await? != units {
+        return Err(Failed::Again);
+    }
     let resource: Uuid = rival.try_get("resource_id")?;
     let name = wanted
         .resources
         .iter()
-        .find(|(id, ..)| *id == resource)
-        .map_or("It", |(_, name, _)| name.as_str());
+        .find(|r| r.id == resource)
+        .map_or("It", |r| r.name.as_str());
     let clock = |at: DateTime<Utc>| {
         slot::shown(at, &wanted.zone)
             .map_or_else(|_| at.to_rfc3339(), |(wall, ..)| wall[11..16].to_owned())
@@ -503,7 +555,7 @@ async fn booked_before(
             .resources
             .iter()
             .map(|r| r.resource_id.0)
-            .eq(wanted.resources.iter().map(|(id, ..)| *id));
+            .eq(wanted.resources.iter().map(|r| r.id));
     if !same {
         let Failed::Told(error) = reused() else {
             return Ok(None);
