@@ -392,6 +392,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'replay.stream.hint': 'Buchung, Kunde',
   'replay.events': { one: '{n} Ereignis', other: '{n} Ereignisse' },
   'replay.events_about': { one: 'etwa {n} Ereignis', other: 'etwa {n} Ereignisse' },
+  'replay.events_short': '{count} Ereignisse',
   'replay.from_event': 'Ereignis',
   'replay.older_stay': 'Zeilen ab da entstehen neu, ältere bleiben.',
   'replay.only_stream': 'Nur die Zeilen von {what} entstehen neu.',
@@ -413,6 +414,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'replay.started_dry': 'Der Probelauf von {name} hat begonnen',
 
   // ---- database
+  'db.works': 'Läuft',
   'db.where': 'Wo sie liegt',
   'db.here': 'Auf diesem Rechner',
   'db.here.hint': 'Die App startet und pflegt ihr eigenes Postgres.',

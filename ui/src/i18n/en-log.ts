@@ -389,6 +389,7 @@ export const log = {
   'replay.stream.hint': 'a booking, a customer',
   'replay.events': { one: '{n} event', other: '{n} events' },
   'replay.events_about': { one: 'about {n} event', other: 'about {n} events' },
+  'replay.events_short': '{count} events',
   'replay.from_event': 'event',
   'replay.older_stay': 'Rows from then on are made anew, older ones stay.',
   'replay.only_stream': 'Only the rows of {what} are made anew.',
@@ -410,6 +411,7 @@ export const log = {
   'replay.started_dry': 'The dry run of {name} has begun',
 
   // ---- database
+  'db.works': 'Works',
   'db.where': 'Where it is',
   'db.here': 'On this computer',
   'db.here.hint': 'The app starts and looks after its own Postgres.',

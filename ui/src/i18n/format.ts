@@ -196,3 +196,8 @@ export function behind(seconds: number): string {
   if (seconds >= 10) return duration(seconds * 1000)
   return `${new Intl.NumberFormat(locale(), { minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(Math.max(0, seconds))} s`
 }
+
+/** `4.1 M`: where the size is what matters. */
+export function compact(n: number): string {
+  return new Intl.NumberFormat(locale(), { notation: 'compact', maximumFractionDigits: 1 }).format(n).replace(/(\d)(\p{L})/u, '$1\u00a0$2')
+}

@@ -27,7 +27,7 @@ export function percent(rebuild: Rebuild): number {
 
 /** `2 min 10 s`: what is left is watched, so its seconds count. */
 export function left(seconds: number): string {
-  if (seconds < 60 || seconds >= 600) return duration(seconds * 1000)
+  if (seconds < 60 || seconds >= 300) return duration(seconds * 1000)
   const rest = Math.round(seconds) % 60
   const minutes = Math.floor(Math.round(seconds) / 60)
   return rest ? `${minutes} min ${String(rest).padStart(2, '0')} s` : `${minutes} min`
