@@ -199,5 +199,5 @@ export function behind(seconds: number): string {
 
 /** `4.1 M`: where the size is what matters. */
 export function compact(n: number): string {
-  return new Intl.NumberFormat(locale(), { notation: 'compact', maximumFractionDigits: 1 }).format(n).replace(/(\d)(\p{L})/u, '$1\u00a0$2')
+  return new Intl.NumberFormat(locale(), { notation: 'compact', maximumFractionDigits: 1 }).format(n).replace(/(\d)(\p{L})$/u, (_, digit: string, unit: string) => `${digit}\u00a0${unit.toUpperCase()}`)
 }
