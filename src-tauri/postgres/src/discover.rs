@@ -169,19 +169,37 @@ fn probe(dir: &Path) -> Result<Binaries, String> {
 }
 
 /// `15.18 (Debian ...)`, `18.6`, and also `19devel` or `17rc1`.
-fn parse_major(version: &str) -> Option<u32> {
+pub(crate) fn parse_major(version: &str) -> Option<u32> {
     let digits = version
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(version.len());
     version[..digits].parse().ok()
 }
 
-fn tool(dir: &Path, name: &str) -> PathBuf {
+pub(crate) fn tool(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Every folder of the system where a server or its tools may be and `program` is, in the order of search.
+pub(crate) fn folders_with(program: &str) -> Vec<PathBuf> {
+    let mut folders = laid_out();
+    folders.extend(
+        std::env::var_os("PATH")
+            .iter()
+            .flat_map(std::env::split_paths),
+    );
+    folders.retain(|dir| tool(dir, program).exists());
+    folders
 }
 
 /// Where packages put servers. Debian keeps `initdb` and `postgres` out of `PATH`, so asking `PATH` is not enough.
 fn packaged() -> Vec<PathBuf> {
+    let mut folders = laid_out();
+    folders.retain(|dir| tool(dir, "postgres").exists());
+    folders
+}
+
+fn laid_out() -> Vec<PathBuf> {
     // (parent, start of the child's name, what follows)
     let layouts: &[(&str, &str, &str)] = if cfg!(windows) {
         &[(r"C:\Program Files\PostgreSQL", "", "bin")]
@@ -205,7 +223,6 @@ fn packaged() -> Vec<PathBuf> {
             children.filter(|child| child.file_name().to_string_lossy().starts_with(start));
         folders.extend(matching.map(|child| child.path().join(rest)));
     }
-    folders.retain(|dir| tool(dir, "postgres").exists());
     folders
 }
 

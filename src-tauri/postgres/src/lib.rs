@@ -51,12 +51,19 @@ mod process;
 mod settings;
 mod spawn;
 mod survey;
+mod tools;
 
 use std::path::PathBuf;
 
 pub use cluster::Cluster;
 pub use discover::{Binaries, FLOOR, discover};
 pub use error::{StartError, StopError, Tried};
+pub use tools::{ToolError, Tools};
+
+/// Free space for an ordinary account on the file system of `path`, if the system says.
+pub fn free_bytes(path: &std::path::Path) -> Option<u64> {
+    process::free_bytes(path)
+}
 
 /// The superuser of the private server.
 pub const SUPERUSER: &str = "bizing";
