@@ -1,3 +1,6 @@
+use std::io::Write;
+use std::time::Instant;
+
 use bizing_engine::app::doctor;
 use bizing_engine::app::host::{Host, HostKind, open_for_command, pool_for_audit};
 use bizing_engine::runtime::config::Config;
@@ -21,7 +24,23 @@ pub fn run(config: Config, deep: bool) -> Ended {
 /// Prints each finding and what to do about it; fails when there is one.
 async fn examine(host: &Host, deep: bool) -> Ended {
     let pool = pool_for_audit(host).await.map_err(failed)?;
-    let report = doctor::run(&pool, deep).await.map_err(failed)?;
+    let (begun, mut told) = (Instant::now(), 1);
+    let mut progress = |p: doctor::Progress| {
+        let seconds = begun.elapsed().as_secs();
+        if seconds > told {
+            told = seconds;
+            let _ = writeln!(
+                std::io::stderr(),
+                "{}: {} of {} streams, {seconds} s",
+                p.audit,
+                p.streams,
+                p.of
+            );
+        }
+    };
+    let report = doctor::run_with(&pool, deep, &mut progress)
+        .await
+        .map_err(failed)?;
     println!("{report}");
     if report.ok() {
         return Ok(());

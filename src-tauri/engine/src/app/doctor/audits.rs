@@ -7,6 +7,8 @@ pub struct Audit {
     pub what_to_do: &'static str,
     /// Reads and hashes every event: only on request.
     pub deep: bool,
+    /// Looks at the streams `$1 < stream_no <= $2`, and is asked for all of them piece by piece.
+    pub by_streams: bool,
 }
 
 const fn audit(
@@ -21,6 +23,7 @@ const fn audit(
         meaning,
         what_to_do,
         deep: false,
+        by_streams: false,
     }
 }
 
@@ -145,17 +148,21 @@ pub static ALL: [Audit; 23] = [
     ),
     Audit {
         deep: true,
+        by_streams: true,
         ..audit(
             "stream.hash_chain",
             // A missing event is for `version_gaps` to tell; here only what can be compared is.
-            "select format('%s: from version %s on', s.stream_id, min(e.version))
-               from (select e.*, t.name, t.schema_version, lag(e.hash) over w as before, lag(e.version) over w as before_version
-                       from core.events e join core.event_types t using (type_no) window w as (partition by e.stream_no order by e.version)) e
-               join core.streams s using (stream_no)
-              where (e.version = 1 or e.before_version = e.version - 1)
-                and e.hash <> core.event_hash(case when e.version = 1 then ''::bytea else e.before end, e.version, e.event_id, e.name, e.schema_version,
-                                              e.correlation_id, e.causation_id, e.occurred_at, e.recorded_at, e.actor, e.metadata, e.data)
-              group by s.stream_id",
+            "select format('%s: version %s (%s, position %s) is the first that is not as it was written', s.stream_id, e.version, e.name, e.position)
+               from (select distinct on (e.stream_no) e.stream_no, e.version, e.name, e.position
+                       from (select e.*, t.name, t.schema_version, lag(e.hash) over w as before, lag(e.version) over w as before_version
+                               from core.events e join core.event_types t using (type_no)
+                              where e.stream_no > $1 and e.stream_no <= $2
+                             window w as (partition by e.stream_no order by e.version)) e
+                      where (e.version = 1 or e.before_version = e.version - 1)
+                        and e.hash <> core.event_hash(case when e.version = 1 then ''::bytea else e.before end, e.version, e.event_id, e.name, e.schema_version,
+                                                      e.correlation_id, e.causation_id, e.occurred_at, e.recorded_at, e.actor, e.metadata, e.data)
+                      order by e.stream_no, e.version) e
+               join core.streams s using (stream_no)",
             "An event is not what was written: its content, time, type or author was changed afterwards.",
             "Compare the stream with a backup to see what was changed, and find out who had the rights of a superuser on this database.",
         )
@@ -246,6 +253,12 @@ pub static ALL: [Audit; 23] = [
            from read.checkpoints c, core.position p where c.position > p.last_value",
         "A view believes to have read events that do not exist, and will skip as many new ones. The log was restored and the view was not.",
         "Replay the view: `bizing-desk replay <name>`.",
+    ),
+    audit(
+        "customer.named_after_erasure",
+        "select named from core.named_after_erasure() named",
+        "A view still tells who a customer was that was erased.",
+        "If it was erased a moment ago, look again: the views follow. Otherwise replay the view: `bizing-desk replay <name>`.",
     ),
     // ---- processes -------------------------------------------------------------------------------------------------
     audit(

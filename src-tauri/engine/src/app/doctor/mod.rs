@@ -1,14 +1,14 @@
 //! The doctor: audits of what must hold between tables that no constraint can tie together. It reads and never mends.
 //!
-//! Promise: each audit is one statement, so it sees one moment; what it reports was true at that moment. It needs the
-//! worker's or an admin's login.
+//! Promise: each audit is one statement, so it sees one moment; what it reports was true at that moment. The hash chain
+//! alone is looked at some streams at a time. It needs the worker's or an admin's login.
 
 mod audits;
 
 use std::fmt;
 
 use serde::Serialize;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 
 use super::wire::AppError;
 pub use audits::{ALL, Audit};
@@ -33,38 +33,120 @@ pub struct Finding {
 
 const SAMPLE: i64 = 5;
 
+/// How far an audit of the whole log is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    pub audit: &'static str,
+    pub streams: i64,
+    pub of: i64,
+}
+
 pub async fn run(pool: &PgPool, deep: bool) -> Result<Report, AppError> {
+    run_with(pool, deep, &mut |_| {}).await
+}
+
+pub async fn run_with(
+    pool: &PgPool,
+    deep: bool,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report, AppError> {
     let mut conn = pool.acquire().await?;
     let mut findings = Vec::with_capacity(ALL.len());
     for audit in ALL.iter().filter(|a| deep || !a.deep) {
-        let mut tx = sqlx::Connection::begin(&mut *conn).await?;
-        // A window's connections cut off what lasts 30 seconds; the log of some years takes longer to read.
-        sqlx::raw_sql("set transaction read only; set local statement_timeout = '30min'")
-            .execute(&mut *tx)
-            .await?;
-        // The text is one of the constants in `audits`.
-        let text = format!(
-            "select count(*), coalesce((array_agg(what order by what))[1:{SAMPLE}], '{{}}') from ({}) as found(what)",
-            audit.sql
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(text))
-            .fetch_one(&mut *tx)
-            .await?;
-        tx.rollback().await?;
-        let found: i64 = row.try_get(0)?;
-        findings.push(Finding {
-            name: audit.name,
-            ok: found == 0,
-            found,
-            sample: row.try_get(1)?,
-            meaning: audit.meaning,
-            what_to_do: audit.what_to_do,
-        });
+        findings.push(look(&mut conn, audit, on_progress).await?);
     }
     Ok(Report {
         deep,
         audits: findings,
     })
+}
+
+/// Only whether the log itself is whole, hash by hash: what a restored copy must show.
+pub async fn log(
+    conn: &mut PgConnection,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+) -> sqlx::Result<Vec<Finding>> {
+    let mut findings = vec![];
+    for audit in ALL.iter().filter(|a| a.name.starts_with("stream.")) {
+        findings.push(look(conn, audit, on_progress).await?);
+    }
+    Ok(findings)
+}
+
+async fn look(
+    conn: &mut PgConnection,
+    audit: &Audit,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+) -> sqlx::Result<Finding> {
+    let (found, sample) = if audit.by_streams {
+        stream_by_stream(conn, audit, on_progress).await?
+    } else {
+        once(conn, audit.sql, None).await?
+    };
+    Ok(Finding {
+        name: audit.name,
+        ok: found == 0,
+        found,
+        sample,
+        meaning: audit.meaning,
+        what_to_do: audit.what_to_do,
+    })
+}
+
+/// Some streams at a time, so that neither the server's memory nor a transaction grows with the log.
+async fn stream_by_stream(
+    conn: &mut PgConnection,
+    audit: &Audit,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+) -> sqlx::Result<(i64, Vec<String>)> {
+    let last: i64 = sqlx::query_scalar("select coalesce(max(stream_no), 0) from core.streams")
+        .fetch_one(&mut *conn)
+        .await?;
+    let (mut after, mut step, mut found, mut sample) = (0, 500, 0, Vec::new());
+    while after < last {
+        let upto = last.min(after + step);
+        let begun = std::time::Instant::now();
+        let (more, lines) = once(conn, audit.sql, Some((after, upto))).await?;
+        found += more;
+        sample.extend(lines);
+        sample.truncate(SAMPLE as usize);
+        // About a second each, however long the streams are.
+        step = match begun.elapsed().as_millis() {
+            0..500 => step * 2,
+            2_000.. => (step / 2).max(1),
+            _ => step,
+        };
+        after = upto;
+        on_progress(Progress {
+            audit: audit.name,
+            streams: after,
+            of: last,
+        });
+    }
+    Ok((found, sample))
+}
+
+async fn once(
+    conn: &mut PgConnection,
+    sql: &'static str,
+    streams: Option<(i64, i64)>,
+) -> sqlx::Result<(i64, Vec<String>)> {
+    let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+    // A window's connections cut off what lasts 30 seconds; the log of some years takes longer to read.
+    sqlx::raw_sql("set transaction read only; set local statement_timeout = '30min'")
+        .execute(&mut *tx)
+        .await?;
+    // The text is one of the constants in `audits`.
+    let text = format!(
+        "select count(*), coalesce((array_agg(what order by what))[1:{SAMPLE}], '{{}}') from ({sql}) as found(what)"
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+    if let Some((after, upto)) = streams {
+        query = query.bind(after).bind(upto);
+    }
+    let row = query.fetch_one(&mut *tx).await?;
+    tx.rollback().await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 impl Report {
