@@ -33,8 +33,42 @@ struct Arguments {
 enum Command {
     /// Runs without a window: background work, incoming webhooks, and the same desk in a browser on this computer.
     Serve(Serve),
-    /// Brings the chosen database up to date.
-    Migrate,
+    /// Brings the chosen database up to date, after a backup.
+    Migrate {
+        /// Also when no backup can be taken before.
+        #[arg(long)]
+        without_backup: bool,
+    },
+    /// Takes a backup of the chosen database.
+    Backup {
+        /// Restores it on trial right away, and compares.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Lists the backups that lie on this computer.
+    Backups,
+    /// Restores a backup. The database that is in use stays, under another name.
+    Restore {
+        /// The .dump file; its .json must stand beside it.
+        file: PathBuf,
+        /// Makes this new database and leaves everything else as it is.
+        #[arg(long)]
+        into: Option<String>,
+        /// Does it. Without, it only says what it would do.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Erases what is known of a customer, for good. Bookings and amounts stay.
+    EraseCustomer {
+        /// Their id or their e-mail address.
+        customer: String,
+        /// Why; it stays in the log, so it must not name the person.
+        #[arg(long)]
+        reason: String,
+        /// Does it. Without, it only says what it would do.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Checks the desk and its data, and says what to do about what is wrong.
     Doctor {
         /// Also verifies every event's place in its hash chain. Reads the whole store.
@@ -142,9 +176,31 @@ fn run(command: Option<Command>) -> Ended {
             telemetry::start(&config);
             http::run(config, arguments.listen, !arguments.no_worker, None)
         }
-        Some(Command::Migrate) => {
+        Some(Command::Migrate { without_backup }) => {
             telemetry::to_stderr();
-            cli::migrate::run(config()?)
+            let mut config = config()?;
+            config.migrate_without_backup = without_backup;
+            cli::migrate::run(config)
+        }
+        Some(Command::Backup { verify }) => {
+            telemetry::to_stderr();
+            cli::backup::take(config()?, verify)
+        }
+        Some(Command::Backups) => {
+            telemetry::to_stderr();
+            cli::backup::list(config()?)
+        }
+        Some(Command::Restore { file, into, yes }) => {
+            telemetry::to_stderr();
+            cli::backup::restore(config()?, &file, into, yes)
+        }
+        Some(Command::EraseCustomer {
+            customer,
+            reason,
+            yes,
+        }) => {
+            telemetry::to_stderr();
+            cli::erase::run(config()?, &customer, reason, yes)
         }
         Some(Command::Doctor { deep }) => {
             telemetry::to_stderr();

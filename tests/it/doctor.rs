@@ -179,6 +179,7 @@ fn plants() -> Vec<(&'static str, String)> {
         ("projection.parked", own("update read.checkpoints set parked = '{\"position\": 3, \"error\": \"planted\"}' where name = 'timeline'")),
         ("projection.lag", format!("{past_the_triggers} update read.checkpoints set position = 0; update core.events set recorded_at = recorded_at - interval '1 hour' where position = 1")),
         ("projection.ahead", own("update read.checkpoints set position = 100000 where name = 'bookings'")),
+        ("customer.named_after_erasure", own("update core.subject_keys set key = null, erased_at = now() where subject_id = (select customer_id from read.bookings_v1 limit 1)")),
         ("workers.none_alive", own("update saga.worker set heartbeat_at = now() - interval '5 minutes'")),
         ("connections.sum", ALIVE.repeat(20)),
     ]

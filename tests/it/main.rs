@@ -5,7 +5,9 @@
     reason = "a test that cannot go on should stop here"
 )]
 
+mod backups;
 mod doctor;
+mod erasure;
 mod host;
 mod http;
 mod projection;

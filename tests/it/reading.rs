@@ -26,6 +26,7 @@ fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
         works_here: None,
         sandbox_url: None,
         connections: Connections::default(),
+        backups: None,
         policy: Default::default(),
         silent: Default::default(),
     }))

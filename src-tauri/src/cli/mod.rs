@@ -1,8 +1,10 @@
 //! The commands that do one thing and end.
 
+pub mod backup;
 pub mod bench;
 pub mod demo;
 pub mod doctor;
+pub mod erase;
 pub mod migrate;
 pub mod once;
 pub mod sandbox;

@@ -1,7 +1,8 @@
 //! Migrations: forward only, once, and every installation for itself.
 
 use bizing_engine::store::migrate::{
-    MigrateError, SchemaState, ensure_database, known_version, migrate, schema_state,
+    MigrateError, SchemaState, ensure_database, known_version, known_versions, migrate,
+    schema_state,
 };
 use bizing_engine::store::roles;
 use sqlx::postgres::PgConnectOptions;
@@ -23,21 +24,6 @@ async fn empty() -> PgConnectOptions {
 
 async fn connect(options: &PgConnectOptions) -> PgConnection {
     PgConnection::connect_with(options).await.unwrap()
-}
-
-/// Versions of the files, oldest first. Numbers may be left out.
-fn known_versions() -> Vec<i64> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
-    let mut versions: Vec<i64> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|f| {
-            f.unwrap().file_name().into_string().unwrap()[..4]
-                .parse()
-                .unwrap()
-        })
-        .collect();
-    versions.sort_unstable();
-    versions
 }
 
 async fn applied(conn: &mut PgConnection) -> Vec<(i64, String)> {

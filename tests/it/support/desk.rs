@@ -153,6 +153,7 @@ impl TestDesk {
                 stripe_set: true,
                 mail_set: true,
             },
+            backups: None,
             policy: self.policy.clone(),
             silent: Default::default(),
         }))

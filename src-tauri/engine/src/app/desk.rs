@@ -43,6 +43,8 @@ pub struct DeskParts {
     pub sandbox_url: Option<String>,
     /// Whether live Stripe and mail are set up, and how to mend it when not.
     pub connections: Connections,
+    /// The backups, where this process may read the whole database.
+    pub backups: Option<super::backups::Room>,
     /// The same that the worker of this installation goes by.
     pub policy: Policy,
     /// Cancelled once the database has fallen silent: an answer over these connections may never come.

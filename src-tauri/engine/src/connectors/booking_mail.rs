@@ -115,16 +115,30 @@ impl BookingMail {
         let id = format!("<{}@bizing.desk>", delivery.delivery_id);
         Ok(match mail.mailer.send(&message, &id).await {
             Ok(accepted) => Outcome::Accepted {
-                response: accepted.response,
+                response: without(&accepted.response, &address),
                 provider_message_id: id,
             },
-            Err(failure) => outcome(failure),
+            Err(failure) => outcome(failure, &address),
         })
     }
 }
 
-fn outcome(failure: SendFailure) -> Outcome {
-    let cause = failure.to_string();
+/// Mail servers like to repeat the address that they refuse. What they say is kept for good, in an event that nobody can
+/// change, so the address must not stand in it.
+fn without(text: &str, address: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    // ASCII only, so that both texts keep their lengths.
+    let needle = address.to_ascii_lowercase();
+    while let Some(at) = rest.to_ascii_lowercase().find(&needle) {
+        out.push_str(&rest[..at]);
+        out.push_str("(address)");
+        rest = &rest[at + needle.len()..];
+    }
+    out + rest
+}
+
+fn outcome(failure: SendFailure, address: &str) -> Outcome {
+    let cause = without(&failure.to_string(), address);
     match failure {
         SendFailure::NotSent { .. } | SendFailure::Unauthorized { .. } => {
             Outcome::NotSent { cause }
@@ -205,4 +219,19 @@ fn facts(
         sequence: u32::try_from(booking.sequence).unwrap_or(0),
         organizer_email: from.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn what_a_mail_server_says_is_kept_without_the_address() {
+        let said = "550 5.1.1 <Ines@Example.COM>: no such user ines@example.com (ü)";
+        assert_eq!(
+            without(said, "ines@example.com"),
+            "550 5.1.1 <(address)>: no such user (address) (ü)"
+        );
+        assert_eq!(without("250 ok", "ines@example.com"), "250 ok");
+    }
 }

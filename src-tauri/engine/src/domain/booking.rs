@@ -435,7 +435,10 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
             p.pay_url = None;
         }
         Event::InventoryReleased(_) | Event::InventoryHoldExpired(_) => state.claims.clear(),
-        Event::NotificationFailed(_) | Event::CalendarSynced(_) | Event::CustomerRegistered(_) => {}
+        Event::NotificationFailed(_)
+        | Event::CalendarSynced(_)
+        | Event::CustomerRegistered(_)
+        | Event::CustomerErased(_) => {}
     }
     state
 }

@@ -73,6 +73,7 @@ event_types! {
     InventoryReleased(InventoryReleased): 1;
     InventoryHoldExpired(InventoryReleased): 1;
     CustomerRegistered(CustomerRegistered): 1;
+    CustomerErased(CustomerErased): 1;
 }
 
 /// A type of event: what it is called, which shapes it has had, and how today's is read.
@@ -351,6 +352,14 @@ pub struct InventoryReleased {
 pub struct CustomerRegistered {
     pub customer_id: CustomerId,
     pub personal: Sealed,
+}
+
+/// The customer's key is gone: what was sealed with it cannot be read any more, here or in any copy of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CustomerErased {
+    pub customer_id: CustomerId,
+    /// Why, in the words of whoever did it; never who the person was.
+    pub reason: String,
 }
 
 /// Encrypted with the customer's key; unreadable once the key is erased.

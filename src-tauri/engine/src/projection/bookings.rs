@@ -59,11 +59,15 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
     let mut parsed = Vec::with_capacity(events.len());
     let mut sealed: HashMap<Uuid, Sealed> = HashMap::new();
     let mut touched: HashSet<Uuid> = HashSet::new();
+    let mut erased: HashSet<Uuid> = HashSet::new();
     for recorded in events {
         let event = recorded.event()?;
         match (&event, recorded.stream.booking()) {
             (Event::CustomerRegistered(e), _) => {
                 sealed.insert(e.customer_id.0, e.personal.clone());
+            }
+            (Event::CustomerErased(e), _) => {
+                erased.insert(e.customer_id.0);
             }
             (_, Some(booking)) => {
                 touched.insert(booking.0);
@@ -72,11 +76,12 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
             _ => {}
         }
     }
-    if touched.is_empty() && sealed.is_empty() {
+    if touched.is_empty() && sealed.is_empty() && erased.is_empty() {
         return Ok(());
     }
 
-    let mut rows = load(conn, &touched, &sealed).await?;
+    let customers: Vec<Uuid> = sealed.keys().chain(&erased).copied().collect();
+    let mut rows = load(conn, &touched, &customers).await?;
     let mut new_customers: HashSet<Uuid> = HashSet::new();
     for (booking, recorded, event) in &parsed {
         if let Event::BookingCreated(created) = event {
@@ -95,7 +100,8 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
         .filter(|c| !sealed.contains_key(c))
         .collect();
     sealed.extend(people::registered(conn, &unknown).await?);
-    let people = people::open(conn, sealed).await?;
+    let mut people = people::open(conn, sealed).await?;
+    people.extend(erased.into_iter().map(|id| (id, Person::erased())));
     for row in rows.values_mut() {
         if let Some(person) = people.get(&row.customer_id) {
             row.name(person);
@@ -104,17 +110,17 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
     write(conn, rows.into_values().collect()).await
 }
 
-/// The rows of the batch's bookings, and of the customers whom it registers (anew).
+/// The rows of the batch's bookings, and of the customers whom it registers (anew) or erases.
 async fn load(
     conn: &mut PgConnection,
     bookings: &HashSet<Uuid>,
-    customers: &HashMap<Uuid, Sealed>,
+    customers: &[Uuid],
 ) -> Result<BTreeMap<Uuid, Row>, ApplyError> {
     let rows: Vec<Row> = sqlx::query_as(
         "select * from bookings where booking_id = any($1) or customer_id = any($2)",
     )
     .bind(bookings.iter().copied().collect::<Vec<_>>())
-    .bind(customers.keys().copied().collect::<Vec<_>>())
+    .bind(customers)
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|r| (r.booking_id, r)).collect())

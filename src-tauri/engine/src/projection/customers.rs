@@ -14,7 +14,7 @@ use crate::store::read::Recorded;
 pub static PROJECTION: Projection = Projection {
     name: "customers",
     version: 1,
-    event_types: Some(&["CustomerRegistered", "BookingCreated"]),
+    event_types: Some(&["CustomerRegistered", "CustomerErased", "BookingCreated"]),
     rows: Rows::OfMany(
         "It counts each customer's bookings over all streams, so a part of the log would give wrong counts.",
     ),
@@ -37,6 +37,10 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
             Event::CustomerRegistered(e) => {
                 changes.entry(e.customer_id.0).or_default();
                 sealed.insert(e.customer_id.0, e.personal);
+            }
+            Event::CustomerErased(e) => {
+                sealed.remove(&e.customer_id.0);
+                changes.entry(e.customer_id.0).or_default().person = Some(Person::erased());
             }
             Event::BookingCreated(e) => {
                 let change = changes.entry(e.customer_id.0).or_default();

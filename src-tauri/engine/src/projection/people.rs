@@ -21,6 +21,15 @@ pub struct Person {
 }
 
 impl Person {
+    /// Somebody of whom nothing is left but that they were there.
+    pub fn erased() -> Person {
+        Person {
+            name: ERASED.to_owned(),
+            erased: true,
+            ..Person::default()
+        }
+    }
+
     /// What a search looks through: one fact a line, small letters. A number is found with and without its signs.
     pub fn search(&self) -> String {
         if self.erased {
@@ -63,11 +72,7 @@ pub async fn open(
         .into_iter()
         .map(|(id, sealed)| {
             let person = match keys.get(&id) {
-                None => Person {
-                    name: ERASED.to_owned(),
-                    erased: true,
-                    ..Person::default()
-                },
+                None => Person::erased(),
                 Some(key) => {
                     let personal = seal::open(key, CustomerId(id), &sealed)?;
                     Person {

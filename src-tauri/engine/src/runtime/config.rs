@@ -27,6 +27,8 @@ pub struct Config {
     pub smtp: Option<SmtpConfig>,
     /// Trades the safety of the private server's data for speed. Tests only.
     pub no_sync: bool,
+    /// Changes the schema also when no backup could be taken before. A person's decision, for one run.
+    pub migrate_without_backup: bool,
 }
 
 /// How customers' mail leaves.
@@ -62,6 +64,7 @@ impl Config {
             stripe_poll: true,
             smtp: None,
             no_sync: false,
+            migrate_without_backup: false,
         }
     }
 
@@ -91,6 +94,7 @@ impl Config {
             stripe_poll: reader.checked("BIZING_STRIPE_POLL", on_or_off).as_deref() != Some("off"),
             smtp: reader.smtp(smtp_url, mail_from),
             no_sync: reader.text("BIZING_NO_SYNC").is_some_and(|v| v == "1"),
+            migrate_without_backup: false,
         };
         match reader.problems.is_empty() {
             true => Ok(config),

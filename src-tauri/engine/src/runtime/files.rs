@@ -44,6 +44,20 @@ fn private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Makes an empty file that another program is to fill.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    private(path).map(|_| ())
+}
+
+/// So that a file's new name outlives a power cut.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
 pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);

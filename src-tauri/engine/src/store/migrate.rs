@@ -68,19 +68,34 @@ pub async fn schema_state(conn: &mut PgConnection) -> sqlx::Result<SchemaState> 
     let view: bool = sqlx::query_scalar("select to_regclass('read.migrations_v1') is not null")
         .fetch_one(&mut *conn)
         .await?;
-    let has: i64 = if view {
-        sqlx::query_scalar("select coalesce(max(version), 0) from read.migrations_v1 where success")
-            .fetch_one(&mut *conn)
+    let applied: Vec<i64> = if view {
+        sqlx::query_scalar("select version from read.migrations_v1 where success order by version")
+            .fetch_all(&mut *conn)
             .await?
     } else {
-        0
+        vec![]
     };
-    let knows = known_version();
-    Ok(match has.cmp(&knows) {
-        std::cmp::Ordering::Equal => SchemaState::Current,
-        std::cmp::Ordering::Less => SchemaState::Older { has, needs: knows },
-        std::cmp::Ordering::Greater => SchemaState::Newer { has, knows },
+    let (knows, has) = (known_version(), applied.last().copied().unwrap_or(0));
+    if has > knows {
+        return Ok(SchemaState::Newer { has, knows });
+    }
+    // One that came between two that are there is due as well.
+    let known = known_versions();
+    let missing = known.iter().position(|v| !applied.contains(v));
+    Ok(match missing {
+        None => SchemaState::Current,
+        Some(first) => SchemaState::Older {
+            has: first.checked_sub(1).map_or(0, |before| known[before]),
+            needs: knows,
+        },
     })
+}
+
+/// The schemas that this program brings a database through, in order.
+pub fn known_versions() -> Vec<i64> {
+    let mut known: Vec<i64> = FILES.iter().map(|m| m.version).collect();
+    known.sort_unstable();
+    known
 }
 
 /// Brings the schema up to date. `conn` logs in as one that may create roles and schemas.
@@ -115,27 +130,12 @@ async fn migrate_locked(
     let id = known
         .as_ref()
         .map_or_else(|| crate::runtime::ids::letters(8), |i| i.id.clone());
-    let database: String = sqlx::query_scalar("select current_database()")
-        .fetch_one(&mut *conn)
-        .await?;
-
     roles::ensure_groups(conn, &id).await?;
-    let quoted = format!("\"{}\"", database.replace('"', "\"\""));
-    let owner = format!("bizing_owner_{id}");
-    for statement in [
-        // Only our groups come in, and people cannot make objects of their own.
-        format!("revoke connect, temporary on database {quoted} from public"),
-        format!(
-            "grant connect on database {quoted} to bizing_viewer_{id}, bizing_worker_{id}, {owner}"
-        ),
-        format!("grant create on database {quoted} to {owner}"),
-        format!("set role {owner}"),
-    ] {
-        // The names are our constants, the installation's id and the quoted database.
-        sqlx::query(sqlx::AssertSqlSafe(statement))
-            .execute(&mut *conn)
-            .await?;
-    }
+    guard_database(conn, &id).await?;
+    // The name is our constant and the installation's id.
+    sqlx::query(sqlx::AssertSqlSafe(format!("set role bizing_owner_{id}")))
+        .execute(&mut *conn)
+        .await?;
 
     let mut migrator =
         Migrator::with_migrations(FILES.iter().map(|m| for_installation(m, &id)).collect());
@@ -161,6 +161,27 @@ async fn migrate_locked(
         mode: mode.to_owned(),
         kind: kind.to_owned(),
     }))
+}
+
+/// Who may come into the database of `conn`: only our groups, and people cannot make objects of their own.
+pub async fn guard_database(conn: &mut PgConnection, id: &str) -> sqlx::Result<()> {
+    let database: String = sqlx::query_scalar("select quote_ident(current_database())")
+        .fetch_one(&mut *conn)
+        .await?;
+    let owner = format!("bizing_owner_{id}");
+    for statement in [
+        format!("revoke connect, temporary on database {database} from public"),
+        format!(
+            "grant connect on database {database} to bizing_viewer_{id}, bizing_worker_{id}, {owner}"
+        ),
+        format!("grant create on database {database} to {owner}"),
+    ] {
+        // The names are our constants, the installation's id and the database's own, quoted by itself.
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
 }
 
 /// The checksum stays that of the file as committed, so that every installation compares the same bytes.

@@ -27,7 +27,7 @@ const fn audit(
     }
 }
 
-pub static ALL: [Audit; 23] = [
+pub static ALL: [Audit; 24] = [
     // ---- money -----------------------------------------------------------------------------------------------------
     audit(
         "money.captured_equals_events",

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
+
 use super::choice::{Choice, Saved};
 use super::{Host, HostKind, faults, pools, server::PrivateServer};
+use crate::app::backups::{self, Room};
 use crate::app::desk::Desk;
 use crate::app::wire::{AppError, Code, Retry};
 use crate::runtime::config::{self, Config};
+use crate::runtime::hints::Hints;
+use crate::runtime::tasks::Tasks;
 use crate::store::migrate::{self, SchemaState};
 
 /// What a migration found and did.
@@ -69,6 +74,9 @@ async fn migrate_with(
         .retry(Retry::NeedsPerson));
     }
     let before = migrate::schema_state(&mut conn).await?;
+    if let SchemaState::Older { needs, .. } = before {
+        backups::before_migration(&mut conn, config, &login, needs).await?;
+    }
     let installation = migrate::migrate(&mut conn, kind, mode)
         .await
         .map_err(faults::migrating)?;
@@ -78,6 +86,47 @@ async fn migrate_with(
         version: migrate::known_version(),
         mode: installation.mode,
     })
+}
+
+/// The backups of the chosen database, without opening it for work: it may be gone, or of another schema.
+pub struct Backups {
+    pub room: Room,
+    /// What a restore may put in its place.
+    pub database: String,
+    server: PrivateServer,
+}
+
+impl Backups {
+    pub async fn open(config: Config) -> Result<Backups, AppError> {
+        let choice = chosen(&config)?;
+        let server = PrivateServer::new(&config);
+        let admin = match admin_of(&choice, &server).await {
+            Ok(admin) => admin,
+            Err(error) => {
+                server.stop().await;
+                return Err(error);
+            }
+        };
+        Ok(Backups {
+            database: admin.get_database().unwrap_or_default().to_owned(),
+            room: Room::new(&config, admin, Hints::default(), Tasks::default()),
+            server,
+        })
+    }
+
+    pub async fn close(self) {
+        self.server.stop().await;
+    }
+}
+
+/// The login that may read and make everything.
+async fn admin_of(choice: &Choice, server: &PrivateServer) -> Result<PgConnectOptions, AppError> {
+    match choice {
+        Choice::Server { url } => config::database_options(url.expose())
+            .map_err(|why| AppError::invalid("DATABASE_URL", why)),
+        Choice::Demo => server.options("bizing_demo").await.map_err(faults::server),
+        Choice::Own(_) => server.options("bizing_own").await.map_err(faults::server),
+    }
 }
 
 /// Opens what is chosen, for one use case. The caller shuts the host down.

@@ -13,6 +13,7 @@ use super::drive::Progress;
 use super::sandbox::SandboxAddr;
 use super::webhook::Letterbox;
 use super::{Host, HostKind, faults, logins, pools, setup, work};
+use crate::app::backups::{self, Room};
 use crate::app::desk::{Connections, Desk, DeskParts, GoOn};
 use crate::app::wire::{AppError, Code, Group, ProfileKind, Retry, StartStep};
 use crate::runtime::bell::Bell;
@@ -71,6 +72,8 @@ struct Base {
     person: PgConnectOptions,
     /// `None`: no login for background work.
     worker: Option<PgConnectOptions>,
+    /// Reads the whole database, for backups. `None`: the login may not.
+    admin: Option<PgConnectOptions>,
     installation: Installation,
     read_only: Option<String>,
 }
@@ -123,7 +126,7 @@ async fn private(host: &Host, kind: &str, progress: &Progress) -> Result<Base, A
         "demo" => "sandbox",
         _ => mode_at_creation(config),
     };
-    let found = ready(&mut conn, true, kind, mode, progress).await?;
+    let found = ready(&mut conn, Some((config, &admin)), kind, mode, progress).await?;
     with_own_logins(&mut conn, config, admin, found).await
 }
 
@@ -141,7 +144,7 @@ async fn configured(config: &Config, url: &Secret, progress: &Progress) -> Resul
     let may_migrate = migrate::may_migrate(&mut conn).await?;
     let found = ready(
         &mut conn,
-        may_migrate,
+        may_migrate.then_some((config, &login)),
         "server",
         mode_at_creation(config),
         progress,
@@ -155,6 +158,7 @@ async fn configured(config: &Config, url: &Secret, progress: &Progress) -> Resul
     Ok(Base {
         person: login,
         worker: None,
+        admin: None,
         installation: found.0,
         read_only: found.1,
     })
@@ -171,14 +175,16 @@ fn mode_at_creation(config: &Config) -> &'static str {
 
 type Found = (Installation, Option<String>);
 
-/// The installation, and why it can only be read. Migrates if that is due and allowed.
+/// The installation, and why it can only be read. Migrates if that is due and allowed, after a backup. `admin`: the
+/// login that may.
 async fn ready(
     conn: &mut PgConnection,
-    may_migrate: bool,
+    admin: Option<(&Config, &PgConnectOptions)>,
     kind: &str,
     mode: &str,
     progress: &Progress,
 ) -> Result<Found, AppError> {
+    let may_migrate = admin.is_some();
     let state = migrate::schema_state(conn).await?;
     let read_only = match state {
         SchemaState::Newer { has, knows } => Some((Code::SchemaNewer, faults::newer(has, knows))),
@@ -202,6 +208,9 @@ async fn ready(
         (None, Some(installation)) if state == SchemaState::Current => Ok((installation, None)),
         (None, _) => {
             progress.step(StartStep::Migrating);
+            if let (SchemaState::Older { needs, .. }, Some((config, admin))) = (state, admin) {
+                backups::before_migration(conn, config, admin, needs).await?;
+            }
             let installation = migrate::migrate(conn, kind, mode).await;
             Ok((installation.map_err(faults::migrating)?, None))
         }
@@ -221,6 +230,7 @@ async fn with_own_logins(
     Ok(Base {
         person: with(&logins.person),
         worker: Some(with(&logins.worker)),
+        admin: Some(to),
         installation,
         read_only,
     })
@@ -341,7 +351,14 @@ async fn start(
         }
         _ => None,
     };
+    let room = base
+        .admin
+        .map(|admin| Room::new(&host.0.config, admin, hints.clone(), tasks.clone()));
+    if let (Some(room), Some(_)) = (&room, &worker) {
+        work::start_backups(&tasks, room);
+    }
     let desk = Desk(Arc::new(DeskParts {
+        backups: room,
         policy: crate::saga::definition::Policy::default(),
         people,
         installation: base.installation,

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::HostKind;
+use crate::app::backups::{self, Room};
 use crate::app::error::internal;
 use crate::app::wire::{AppError, Code, Retry};
 use crate::connectors::email::{self, Mailer};
@@ -143,6 +144,14 @@ pub(super) fn start_projections(
             });
         }
     }
+}
+
+/// Takes the daily backup, when no other process does.
+pub(super) fn start_backups(tasks: &Tasks, room: &Room) {
+    let (room, stop) = (room.clone(), tasks.stopping());
+    tasks.forever("backups", move || {
+        backups::daily(room.clone(), stop.clone())
+    });
 }
 
 /// For work that holds nothing: it is simply left where it is when the process stops.

@@ -123,7 +123,8 @@ fn the_samples_show_every_type_of_event() {
         | Event::BookingExpired(_)
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
-        | Event::CustomerRegistered(_) => 21,
+        | Event::CustomerRegistered(_)
+        | Event::CustomerErased(_) => 22,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

@@ -266,5 +266,9 @@ pub fn every_event() -> Vec<Event> {
                 text: "c2VhbGVk".to_owned(),
             },
         }),
+        Event::CustomerErased(CustomerErased {
+            customer_id: CustomerId(id(2)),
+            reason: "Asked for it in writing on 3 March.".to_owned(),
+        }),
     ]
 }
