@@ -138,6 +138,6 @@ figures: setup ui/dist/index.html ## Measure the README's figures again
 	@$(STAGE) "Build the server" cargo build $(SERVER) --bins
 	@.ci/figures "$(abspath $(TARGET)/debug/bizing-desk)"
 
-figures-window: setup-test ui/dist/index.html ## Measure the window's memory
+figures-window: setup-test ui/dist/index.html ## Measure the window: first paint, cold and warm, and memory
 	@$(STAGE) "Build the window" cargo build $(WINDOW) --bins
 	@.ci/display .ci/figures-window "$(abspath $(TARGET)/debug/bizing-desk)"
