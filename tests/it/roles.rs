@@ -238,7 +238,10 @@ async fn a_viewer_changes_nothing() {
             "admin.caller_group",
             "admin.caller_is",
             "admin.role_of",
+            "api.erased_subjects",
+            "api.event_proof",
             "api.oldest_append",
+            "api.position_at",
             "api.read_stream",
             "api.read_stream_v2",
             "api.safe_position"

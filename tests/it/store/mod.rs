@@ -1,6 +1,7 @@
 //! The event store against real Postgres: what the functions and the constraints hold, not what Rust promises.
 
 mod append;
+mod browse;
 mod claims;
 mod commands;
 mod migrate;

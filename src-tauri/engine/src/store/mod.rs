@@ -4,6 +4,7 @@
 //! nothing; the same command appends once. It must not know what an event means.
 
 pub mod append;
+pub mod browse;
 pub mod migrate;
 pub mod read;
 pub mod roles;

@@ -100,8 +100,8 @@ impl Readers {
     }
 }
 
-/// From rows with the columns of [`COLUMNS`].
-fn all_recorded(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Recorded>, ReadError> {
+/// From rows with the columns that [`log`] selects.
+pub(super) fn all_recorded(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<Recorded>, ReadError> {
     let mut readers = Readers::default();
     Ok(rows
         .iter()
@@ -147,13 +147,83 @@ pub async fn stream(
 
 /// A booking as its events tell it, and its stream's version.
 pub async fn booking(conn: &mut PgConnection, id: BookingId) -> Result<(Booking, i64), ReadError> {
-    let events = stream(conn, &id.into(), 0).await?;
+    booking_as_of(conn, id, AsOf::Latest).await
+}
+
+/// A moment of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    Latest,
+    /// Of the stream; 0 is before its first event.
+    Version(i64),
+    /// Of the log.
+    Position(i64),
+    /// Recorded at or before it: what the desk knew then.
+    Time(DateTime<Utc>),
+}
+
+impl AsOf {
+    pub fn includes(self, event: &Recorded) -> bool {
+        match self {
+            AsOf::Latest => true,
+            AsOf::Version(version) => event.version <= version,
+            AsOf::Position(position) => event.position <= position,
+            AsOf::Time(time) => event.recorded_at <= time,
+        }
+    }
+}
+
+/// A booking as it was, and its version then.
+pub async fn booking_as_of(
+    conn: &mut PgConnection,
+    id: BookingId,
+    at: AsOf,
+) -> Result<(Booking, i64), ReadError> {
+    let mut events = stream(conn, &id.into(), 0).await?;
+    // From the first that was not there yet: a clock that was set back makes no hole in the past.
+    let then = events.iter().position(|e| !at.includes(e));
+    events.truncate(then.unwrap_or(events.len()));
     let version = events.last().map_or(0, |e| e.version);
+    Ok((fold(&events)?, version))
+}
+
+/// What the events of one booking's stream make of it.
+pub fn fold<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Result<Booking, ReadError> {
     let mut state = Booking::default();
-    for recorded in &events {
+    for recorded in events {
         state = booking::evolve(state, &recorded.event()?);
     }
-    Ok((state, version))
+    Ok(state)
+}
+
+/// At most `limit` events of a stream: forward after a version, or backward from below it.
+pub async fn stream_page(
+    conn: &mut PgConnection,
+    stream: &StreamId,
+    way: StreamWay,
+    limit: i64,
+) -> Result<Vec<Recorded>, ReadError> {
+    // The function is one query that is inlined no further; a stream is short, and its rows lie side by side.
+    let rows = match way {
+        StreamWay::After(version) => {
+            sqlx::query("select * from api.read_stream_v2($1, $2) order by version limit $3")
+                .bind(&stream.0)
+                .bind(version)
+        }
+        StreamWay::Before(version) => {
+            sqlx::query("select * from api.read_stream_v2($1, 0) where version < $2 order by version desc limit $3")
+                .bind(&stream.0)
+                .bind(version)
+        }
+    };
+    all_recorded(&rows.bind(limit).fetch_all(conn).await?)
+}
+
+/// Which way a stream is read. The version itself is not part of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamWay {
+    After(i64),
+    Before(i64),
 }
 
 /// Everything at or below it is decided. Must be read in a statement of its own, before the events: the proof
