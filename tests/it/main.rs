@@ -8,6 +8,7 @@
 mod backups;
 mod doctor;
 mod erasure;
+mod events;
 mod host;
 mod http;
 mod projection;

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 
 use crate::projection::{Seeded, seeded};
 
-fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
+pub fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
     Desk(Arc::new(DeskParts {
         people,
         installation: s.db.installation.clone(),
@@ -32,7 +32,7 @@ fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
     }))
 }
 
-async fn viewer() -> (Seeded, Desk) {
+pub async fn viewer() -> (Seeded, Desk) {
     let s = seeded().await;
     s.follow().await;
     let people = s.db.pool("viewer").await;

@@ -278,7 +278,7 @@ const PAYMENTS: [(PaymentState, &str); 13] = [
     (PaymentState::RefundFailed, "refund_failed"),
 ];
 
-fn state_word(status: Status) -> &'static str {
+pub fn state_word(status: Status) -> &'static str {
     STATES
         .iter()
         .find(|(s, _)| *s == status)
@@ -293,7 +293,7 @@ fn status_of(word: &str) -> Status {
         .map_or(Status::None, |(s, _)| *s)
 }
 
-fn payment_word(state: PaymentState) -> &'static str {
+pub fn payment_word(state: PaymentState) -> &'static str {
     PAYMENTS
         .iter()
         .find(|(s, _)| *s == state)

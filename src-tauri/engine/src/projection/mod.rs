@@ -26,6 +26,7 @@ use sqlx::PgConnection;
 use crate::store::read::{ReadError, Recorded};
 use crate::store::seal::SealError;
 
+pub use bookings::{payment_word, state_word};
 pub use generation::Generation;
 pub use people::ERASED;
 pub use runner::{Tail, run};

@@ -95,7 +95,7 @@ async fn booking(conn: &mut PgConnection, wanted: &str) -> Result<sqlx::postgres
 }
 
 /// As people type it: small letters, without `BK-`, with the letters that are easily misread.
-fn normal_reference(text: &str) -> String {
+pub(in crate::app) fn normal_reference(text: &str) -> String {
     let upper = text.to_uppercase();
     let signs: String = upper
         .strip_prefix("BK")
@@ -151,16 +151,21 @@ async fn deliveries(conn: &mut PgConnection, booking: Uuid) -> Result<Vec<Delive
     .await?)
 }
 
-fn message_view(d: &DeliveryRow) -> MessageView {
-    let state = match d.state.as_str() {
-        "scheduled" if d.attempt > 0 => DeliveryState::Retrying,
+/// A delivery's state in the window's words: one that waits for its second try is being retried.
+pub(in crate::app) fn delivery_state(state: &str, attempt: i32) -> DeliveryState {
+    match state {
+        "scheduled" if attempt > 0 => DeliveryState::Retrying,
         "scheduled" => DeliveryState::Scheduled,
         "sending" => DeliveryState::Sending,
         "delivered" => DeliveryState::Delivered,
         "gave_up" => DeliveryState::GaveUp,
         "skipped" => DeliveryState::Skipped,
         _ => DeliveryState::Unclear,
-    };
+    }
+}
+
+fn message_view(d: &DeliveryRow) -> MessageView {
+    let state = delivery_state(&d.state, d.attempt);
     MessageView {
         delivery_id: d.delivery_id,
         channel: d.kind.clone(),
