@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::time::Instant;
 
+use bizing_engine::app::desk::Desk;
 use bizing_engine::app::doctor;
 use bizing_engine::app::host::{Host, HostKind, open_for_command, pool_for_audit};
 use bizing_engine::runtime::config::Config;
@@ -13,7 +14,7 @@ pub fn run(config: Config, deep: bool) -> Ended {
         let host = Host::new(config, HostKind::Command);
         let desk = open_for_command(&host).await;
         let ended = match desk {
-            Ok(_) => examine(&host, deep).await,
+            Ok(desk) => examine(&host, &desk, deep).await,
             Err(error) => Err(failed(error)),
         };
         host.shut_down().await;
@@ -22,7 +23,7 @@ pub fn run(config: Config, deep: bool) -> Ended {
 }
 
 /// Prints each finding and what to do about it; fails when there is one.
-async fn examine(host: &Host, deep: bool) -> Ended {
+async fn examine(host: &Host, desk: &Desk, deep: bool) -> Ended {
     let pool = pool_for_audit(host).await.map_err(failed)?;
     let (begun, mut told) = (Instant::now(), 1);
     let mut progress = |p: doctor::Progress| {
@@ -42,6 +43,11 @@ async fn examine(host: &Host, deep: bool) -> Ended {
         .await
         .map_err(failed)?;
     println!("{report}");
+    if desk.read_only.is_none() {
+        doctor::chain::remember(&desk.people, &report)
+            .await
+            .map_err(failed)?;
+    }
     if report.ok() {
         return Ok(());
     }
