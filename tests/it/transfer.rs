@@ -413,3 +413,50 @@ async fn only_an_admin_imports() {
     }
     assert_eq!(count(&admin, "core.events").await, 0);
 }
+
+/// A program of another language, written from docs/EXPORT.md alone.
+#[tokio::test]
+async fn somebody_elses_program_finds_an_export_whole_and_an_altered_one_not() {
+    let s = seeded().await;
+    let whole = export(&s.worker, 0).await;
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, file: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, file).unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/log_verify.py");
+        let run = std::process::Command::new("python3")
+            .arg(script)
+            .arg(&path)
+            .output()
+            .unwrap();
+        (
+            run.status.success(),
+            String::from_utf8_lossy(&[run.stdout, run.stderr].concat())
+                .trim()
+                .to_owned(),
+        )
+    };
+    let events = count(&s.worker, "core.events").await;
+    assert_eq!(
+        check("whole", &whole),
+        (true, format!("{events} events are whole"))
+    );
+    assert!(check("part", &export(&s.worker, 100).await).0);
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let altered = text.replacen("\"EUR\"", "\"USD\"", 1);
+    assert!(!check("altered", altered.as_bytes()).0);
+    let forged = forged(&lines(&whole), |i, b| {
+        if i == 90 {
+            b.replacen("\"actor\":\"", "\"actor\":\"x", 1)
+        } else {
+            b.to_owned()
+        }
+    });
+    assert_eq!(
+        check("forged", &forged),
+        (
+            false,
+            "line 90: the chain of its stream is broken".to_owned()
+        )
+    );
+}
