@@ -4,8 +4,11 @@ use std::io::Cursor;
 
 use bizing_engine::app::transfer::{self, Imported, TransferError};
 use bizing_engine::app::wire::{AppError, Code};
+use bizing_engine::domain::event::{CustomerErased, Event};
+use bizing_engine::domain::ids::{CorrelationId, CustomerId};
 use bizing_engine::projection::{ERASED, Tail};
 use bizing_engine::runtime::hints::Hints;
+use bizing_engine::store::append::{Append, Context, Expected, append_in};
 use sqlx::{PgPool, Row};
 
 use crate::projection::seeded;
@@ -459,4 +462,51 @@ async fn somebody_elses_program_finds_an_export_whole_and_an_altered_one_not() {
             "line 90: the chain of its stream is broken".to_owned()
         )
     );
+}
+
+#[tokio::test]
+async fn whoever_was_erased_stays_erased_wherever_the_log_goes() {
+    let s = seeded().await;
+    s.follow().await;
+    let customer: uuid::Uuid =
+        sqlx::query_scalar("select customer_id from read.customers_v1 limit 1")
+            .fetch_one(&s.people)
+            .await
+            .unwrap();
+    let mut tx = s.people.begin().await.unwrap();
+    sqlx::query("select * from api.erase_subject($1, true)")
+        .bind(customer)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let erased = Event::CustomerErased(CustomerErased {
+        customer_id: CustomerId(customer),
+        reason: "Asked in writing".to_owned(),
+    });
+    let now = chrono::Utc::now();
+    let append = Append::new(CustomerId(customer), Expected::Exists, vec![erased], now);
+    let context = Context {
+        correlation: CorrelationId(uuid::Uuid::now_v7()),
+        causation: None,
+        on_behalf_of: None,
+    };
+    append_in(&mut tx, &context, vec![append]).await.unwrap();
+    tx.commit().await.unwrap();
+    let whole = export(&s.worker, 0).await;
+    let (_db, admin) = empty().await;
+    // The desk that it comes to has a key for them.
+    let make = "select api.subject_key($1, true) is null";
+    let none: bool = sqlx::query_scalar(make)
+        .bind(customer)
+        .fetch_one(&admin)
+        .await
+        .unwrap();
+    assert!(!none);
+    import(&admin, &whole).await.unwrap();
+    let none: bool = sqlx::query_scalar(make)
+        .bind(customer)
+        .fetch_one(&admin)
+        .await
+        .unwrap();
+    assert!(none, "no key is there, and none can be made");
 }
