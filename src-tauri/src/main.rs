@@ -108,7 +108,7 @@ enum Command {
 #[derive(clap::Args)]
 struct Serve {
     /// Where to listen: an address of this computer only. Port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, default_value = "127.0.0.1:0", value_parser = address)]
     listen: SocketAddr,
     /// Run background work here (the default).
     #[arg(long, overrides_with = "no_worker")]
@@ -121,14 +121,19 @@ struct Serve {
 #[derive(clap::Args)]
 struct SandboxArguments {
     /// Where the payment API answers. Port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, default_value = "127.0.0.1:0", value_parser = address)]
     listen: SocketAddr,
     /// Where mail is caught.
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     smtp: Option<SocketAddr>,
     /// The file that remembers everything. Without it the state ends with the process.
     #[arg(long)]
     journal: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "write an address and a port, such as 127.0.0.1:7310")
 }
 
 /// What went wrong is on stderr already, or is said here in one place.

@@ -13,7 +13,12 @@ pub fn run(arguments: SandboxArguments) -> Ended {
     runtime()?.block_on(async {
         let sandbox = Sandbox::start(options)
             .await
-            .map_err(|error| Failed::Run(format!("The sandbox did not start: {error:#}.")))?;
+            .map_err(|error| {
+                Failed::Run(format!(
+                    "The sandbox did not start: {error:#}. Choose another address of this computer with --listen or --smtp, \
+                     such as 127.0.0.1:12111, or end the program that has it."
+                ))
+            })?;
         println!("Sandbox: {} (secret key {key})", sandbox.url());
         if let Some(smtp) = sandbox.smtp_addr() {
             println!("Mail: smtp://{smtp}");

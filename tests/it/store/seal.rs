@@ -116,3 +116,19 @@ async fn erase(db: &TestDb, customer: CustomerId) {
     .unwrap();
     assert_eq!(done.rows_affected(), 1);
 }
+
+#[tokio::test]
+async fn what_postgres_could_not_keep_is_mended_when_it_is_read() {
+    let db = TestDb::new().await;
+    let mut conn = db.pool("staff").await.acquire().await.unwrap();
+    let customer = CustomerId(Uuid::now_v7());
+    // Written past every check of ours, as another program could.
+    let odd = Personal {
+        name: "Ana\0".to_owned(),
+        email: None,
+        phone: None,
+    };
+    let sealed = seal(&mut conn, customer, &odd).await.unwrap();
+    let read = unseal(&mut conn, customer, &sealed).await.unwrap();
+    assert_eq!(read.unwrap().name, "Ana\u{fffd}");
+}

@@ -108,9 +108,52 @@ commands! {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(command: &str, params: &RawValue) -> Result<T, AppError> {
-    serde_json::from_str(params.get()).map_err(|e| error::bad_request(command, &e))
+    let bad = |e| error::bad_request(command, &e);
+    // Postgres keeps no NUL in a text. Sealed, it would get in all the same, and stop whatever reads it.
+    if params.get().contains("\\u0000")
+        && has_nul(&serde_json::from_str(params.get()).map_err(bad)?)
+    {
+        return Err(AppError::new(
+            Code::Invalid,
+            "A text has a sign in it that cannot be kept (NUL).",
+        )
+        .hint("Delete that text and type it again."));
+    }
+    serde_json::from_str(params.get()).map_err(bad)
+}
+
+fn has_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(list) => list.iter().any(has_nul),
+        serde_json::Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| name.contains('\0') || has_nul(value)),
+        _ => false,
+    }
 }
 
 fn reply<T: serde::Serialize>(value: &T) -> Result<String, AppError> {
     serde_json::to_string(value).map_err(error::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_with_nul_is_refused_wherever_it_stands_and_the_letters_of_its_escape_are_not() {
+        let parsed = |text: &str| {
+            let params = RawValue::from_string(text.to_owned()).unwrap();
+            parse::<serde_json::Value>("test", &params)
+        };
+        for bad in [
+            r#"{"a":"x\u0000"}"#,
+            r#"{"a":[{"b":"\u0000"}]}"#,
+            r#"{"\u0000":1}"#,
+        ] {
+            assert_eq!(parsed(bad).unwrap_err().code, Code::Invalid, "{bad}");
+        }
+        assert!(parsed(r#"{"a":"\\u0000"}"#).is_ok());
+    }
 }

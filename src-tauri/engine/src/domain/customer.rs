@@ -21,6 +21,8 @@ pub enum PersonalError {
     NoName,
     #[error("the name is longer than 200 signs")]
     LongName,
+    #[error("the name has a sign in it that cannot be seen: type it again")]
+    UnseenSign,
     #[error(
         "`{0}` is not an e-mail address: it needs one @ and a domain, such as ines@example.com"
     )]
@@ -35,7 +37,9 @@ impl PersonalError {
     /// The field of the form that is wrong.
     pub fn field(&self) -> &'static str {
         match self {
-            PersonalError::NoName | PersonalError::LongName => "customer.name",
+            PersonalError::NoName | PersonalError::LongName | PersonalError::UnseenSign => {
+                "customer.name"
+            }
             PersonalError::Email(_) => "customer.email",
             PersonalError::Phone(_) => "customer.phone",
         }
@@ -49,20 +53,20 @@ impl Personal {
         email: Option<&str>,
         phone: Option<&str>,
     ) -> Result<Personal, PersonalError> {
-        let name = name.trim();
+        // A name pasted over two lines is one name.
+        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         if name.is_empty() {
             return Err(PersonalError::NoName);
         }
         if name.chars().count() > 200 {
             return Err(PersonalError::LongName);
         }
+        if name.chars().any(char::is_control) {
+            return Err(PersonalError::UnseenSign);
+        }
         let email = present(email).map(checked_email).transpose()?;
         let phone = present(phone).map(checked_phone).transpose()?;
-        Ok(Personal {
-            name: name.to_owned(),
-            email,
-            phone,
-        })
+        Ok(Personal { name, email, phone })
     }
 }
 
@@ -109,6 +113,8 @@ mod tests {
     fn what_could_never_reach_anybody_is_refused_at_its_field() {
         let field = |n, e, p| Personal::checked(n, e, p).unwrap_err().field();
         assert_eq!(field("  ", None, None), "customer.name");
+        assert_eq!(field("Ana\0", None, None), "customer.name");
+        assert_eq!(field("Ana\u{1b}[2J", None, None), "customer.name");
         assert_eq!(field("Ana", Some("ana"), None), "customer.email");
         assert_eq!(field("Ana", Some("ana@x..pt"), None), "customer.email");
         assert_eq!(
@@ -116,6 +122,12 @@ mod tests {
             "customer.email"
         );
         assert_eq!(field("Ana", None, Some("call me")), "customer.phone");
+    }
+
+    #[test]
+    fn a_name_pasted_over_two_lines_is_one_name() {
+        let p = Personal::checked("Ana\r\n  Beltrão\t", None, None).unwrap();
+        assert_eq!(p.name, "Ana Beltrão");
     }
 
     #[test]

@@ -215,6 +215,10 @@ impl<E: Fn(&str) -> Option<OsString>> Reader<E> {
 
     fn data_folder(&mut self) -> PathBuf {
         if let Some(path) = self.path("BIZING_DATA") {
+            if path.is_file() {
+                let why = format!("`{}` is a file: name a folder", path.display());
+                self.bad("BIZING_DATA", why);
+            }
             // A relative path would be another folder from wherever the app is started next.
             return std::path::absolute(&path).unwrap_or(path);
         }
@@ -371,6 +375,8 @@ mod tests {
         assert!(problem("BIZING_STRIPE_WEBHOOK_SECRET", "whsec_a, b").contains("entry 2 of 2"));
         assert!(problem("BIZING_STRIPE_POLL", "never").contains("`on` or `off`"));
         assert!(problem("BIZING_MAIL_FROM", "nobody").contains("no sender"));
+        let this = std::env::current_exe().unwrap();
+        assert!(problem("BIZING_DATA", this.to_str().unwrap()).contains("is a file"));
         let bad = read(&[("BIZING_DATA", "/d"), ("BIZING_SMTP_URL", "smtp://host")]).unwrap_err();
         assert!(bad.problems[0].contains("BIZING_MAIL_FROM"), "{bad}");
     }

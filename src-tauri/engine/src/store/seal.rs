@@ -83,7 +83,18 @@ pub fn open(key: &[u8], customer: CustomerId, sealed: &Sealed) -> Result<Persona
             },
         )
         .map_err(|_| SealError::Damaged)?;
-    serde_json::from_slice(&plain).map_err(|_| SealError::Damaged)
+    let personal = serde_json::from_slice(&plain).map_err(|_| SealError::Damaged)?;
+    Ok(storable(personal))
+}
+
+/// Postgres keeps no NUL in a text, but what is sealed it cannot see: whoever reads it must not stop there.
+fn storable(personal: Personal) -> Personal {
+    let mended = |text: String| text.replace('\0', "\u{fffd}");
+    Personal {
+        name: mended(personal.name),
+        email: personal.email.map(mended),
+        phone: personal.phone.map(mended),
+    }
 }
 
 fn cipher(key: &[u8]) -> Result<XChaCha20Poly1305, SealError> {

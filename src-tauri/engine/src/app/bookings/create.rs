@@ -28,6 +28,8 @@ use crate::store::{read, seal};
 
 /// Without a worker alive the lists stand still; nobody is kept waiting for them.
 const SOON: Duration = Duration::from_secs(1);
+/// Later than this is a slip of the hand.
+const FARTHEST: TimeDelta = TimeDelta::days(3653);
 
 pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppError> {
     if let Some(reason) = &desk.read_only {
@@ -302,7 +304,7 @@ impl Wanted {
             .await?
             .ok_or_else(|| AppError::new(Code::NotFound, "This service is not offered any more.").field("service_id").hint("Pick another service."))?;
         let resources = resources(conn, request).await?;
-        let zone: String = sqlx::query_scalar("select l.zone from read.locations_v1 l join read.resources_v1 r using (location_id) where r.resource_id = $1")
+        let (zone, now): (String, DateTime<Utc>) = sqlx::query_as("select l.zone, now() from read.locations_v1 l join read.resources_v1 r using (location_id) where r.resource_id = $1")
             .bind(request.staff_id)
             .fetch_one(&mut *conn)
             .await?;
@@ -318,6 +320,12 @@ impl Wanted {
             };
             AppError::invalid(field, sentence(&e))
         })?;
+        if start_utc > now + FARTHEST {
+            return Err(AppError::invalid(
+                "starts",
+                "That lies more than ten years ahead. Check the year.",
+            ));
+        }
         let currency: Currency = service
             .try_get::<String, _>("currency")?
             .parse()

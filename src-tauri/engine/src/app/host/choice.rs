@@ -40,10 +40,11 @@ impl Choice {
                 currency,
             } => {
                 let business_name = business_name.trim().to_owned();
-                if business_name.is_empty() || business_name.chars().count() > 120 {
+                let unseen = business_name.chars().any(char::is_control);
+                if business_name.is_empty() || business_name.chars().count() > 120 || unseen {
                     return Err(AppError::invalid(
                         "business_name",
-                        "The business needs a name of 1 to 120 characters.",
+                        "The business needs a name of 1 to 120 characters that can be seen.",
                     ));
                 }
                 if crate::domain::slot::time_zone(&zone).is_err() {
