@@ -5,6 +5,7 @@ mod browse;
 mod claims;
 mod commands;
 mod migrate;
+mod partitions;
 mod registry;
 mod rights;
 mod schemas;

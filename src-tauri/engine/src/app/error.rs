@@ -100,6 +100,16 @@ pub fn database(error: sqlx::Error) -> AppError {
             _,
         )
         | (_, "57P01" | "57P02" | "57P03" | "08006" | "08001" | "08003" | "53300") => no_answer(),
+        // The next partition of the log is made long before; a worker that was away for ten million events makes it late.
+        (sqlx::Error::Database(d), "23514") if d.message().contains("no partition of relation") => {
+            AppError::new(Code::Internal, "The log has no room for another event just now. Nothing was changed by this request.")
+                .hint("A worker makes room within a minute. If no computer does background work, open the desk of an admin or start `bizing-desk serve`.")
+                .retry(Retry::After { seconds: 5 })
+        }
+        // The server's disk: full for everybody, and nothing is half-written.
+        (_, "53100") => AppError::new(Code::Internal, "The disk of the database is full. Nothing was changed by this request.")
+            .hint("Free some space on the computer that runs the database; the desk goes on by itself then. Reading works meanwhile.")
+            .retry(Retry::NeedsPerson),
         _ => return internal(error),
     };
     tracing::warn!(correlation_id = %shown.correlation_id, error = &error as &dyn std::error::Error, "the database refused or did not answer");

@@ -86,7 +86,8 @@ impl Pace {
 
 /// Positions in one partition; the next one is always there.
 const PARTITION: i64 = 10_000_000;
-const ROOM_CHECK_EVERY: Duration = Duration::from_secs(600);
+/// Often enough for any rate: ten million events take longer than this to append.
+const ROOM_CHECK_EVERY: Duration = Duration::from_secs(60);
 const MAIL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
 pub struct Worker {
@@ -235,7 +236,8 @@ impl Worker {
             async move {
                 loop {
                     let made = sqlx::query(
-                        "select core.ensure_partition(last_value + $1) from core.position",
+                        // This one as well: should it be missing, nothing can be appended until it is there.
+                        "select core.ensure_partition(last_value + 1), core.ensure_partition(last_value + $1) from core.position",
                     )
                     .bind(PARTITION)
                     .execute(&pool)

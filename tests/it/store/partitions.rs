@@ -1,0 +1,174 @@
+//! The log's partitions: nobody notices a boundary, and a missing one is said clearly and mended by itself.
+
+use std::time::Duration;
+
+use bizing_engine::app::wire::{AppError, Retry};
+use bizing_engine::store::append::{AppendError, Expected};
+use bizing_engine::store::read;
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::{append, new_booking, notes, one, texts};
+use crate::support::db::TestDb;
+use crate::support::desk::TestDesk;
+use crate::support::wait_until;
+
+const SIZE: i64 = 10_000_000;
+
+/// The next event gets this position and one more.
+async fn stand_before(superuser: &PgPool, position: i64) {
+    sqlx::query("select setval('core.position', $1)")
+        .bind(position - 1)
+        .execute(superuser)
+        .await
+        .unwrap();
+}
+
+async fn partitions(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar("select inhrelid::regclass::text from pg_inherits where inhparent = 'core.events'::regclass order by 1")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_append_across_the_boundary_is_one_append() {
+    let db = TestDb::new().await;
+    let (worker, superuser) = (db.pool("worker").await, db.superuser_pool().await);
+    let booking = new_booking();
+    stand_before(&superuser, SIZE - 2).await;
+    let done = one(
+        &worker,
+        notes(booking, Expected::Version(0), &["a", "b", "c", "d", "e"]),
+    )
+    .await
+    .unwrap();
+    assert!(
+        done.first_position < Some(SIZE) && done.last_position > Some(SIZE),
+        "{done:?}"
+    );
+    assert_eq!(texts(&worker, booking).await, ["a", "b", "c", "d", "e"]);
+    let places: Vec<(String, i64)> = sqlx::query_as(
+        "select tableoid::regclass::text, count(*) from core.events group by 1 order by 1",
+    )
+    .fetch_all(&worker)
+    .await
+    .unwrap();
+    assert_eq!(places.len(), 2, "{places:?}");
+    let mut conn = worker.acquire().await.unwrap();
+    let safe = read::safe_position(&mut conn).await.unwrap();
+    let log = read::log(&mut conn, 0, safe, 100).await.unwrap();
+    assert_eq!(log.len(), 5, "whoever follows the log sees them in order");
+    assert!(log.windows(2).all(|w| w[0].position < w[1].position));
+    // The expected version holds across the boundary too.
+    let late = one(&worker, notes(booking, Expected::Version(3), &["x"]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(late, AppendError::Conflict { actual: 5, .. }),
+        "{late:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_is_read_from_its_own_partitions_alone() {
+    let db = TestDb::new().await;
+    let (worker, superuser) = (db.pool("worker").await, db.superuser_pool().await);
+    for n in 0..6 {
+        sqlx::query("select core.ensure_partition($1)")
+            .bind(n * SIZE)
+            .execute(&worker)
+            .await
+            .unwrap();
+    }
+    let booking = new_booking();
+    for n in 0..6 {
+        stand_before(&superuser, n * SIZE + 10).await;
+        // Everybody's events lie everywhere; this stream's in the third and fourth only.
+        for _ in 0..20 {
+            let others = notes(new_booking(), Expected::Any, &["other"; 100]);
+            append(&worker, vec![others]).await.unwrap();
+        }
+        if n == 2 || n == 3 {
+            append(&worker, vec![notes(booking, Expected::Any, &["mine"])])
+                .await
+                .unwrap();
+        }
+    }
+    sqlx::query("analyze").execute(&superuser).await.unwrap();
+    let source: String = sqlx::query_scalar(
+        "select prosrc from pg_proc where oid = 'api.read_stream_v2(text, bigint)'::regprocedure",
+    )
+    .fetch_one(&superuser)
+    .await
+    .unwrap();
+    let query = source
+        .replace("p_stream", &format!("'booking-{booking}'"))
+        .replace("p_after", "0");
+    // The text is the function's own.
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "explain (analyze, costs off, timing off, summary off) {query}"
+    )))
+    .fetch_all(&superuser)
+    .await
+    .unwrap();
+    let plan = plan.join("\n");
+    let touched: Vec<&str> = partitions_in(&plan, false);
+    assert_eq!(touched, ["events_0002", "events_0003"], "{plan}");
+    assert_eq!(texts(&worker, booking).await, ["mine", "mine"]);
+}
+
+/// Partitions that a plan scans, without those that it found it need not.
+fn partitions_in(plan: &str, idle: bool) -> Vec<&str> {
+    let mut names: Vec<&str> = plan
+        .lines()
+        .filter(|line| line.contains(" on events_") && line.contains("never executed") == idle)
+        .filter_map(|line| line.split(" on ").nth(1)?.split(' ').next())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[tokio::test]
+async fn without_room_an_append_says_so_writes_nothing_and_a_worker_makes_room() {
+    let t = TestDesk::new().await;
+    let superuser = t.db.superuser_pool().await;
+    let last = partitions(&superuser).await.len() as i64;
+    let booking = new_booking();
+    stand_before(&superuser, last * SIZE - 1).await;
+    let refused = one(
+        &t.worker_pool,
+        notes(booking, Expected::Version(0), &["a", "b", "c"]),
+    )
+    .await
+    .unwrap_err();
+    let AppendError::Database(error) = refused else {
+        panic!("{refused:?}");
+    };
+    let shown = AppError::from(error);
+    assert!(shown.message.contains("no room"), "{}", shown.message);
+    assert!(matches!(shown.retry, Retry::After { .. }));
+    assert_eq!(texts(&t.worker_pool, booking).await, Vec::<String>::new());
+
+    let worker = t.work().await;
+    wait_until("the worker makes room", Duration::from_secs(20), || async {
+        partitions(&superuser).await.len() as i64 > last
+    })
+    .await;
+    let done = one(
+        &t.worker_pool,
+        notes(booking, Expected::Version(0), &["a", "b", "c"]),
+    )
+    .await;
+    assert_eq!(done.unwrap().version, 3);
+    let made = partitions(&superuser).await.len() as i64;
+    assert!(made >= last + 1);
+    let ahead: bool = sqlx::query_scalar(
+        "select to_regclass('core.events_' || lpad(((last_value + 5000000) / 10000000)::text, 4, '0')) is not null from core.position",
+    )
+    .fetch_one(&superuser)
+    .await
+    .unwrap();
+    assert!(ahead, "and keeps ahead");
+    worker.close().await;
+}
