@@ -58,6 +58,12 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Moves this computer's own database to the newest PostgreSQL that is installed. The old one is kept.
+    UpgradeDatabase {
+        /// Restores the newest good backups instead, when the old version's programs cannot be had any more.
+        #[arg(long)]
+        from_backups: bool,
+    },
     /// Erases what is known of a customer, for good. Bookings and amounts stay.
     EraseCustomer {
         /// Their id or their e-mail address.
@@ -198,6 +204,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Restore { file, into, yes }) => {
             telemetry::to_stderr();
             cli::backup::restore(config()?, &file, into, yes)
+        }
+        Some(Command::UpgradeDatabase { from_backups }) => {
+            telemetry::to_stderr();
+            cli::upgrade::run(config()?, from_backups)
         }
         Some(Command::EraseCustomer {
             customer,

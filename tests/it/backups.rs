@@ -569,3 +569,45 @@ async fn the_command_line_takes_proves_and_restores_the_own_desk() {
     again.enter().await;
     again.ready().await;
 }
+
+/// The whole way: a desk of the system's major, moved by its command to the one that `make test-postgres-18` fetches.
+#[tokio::test]
+async fn a_desk_moves_to_a_newer_major_by_its_command_and_goes_on() {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/postgres-18/bin-of-18");
+    let Ok(bin) = bin.canonicalize() else {
+        eprintln!("skipped: no second PostgreSQL here; `make .cache/postgres-18/.done` fetches it");
+        return;
+    };
+    let data = crate::served::data_folder();
+    let served = crate::served::Served::start(data.path());
+    served.explore().await;
+    assert!(served.stop().await.success());
+    let version = data.path().join("postgres/data/PG_VERSION");
+    if std::fs::read_to_string(&version).unwrap().trim() == "18" {
+        eprintln!("skipped: the desk is of PostgreSQL 18 already");
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let done = crate::served::command(data.path())
+            .env("BIZING_PG_BIN", &bin)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let (out, err) = (
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+            String::from_utf8_lossy(&done.stderr).into_owned(),
+        );
+        (done.status.code(), out, err)
+    };
+    let (code, _, err) = run(&["doctor"]);
+    assert!(code == Some(1) && err.contains("upgrade-database"), "{err}");
+    let (code, out, err) = run(&["upgrade-database"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(
+        out.contains("bizing_demo:") && out.contains("is kept in"),
+        "{out}"
+    );
+    assert_eq!(std::fs::read_to_string(&version).unwrap().trim(), "18");
+    let (_, out, err) = run(&["doctor", "--deep"]);
+    assert!(out.contains("ok     stream.hash_chain"), "{out}{err}");
+}

@@ -18,7 +18,7 @@ use crate::launch::{Launched, Server, launch};
 use crate::locks::StartLock;
 use crate::ownership::Ownership;
 use crate::pidfile::{self, Content, PidFile, Status};
-use crate::{Options, SUPERUSER, process, spawn, survey};
+use crate::{Options, SUPERUSER, process, spawn, survey, upgrade};
 
 /// How long what is in a new server's way may stay there.
 const IN_THE_WAY: Duration = Duration::from_secs(60);
@@ -50,8 +50,19 @@ impl Cluster {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let folder = Folder::prepare(&options.root)?;
         let _lock = StartLock::acquire(&folder).await?;
+        upgrade::finish_swap(&folder)?;
         let major = folder.data_major()?;
         let binaries = find(&folder, &options, major).await?;
+        Self::start_under(&folder, &options, &binaries).await
+    }
+
+    /// For who holds the start lock.
+    pub(crate) async fn start_under(
+        folder: &Folder,
+        options: &Options,
+        binaries: &Binaries,
+    ) -> Result<Self, StartError> {
+        let (folder, binaries) = (folder.clone(), binaries.clone());
         let socket = folder.socket_folder()?;
         let began = Instant::now();
         loop {
@@ -66,10 +77,10 @@ impl Cluster {
             let is_new = folder.data_major()?.is_none();
             let password = folder.password(is_new)?;
             if is_new {
-                initialize(&folder, &binaries, &options).await?;
+                initialize(&folder, &binaries, options).await?;
             }
             let ownership = Ownership::found(&folder)?;
-            match launch(&folder, socket.as_deref(), &binaries, &options).await? {
+            match launch(&folder, socket.as_deref(), &binaries, options).await? {
                 Launched::Ready(file, server) => {
                     let password = Password(password);
                     let ownership = Some(ownership);

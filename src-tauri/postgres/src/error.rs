@@ -21,7 +21,8 @@ pub enum StartError {
 
     #[error(
         "The data in {} was written by PostgreSQL {folder}, and only a server of that version can open it, but here \
-         there is {}. Install PostgreSQL {folder}, or set BIZING_PG_BIN to its folder. The data is untouched.",
+         there is {}. Install PostgreSQL {folder}, or set BIZING_PG_BIN to its folder; with both versions installed, \
+         `bizing-desk upgrade-database` moves the data to the newer one. The data is untouched.",
         data.display(), majors(found)
     )]
     Major {

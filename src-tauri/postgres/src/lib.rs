@@ -27,6 +27,8 @@
 //! run/            the socket, unless the path is too long for one
 //! data/           the cluster
 //! data.new.<x>/   a cluster in the making; renamed to data/ when complete
+//! upgrade.<x>/    a whole folder of another major in the making; its data/ takes the place of ours
+//! data.15.bak/    the cluster before such a move; ours to keep, never to remove
 //! ```
 //!
 //! # As root
@@ -52,6 +54,7 @@ mod settings;
 mod spawn;
 mod survey;
 mod tools;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -59,6 +62,7 @@ pub use cluster::Cluster;
 pub use discover::{Binaries, FLOOR, discover};
 pub use error::{StartError, StopError, Tried};
 pub use tools::{ToolError, Tools};
+pub use upgrade::{Move, UpgradeError, Upgraded};
 
 /// Free space for an ordinary account on the file system of `path`, if the system says.
 pub fn free_bytes(path: &std::path::Path) -> Option<u64> {

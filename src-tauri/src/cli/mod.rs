@@ -10,6 +10,7 @@ pub mod once;
 pub mod sandbox;
 pub mod transfer;
 pub mod types;
+pub mod upgrade;
 
 use bizing_engine::app::wire::AppError;
 

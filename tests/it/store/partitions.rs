@@ -162,7 +162,7 @@ async fn without_room_an_append_says_so_writes_nothing_and_a_worker_makes_room()
     .await;
     assert_eq!(done.unwrap().version, 3);
     let made = partitions(&superuser).await.len() as i64;
-    assert!(made >= last + 1);
+    assert!(made > last);
     let ahead: bool = sqlx::query_scalar(
         "select to_regclass('core.events_' || lpad(((last_value + 5000000) / 10000000)::text, 4, '0')) is not null from core.position",
     )

@@ -11,3 +11,4 @@ mod disk;
 mod first_start;
 mod lifecycle;
 mod stale;
+mod upgrade;

@@ -81,6 +81,56 @@ pub async fn before_migration(
     }
 }
 
+/// Restores the newest good backup of every database of this data folder, each under its own name, into a server that has
+/// none of them.
+pub async fn restore_all(
+    config: &Config,
+    admin: &PgConnectOptions,
+    bin: Option<&Path>,
+    said: &impl Fn(&str),
+) -> Result<(), AppError> {
+    let mut restored = 0;
+    for database in ["bizing_own", "bizing_demo"] {
+        let shelf = Shelf::of(&config.data, database);
+        let all = shelf.list()?;
+        let Some(manifest) = all.iter().find(|m| m.good()).or_else(|| all.first()) else {
+            continue;
+        };
+        let erasures = erasures::noted(&shelf)?;
+        said(&format!(
+            "Restoring {database} as of {}{}",
+            manifest.started_at.format("%Y-%m-%d %H:%M UTC"),
+            if manifest.good() {
+                ""
+            } else {
+                " (a backup that was never verified)"
+            }
+        ));
+        restore::into_new(
+            admin,
+            bin,
+            shelf.folder(),
+            manifest,
+            database,
+            &erasures,
+            silent(),
+        )
+        .await?;
+        restored += 1;
+    }
+    if restored == 0 {
+        return Err(AppError::new(
+            Code::NotFound,
+            format!(
+                "No backup lies in {}.",
+                config.data.join("backups").display()
+            ),
+        )
+        .hint("Nothing was changed."));
+    }
+    Ok(())
+}
+
 // ---- commands: see `dispatch` ----------------------------------------------------------------------------
 
 pub async fn list(desk: &Desk, _: Empty) -> Result<Backups, AppError> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bizing_postgres::{Move, Upgraded};
 use sqlx::postgres::PgConnectOptions;
 
 use super::choice::{Choice, Saved};
-use super::{Host, HostKind, faults, pools, server::PrivateServer};
+use super::{Host, HostKind, faults, pools, server::PrivateServer, server::private_options};
 use crate::app::backups::{self, Room};
 use crate::app::desk::Desk;
 use crate::app::wire::{AppError, Code, Retry};
@@ -117,6 +118,31 @@ impl Backups {
     pub async fn close(self) {
         self.server.stop().await;
     }
+}
+
+/// Moves the private server's data to the newest PostgreSQL found here. The old data is kept beside it.
+///
+/// `from_backups`: the old version's programs are gone, so the newest good backup of each database is restored instead.
+pub async fn upgrade_database(
+    config: Config,
+    from_backups: bool,
+    said: impl Fn(&str),
+) -> Result<Upgraded, AppError> {
+    let mut moving = Move::begin(private_options(&config))
+        .await
+        .map_err(faults::moving)?;
+    said(&format!(
+        "From PostgreSQL {} to {}",
+        moving.from(),
+        moving.to()
+    ));
+    if from_backups {
+        let admin = moving.cluster().connect_options("postgres");
+        backups::restore_all(&config, &admin, Some(moving.cluster().bin()), &said).await?;
+    } else {
+        moving.copy(said).await.map_err(faults::moving)?;
+    }
+    moving.finish().await.map_err(faults::moving)
 }
 
 /// The login that may read and make everything.

@@ -1,6 +1,6 @@
 //! Why a start failed, in words that a person can act on. Addresses are named without their passwords.
 
-use bizing_postgres::StartError;
+use bizing_postgres::{StartError, UpgradeError};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::app::error::{database, internal};
@@ -25,6 +25,22 @@ pub(super) fn server(error: StartError) -> AppError {
             }
             AppError::new(Code::DatabaseUnreachable, what)
                 .hint("Mend that, then try again. Nothing was deleted.")
+        }
+    };
+    shown.retry(Retry::NeedsPerson)
+}
+
+/// The data could not be moved to another major.
+pub(super) fn moving(error: UpgradeError) -> AppError {
+    let shown = match error {
+        UpgradeError::Start(error @ StartError::Major { .. }) => AppError::new(Code::NoServer, error.to_string())
+            .hint("Install that version beside the new one and run `bizing-desk upgrade-database` again. If it cannot be had any more: `bizing-desk upgrade-database --from-backups` restores the newest good backup of each database."),
+        UpgradeError::Start(error) => return server(error),
+        UpgradeError::Database(error) => return database(error),
+        UpgradeError::Differs { .. } | UpgradeError::Tool(_) | UpgradeError::Stop(_) => AppError::new(Code::Internal, error.to_string())
+            .hint("The old data is where it was, and the desk opens it as before."),
+        UpgradeError::NoData { .. } | UpgradeError::NothingNewer { .. } | UpgradeError::InUse { .. } | UpgradeError::Room { .. } => {
+            AppError::new(Code::Refused, error.to_string()).hint("Nothing was changed.")
         }
     };
     shown.retry(Retry::NeedsPerson)

@@ -32,7 +32,9 @@ use crate::runtime::tasks::Tasks;
 use choice::{Choice, Saved};
 use server::PrivateServer;
 
-pub use command::{Backups, Migrated, migrate_now, open_for_command, pool_for_audit};
+pub use command::{
+    Backups, Migrated, migrate_now, open_for_command, pool_for_audit, upgrade_database,
+};
 pub use sandbox::{SandboxAddr, SandboxStarter};
 pub use webhook::WebhookAnswer;
 

@@ -24,13 +24,17 @@ enum Slot {
     Lost,
 }
 
+pub(super) fn private_options(config: &Config) -> Options {
+    let mut options = Options::new(config.data.join("postgres"));
+    options.bin = config.pg_bin.clone();
+    options.no_sync = config.no_sync;
+    options
+}
+
 impl PrivateServer {
     pub fn new(config: &Config) -> PrivateServer {
-        let mut options = Options::new(config.data.join("postgres"));
-        options.bin = config.pg_bin.clone();
-        options.no_sync = config.no_sync;
         PrivateServer {
-            options,
+            options: private_options(config),
             slot: Mutex::new(Slot::Off),
         }
     }
