@@ -1,0 +1,12 @@
+//! Logins as people read them. The desk's private database makes two logins by itself, one for who sits here and one for
+//! the work in the background; their names say nothing to anybody.
+
+import type { Session } from '../backend/types'
+import { t } from '../i18n'
+
+export function person(login: string, session: Session): string {
+  if (login === session.login) return session.profile !== 'server' && session.display_name === login ? t('me.you') : session.display_name
+  if (login.startsWith('bizing_work_')) return t('me.work')
+  if (login.startsWith('bizing_desk_')) return t('me.desk')
+  return login
+}
