@@ -126,6 +126,23 @@ test('a parked event is tried again, opened, or skipped with a reason', async ()
   expect(asked(backend, 'skip_parked')[0]!.params).toMatchObject({ projection: 'report_days', position: 4_101_378 })
 })
 
+test('projections that stand at one event are one card and one decision', async () => {
+  const backend = world()
+  const parked = projections().rows.find((row) => row.parked)!
+  backend.on('list_projections', () => ({ ...projections([]), rows: [parked, { ...parked, name: 'schedule' }, { ...parked, name: 'ledger', parked: { ...parked.parked!, position: 5 } }] }))
+  open('/projections', backend)
+  await until(() => all('parked').length === 2, 'two causes')
+  expect(all('parked')[0]!.textContent).toContain('report_days, schedule')
+  click(all('parked-skip')[0]!)
+  await seen('skip-dialog')
+  expect(find('skip-dialog')!.textContent).toContain('in 2 projections for good?')
+  type('reason', 'Booked twice by the import')
+  click(find('reason-go')!)
+  await until(() => asked(backend, 'skip_parked').length === 2, 'both skipped')
+  const ids = asked(backend, 'skip_parked').map((call) => (call.params as { command_id: string }).command_id)
+  expect(new Set(ids).size).toBe(2)
+})
+
 test('one can go back while the generation before is kept, and is told why where it is not', async () => {
   const backend = open('/projections/bookings')
   click(await seen('roll-back'))
