@@ -604,6 +604,13 @@ async fn a_conversation_shows_what_caused_what_from_the_command_to_the_message()
 async fn the_catalogue_names_the_types_with_their_versions_and_who_writes() {
     let (s, desk_) = viewer().await;
     let catalogue = events::catalogue(&desk_, Empty {}).await.unwrap();
+    // The demo shows both: what its app wrote before it was updated, and since.
+    let shapes = only(&desk_, one_type("BookingCancelled")).await;
+    assert!(
+        [1, 2]
+            .iter()
+            .all(|v| shapes.iter().any(|e| e.schema_version == *v))
+    );
     let cancelled = catalogue
         .types
         .iter()

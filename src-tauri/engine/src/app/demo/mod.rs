@@ -73,7 +73,7 @@ pub async fn seed(
             .fetch_one(&mut *tx)
             .await?;
     if !done {
-        write::rest(&mut tx, &histories).await?;
+        write::rest(&mut tx, &histories, now).await?;
         seeded = true;
     }
     tx.commit().await?;

@@ -11,7 +11,7 @@ use super::{READ_ONLY, unreadable};
 use crate::app::desk::Desk;
 use crate::app::place::{moment, money};
 use crate::app::wire::*;
-use crate::domain::booking::Booking;
+use crate::domain::booking::{Booking, Status};
 use crate::domain::slot::Fold;
 use crate::projection::{payment_word, state_word};
 use crate::store::read::{self, AsOf as Moment, Recorded};
@@ -110,6 +110,9 @@ fn said(b: &Booking, zone: &str) -> Result<Vec<Said>, AppError> {
         let names: Vec<&str> = c.resources.iter().map(|r| r.name.as_str()).collect();
         json!(names.join(", "))
     });
+    // A hold that was given up has no limit any more, whatever was last said of it.
+    let held = matches!(b.status, Status::Held | Status::AwaitingPayment);
+    let limit = b.hold_expires_at.filter(|_| held);
     Ok(vec![
         (
             "state",
@@ -121,11 +124,7 @@ fn said(b: &Booking, zone: &str) -> Result<Vec<Said>, AppError> {
             FactKind::PaymentState,
             created.map(|_| json!(payment_word(b.payment.state))),
         ),
-        (
-            "hold_expires_at",
-            FactKind::Moment,
-            time(b.hold_expires_at)?,
-        ),
+        ("hold_expires_at", FactKind::Moment, time(limit)?),
         (
             "slot",
             FactKind::Number,
