@@ -15,9 +15,9 @@ export function fitting(width: number): Column[] {
   return order.filter(([, , from]) => width >= from).map(([column]) => column)
 }
 
-export function template(shown: Column[]): string {
+export function template(shown: Column[], width: number): string {
   return order
     .filter(([column]) => shown.includes(column))
-    .map(([, width]) => width)
+    .map(([, wide]) => (width < 440 && wide === '104px' ? '92px' : wide))
     .join(' ')
 }
