@@ -170,6 +170,32 @@ async fn a_slot_that_was_just_taken_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn a_slip_of_the_hand_is_refused_at_its_field_and_nothing_is_written() {
+    let t = TestDesk::new().await;
+    let desk = t.desk(None);
+    let paid_with = |method: &str| bizing_engine::app::wire::CreateBooking {
+        payment_method: Some(method.to_owned()),
+        ..booking(&slot(0))
+    };
+    for (request, field) in [
+        (booking("2020-06-01T11:00"), "starts"),
+        (booking("9999-06-01T11:00"), "starts"),
+        (paid_with("pm_"), "payment_method"),
+        (paid_with("pm_x'; drop"), "payment_method"),
+    ] {
+        let refused = bizing_engine::app::bookings::create::create(&desk, request)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.field.as_deref(), Some(field), "{refused:?}");
+    }
+    let bookings: i64 = sqlx::query_scalar("select count(*) from booking.booking")
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    assert_eq!(bookings, 0);
+}
+
+#[tokio::test]
 async fn two_places_are_two_bookings_at_one_time_and_a_third_is_refused() {
     let t = TestDesk::new().await;
     sqlx::query("update booking.resource set capacity = 2")

@@ -74,8 +74,16 @@ fn present(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|t| !t.is_empty())
 }
 
+/// Enough of it to know it again.
+fn begin(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn checked_email(text: &str) -> Result<String, PersonalError> {
-    let refused = || PersonalError::Email(text.to_owned());
+    let refused = || PersonalError::Email(begin(text));
     let (local, domain) = text.rsplit_once('@').ok_or_else(refused)?;
     let odd = |c: char| c.is_whitespace() || c.is_control() || "<>,;:\"\\()[]".contains(c);
     let whole = !local.is_empty()
@@ -101,7 +109,7 @@ fn checked_phone(text: &str) -> Result<String, PersonalError> {
     if known && (6..=15).contains(&digits) {
         Ok(text.to_owned())
     } else {
-        Err(PersonalError::Phone(text.to_owned()))
+        Err(PersonalError::Phone(begin(text)))
     }
 }
 

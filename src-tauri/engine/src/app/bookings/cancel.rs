@@ -10,16 +10,22 @@ use crate::domain::ids::BookingId;
 use crate::store::read;
 
 const SHORTEST_REASON: usize = 10;
+const LONGEST_REASON: usize = 1000;
 
 pub async fn cancel(desk: &Desk, request: CancelBooking) -> Result<CancelAsked, AppError> {
     if let Some(reason) = &desk.read_only {
         return Err(AppError::new(Code::Forbidden, reason.clone()));
     }
     let reason = request.reason.trim();
-    if reason.chars().count() < SHORTEST_REASON {
+    let why = match reason.chars().count() {
+        0..SHORTEST_REASON => format!("in at least {SHORTEST_REASON} signs"),
+        SHORTEST_REASON..=LONGEST_REASON => String::new(),
+        _ => format!("in at most {LONGEST_REASON} signs"),
+    };
+    if !why.is_empty() {
         return Err(AppError::invalid(
             "reason",
-            format!("Say why in at least {SHORTEST_REASON} signs: it stands in the audit."),
+            format!("Say why {why}: it stands in the audit."),
         ));
     }
     let mut tx = desk.people.begin().await?;

@@ -289,9 +289,7 @@ impl Wanted {
         };
         let payment_method = request.payment_method.clone().filter(|m| !m.is_empty());
         if payment_mode == event::PaymentMode::CardOnFile
-            && !payment_method
-                .as_deref()
-                .is_some_and(|m| m.starts_with("pm_") && m.len() < 200)
+            && !payment_method.as_deref().is_some_and(is_payment_method)
         {
             return Err(AppError::invalid(
                 "payment_method",
@@ -583,9 +581,25 @@ async fn booked_before(
     }))
 }
 
+/// As Stripe writes them. Whether it exists is Stripe's to say.
+fn is_payment_method(text: &str) -> bool {
+    let sign = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.len() < 200
+        && text
+            .strip_prefix("pm_")
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(sign))
+}
+
 fn refused(refusal: Refusal) -> Failed {
+    if let Refusal::InThePast(_) = refusal {
+        return Failed::Told(Box::new(
+            AppError::new(Code::Refused, "That time lies in the past.")
+                .hint("Pick a later one; everything you typed is still here.")
+                .field("starts"),
+        ));
+    }
     let field = match refusal {
-        Refusal::InThePast(_) | Refusal::EmptySlot => "starts",
+        Refusal::EmptySlot => "starts",
         _ => "service_id",
     };
     Failed::Told(Box::new(
