@@ -240,11 +240,15 @@ async fn a_viewer_changes_nothing() {
             "admin.role_of",
             "api.erased_subjects",
             "api.event_proof",
+            "api.issued_position",
+            "api.log_assumptions",
             "api.oldest_append",
+            "api.oldest_snapshot",
+            "api.ordering",
             "api.position_at",
             "api.read_stream",
             "api.read_stream_v2",
-            "api.safe_position"
+            "api.safe_position",
         ],
         "these only read"
     );

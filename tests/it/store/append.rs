@@ -375,26 +375,52 @@ async fn a_stream_reads_back_as_it_was_written_and_folds_to_its_booking() {
 }
 
 #[tokio::test]
-async fn an_append_that_names_a_stream_twice_or_mixes_up_its_events_is_refused() {
+async fn requests_of_one_stream_in_one_append_follow_each_other_or_are_refused() {
     let db = TestDb::new().await;
     let pool = db.pool("worker").await;
-    let call = "select * from api.append($1::text[], array[null, null]::bigint[], array[null, null]::uuid[], array[null, null]::bytea[], $2::int[],
-                  array[gen_random_uuid(), gen_random_uuid()], array['NotificationSent', 'NotificationSent'], array[1, 1]::smallint[], array[now(), now()],
-                  array[gen_random_uuid(), gen_random_uuid()], array[null, null]::uuid[], array['{}', '{}']::jsonb[], array['{}', '{}']::jsonb[])";
     let (a, b) = (
         format!("booking-{}", new_booking()),
         format!("booking-{}", new_booking()),
     );
-    let send = async |streams: [&String; 2], order: [i32; 2]| {
-        sqlx::query(call)
-            .bind(streams.map(String::as_str).to_vec())
-            .bind(order.to_vec())
-            .execute(&pool)
-            .await
+    let send = async |streams: [&String; 3], expected: [Option<i64>; 3], order: [i32; 3]| {
+        sqlx::query_as::<_, (String, i64)>(
+            "select status, version from api.append($1::text[], $2, array_fill(null::uuid, array[3]), array_fill(null::bytea, array[3]), $3::int[],
+               array[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()], array_fill('NotificationSent'::text, array[3]), array[1, 1, 1]::smallint[],
+               array_fill(now(), array[3]), array_fill(gen_random_uuid(), array[3]), array_fill(null::uuid, array[3]),
+               array_fill('{}'::jsonb, array[3]), array_fill('{}'::jsonb, array[3]))",
+        )
+        .bind(streams.map(String::as_str).to_vec())
+        .bind(expected.to_vec())
+        .bind(order.to_vec())
+        .fetch_all(&pool)
+        .await
     };
-    assert_eq!(state(send([&a, &a], [1, 2]).await), "22023");
-    assert_eq!(state(send([&a, &b], [2, 1]).await), "22023");
-    assert_eq!(state(send([&a, &b], [1, 3]).await), "22023");
+    let any = [None; 3];
+    assert_eq!(state(send([&a, &b, &a], any, [1, 2, 3]).await), "22023");
+    assert_eq!(state(send([&a, &a, &b], any, [2, 1, 3]).await), "22023");
+    assert_eq!(state(send([&a, &a, &b], any, [1, 2, 4]).await), "22023");
     assert_eq!(count(&pool, "core.events").await, 0);
-    send([&a, &b], [1, 2]).await.unwrap();
+    // Each finds the stream as the one before left it; a refused one changes nothing for the next.
+    let done = send([&a, &a, &a], [Some(0), Some(0), Some(1)], [1, 2, 3])
+        .await
+        .unwrap();
+    let say = |s: &str, v| (s.to_owned(), v);
+    assert_eq!(
+        done,
+        [say("appended", 1), say("conflict", 1), say("appended", 2)]
+    );
+    let done = send([&a, &a, &b], [Some(2), None, Some(0)], [1, 2, 3])
+        .await
+        .unwrap();
+    assert_eq!(
+        done,
+        [say("appended", 3), say("appended", 4), say("appended", 1)]
+    );
+    let bounds: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "select version, first_position, last_position from core.streams order by stream_no",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(bounds, [(4, 1, 4), (1, 5, 5)]);
 }

@@ -2,6 +2,7 @@
 
 use super::wire::{AppError, Code, Retry};
 use crate::runtime::ids;
+use crate::store::append::AppendError;
 
 impl AppError {
     pub fn new(code: Code, message: impl Into<String>) -> AppError {
@@ -66,6 +67,30 @@ pub fn internal(error: impl std::error::Error + 'static) -> AppError {
 impl From<sqlx::Error> for AppError {
     fn from(error: sqlx::Error) -> AppError {
         database(error)
+    }
+}
+
+/// What the store did not take. Conflicts mean something to a use case, so it looks at them first.
+pub fn append(error: AppendError) -> AppError {
+    match error {
+        AppendError::Forbidden(e) | AppendError::Database(e) => database(e),
+        AppendError::Invalid { ref field, .. } => {
+            let field = field.clone();
+            AppError::new(Code::Invalid, format!("That cannot be recorded: {error}.")).field(field)
+        }
+        AppendError::CommandReused { .. } => AppError::new(
+            Code::CommandReused,
+            "This form was sent before with other content.",
+        )
+        .hint("Open a new form; what you typed can be copied over."),
+        AppendError::Conflict { .. } | AppendError::Busy { .. } => AppError::new(
+            Code::Conflict,
+            "Somebody else changed this at the same moment. Nothing was changed by you.",
+        )
+        .hint("Look at it as it is now, then try again.")
+        .retry(Retry::Now),
+        AppendError::Unknown(_) | AppendError::Closing => no_answer(),
+        AppendError::DuplicateEvent { .. } => internal(error),
     }
 }
 

@@ -187,7 +187,7 @@ async fn attempt(
             // The same command from two windows at once: the other one won; the next look finds its booking.
             AppendError::Conflict { .. } => Failed::Again,
             AppendError::CommandReused { .. } => reused(),
-            AppendError::Forbidden(e) | AppendError::Database(e) => e.into(),
+            other => error::append(other).into(),
         })?;
     tx.commit().await?;
     Ok(Booked {
