@@ -1,0 +1,379 @@
+//! One committer: takes what waits, sends it in one statement that is its own transaction, and answers.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::queue::{Take, Taken};
+use super::resolve::{self, Backend};
+use super::{Request, Shared};
+use crate::domain::ids::StreamId;
+use crate::store::append::{AppendError, Columns, Wait, refusal, verdict};
+
+/// How long nobody must have come for a crowd to be complete, and how long it may take at most.
+const QUIET: Duration = Duration::from_micros(30);
+const CROWD: Duration = Duration::from_micros(500);
+/// When a stream that somebody else holds is tried again.
+const HELD: Duration = Duration::from_millis(10);
+/// How long a connection is tried for, and how often.
+const CONNECT: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+/// A connection that nobody needed for so long is given back.
+const IDLE: Duration = Duration::from_secs(60);
+
+pub struct Task {
+    shared: Arc<Shared>,
+    login: PgConnectOptions,
+    line: Option<(PgConnection, Backend)>,
+}
+
+impl Shared {
+    /// Whoever was answered by the last commit is about to ask again. To leave at once with the first of them would make
+    /// the others wait for two flushes of the disk; so where appends come in crowds, the crowd is waited for: until
+    /// nobody has come for a moment. A single writer never waits here.
+    async fn gather(&self) {
+        let crowd =
+            self.flying.load(Ordering::Relaxed) > 0 || self.last_batch.load(Ordering::Relaxed) > 1;
+        if !crowd {
+            return;
+        }
+        let began = Instant::now();
+        let (mut seen, mut since) = (self.asked.load(Ordering::Relaxed), began);
+        loop {
+            // Gives way to the very tasks that are about to ask.
+            tokio::task::yield_now().await;
+            let (asked, now) = (self.asked.load(Ordering::Relaxed), Instant::now());
+            if asked != seen {
+                (seen, since) = (asked, now);
+            }
+            if now - since > QUIET || now - began > CROWD {
+                return;
+            }
+        }
+    }
+}
+
+/// Why a statement has no answer.
+enum Failure {
+    /// The connection could not be had: nothing was sent.
+    NotSent(sqlx::Error),
+    /// The database said no and rolled back.
+    Refused(sqlx::Error),
+    /// The connection is gone, and whether it took the commit with it is not known.
+    Lost(sqlx::Error, Backend),
+}
+
+impl Task {
+    pub fn new(shared: Arc<Shared>, login: PgConnectOptions) -> Task {
+        Task {
+            shared,
+            login,
+            line: None,
+        }
+    }
+
+    /// Until the process stops and nothing waits any more.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let shared = self.shared.clone();
+        loop {
+            let Ok(turn) = timeout(IDLE, shared.turn.lock()).await else {
+                self.line = None;
+                continue;
+            };
+            let Some(batch) = self.next(&stop).await else {
+                return;
+            };
+            shared.flying.fetch_add(1, Ordering::Relaxed);
+            shared.last_batch.store(batch.len(), Ordering::Relaxed);
+            drop(turn);
+            self.carry_out(batch).await;
+            shared.flying.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What is to be done next; waits for it.
+    async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Request>> {
+        let shared = self.shared.clone();
+        let most = &shared.settings;
+        loop {
+            if stop.is_cancelled() {
+                shared.queue.close();
+            }
+            shared.gather().await;
+            let now = Instant::now();
+            match shared
+                .queue
+                .take(most.batch_requests, most.batch_bytes, now)
+            {
+                Take::Batch(batch) => return Some(batch),
+                Take::Over => return None,
+                Take::Nothing(at) if stop.is_cancelled() => {
+                    // Another committer has the last of it.
+                    let soon = now + Duration::from_millis(5);
+                    sleep_until(at.unwrap_or(soon).min(soon)).await;
+                }
+                Take::Nothing(at) => {
+                    let idle = now + IDLE;
+                    tokio::select! {
+                        () = shared.work.notified() => {}
+                        () = stop.cancelled() => {}
+                        () = sleep_until(at.unwrap_or(idle).min(idle)) => {
+                            if at.is_none() { self.line = None; }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, batch: Vec<Request>) {
+        let shared = self.shared.clone();
+        let mut hold = Hold::of(&shared, &batch);
+        let (requests, events) = (batch.len(), batch.iter().map(|r| r.payload.len()).sum());
+        let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+        let oldest = batch.iter().map(|r| r.asked_at).min();
+        match self.send(&batch).await {
+            Ok(rows) => settle(&mut hold, batch, &rows),
+            Err(Failure::Refused(error)) => self.one_by_one(&mut hold, batch, error).await,
+            Err(Failure::Lost(error, backend)) => {
+                self.look_up(&mut hold, batch, error, backend).await;
+            }
+            Err(Failure::NotSent(error)) => fail(batch, &error, AppendError::Database),
+        }
+        drop(hold);
+        shared.bell.ring();
+        if let (Some(began), Some(oldest)) = (began, oldest) {
+            let events: usize = events;
+            tracing::debug!(
+                requests,
+                events,
+                waited_us = (began - oldest).as_micros() as u64,
+                took_us = began.elapsed().as_micros() as u64,
+                "appended"
+            );
+        }
+    }
+
+    /// One request that the database cannot take must not fail the others.
+    async fn one_by_one(
+        &mut self,
+        hold: &mut Hold<'_>,
+        mut batch: Vec<Request>,
+        error: sqlx::Error,
+    ) {
+        if batch.len() == 1 {
+            if let Some(request) = batch.pop() {
+                refuse(hold, request, error);
+            }
+            return;
+        }
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            requests = batch.len(),
+            "the batch was refused; its requests go one by one"
+        );
+        for request in batch {
+            if hold.waits_for_another(&request) {
+                hold.put_back(request, false);
+                continue;
+            }
+            let alone = vec![request];
+            match self.send(&alone).await {
+                Ok(rows) => settle(hold, alone, &rows),
+                Err(Failure::Refused(error)) => {
+                    if let Some(request) = alone.into_iter().next() {
+                        refuse(hold, request, error);
+                    }
+                }
+                Err(Failure::Lost(error, backend)) => {
+                    self.look_up(hold, alone, error, backend).await;
+                }
+                Err(Failure::NotSent(error)) => fail(alone, &error, AppendError::Database),
+            }
+        }
+    }
+
+    /// One statement in a transaction of its own: one round trip, commit included.
+    async fn send(&mut self, batch: &[Request]) -> Result<Vec<sqlx::postgres::PgRow>, Failure> {
+        let (mut conn, backend) = match self.line.take() {
+            Some(line) => line,
+            None => self.connect().await.map_err(Failure::NotSent)?,
+        };
+        let mut columns = Columns::default();
+        for request in batch {
+            columns.push(&request.append, &request.context, &request.payload);
+        }
+        let sent = timeout(
+            self.shared.settings.lookup,
+            columns.send(&mut conn, Wait::No),
+        );
+        match sent.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            Ok(rows) => {
+                self.line = Some((conn, backend));
+                Ok(rows)
+            }
+            // An error that ends the session may have come after the commit.
+            Err(sqlx::Error::Database(d)) if !d.code().is_some_and(|c| c.starts_with("57P")) => {
+                self.line = Some((conn, backend));
+                Err(Failure::Refused(sqlx::Error::Database(d)))
+            }
+            Err(error) => Err(Failure::Lost(error, backend)),
+        }
+    }
+
+    /// Nothing was sent yet, so a server that restarts or a session that is killed at its birth is simply asked again.
+    async fn connect(&self) -> sqlx::Result<(PgConnection, Backend)> {
+        let until = Instant::now() + CONNECT;
+        loop {
+            let connecting = timeout_at(until, async {
+                let mut conn = PgConnection::connect_with(&self.login).await?;
+                let backend = Backend::of(&mut conn).await?;
+                Ok((conn, backend))
+            });
+            match connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                Err(error) if Instant::now() + AGAIN < until => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "a committer does not reach the database yet"
+                    );
+                    sleep(AGAIN).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// After a lost connection: what is in the log was committed; what is not, once the old backend has ended, never will
+    /// be and goes again.
+    async fn look_up(
+        &mut self,
+        hold: &mut Hold<'_>,
+        batch: Vec<Request>,
+        error: sqlx::Error,
+        backend: Backend,
+    ) {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            requests = batch.len(),
+            "the connection was lost during a commit; asking the log"
+        );
+        let ids: Vec<Uuid> = batch
+            .iter()
+            .flat_map(|r| r.append.events.iter().map(|e| e.id.0))
+            .collect();
+        let until = Instant::now() + self.shared.settings.lookup;
+        match resolve::committed(&self.login, &backend, &ids, until).await {
+            Ok(found) => {
+                for request in batch {
+                    match found.of(&request.append) {
+                        Some(appended) => request.answer(Ok(appended)),
+                        None if request.asked_at.elapsed() < self.shared.settings.lookup => {
+                            hold.put_back(request, false);
+                        }
+                        // It is certain that nothing of it was committed.
+                        None => request.answer(Err(AppendError::Database(copy(&error)))),
+                    }
+                }
+            }
+            Err(silent) => fail(batch, &silent, AppendError::Unknown),
+        }
+    }
+}
+
+/// What a committer has taken, and what of it goes back. Given back when dropped, also by a panic.
+struct Hold<'a> {
+    shared: &'a Shared,
+    taken: Taken,
+    /// Of each stream everything from its first request that has to wait, or its order would be lost.
+    back: Vec<Request>,
+    held: Vec<StreamId>,
+}
+
+impl<'a> Hold<'a> {
+    fn of(shared: &'a Shared, batch: &[Request]) -> Hold<'a> {
+        Hold {
+            shared,
+            taken: Taken::of(batch),
+            back: vec![],
+            held: vec![],
+        }
+    }
+
+    fn put_back(&mut self, request: Request, held: bool) {
+        if held && self.held.last() != Some(&request.append.stream) {
+            self.held.push(request.append.stream.clone());
+        }
+        self.back.push(request);
+    }
+
+    /// An earlier request of the stream goes back: this one must not overtake it.
+    fn waits_for_another(&self, request: &Request) -> bool {
+        self.back
+            .last()
+            .is_some_and(|b| b.append.stream == request.append.stream)
+    }
+
+    fn may_wait(&self, request: &Request) -> bool {
+        request.asked_at.elapsed() < self.shared.settings.patience
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let back = std::mem::take(&mut self.back);
+        let at = Instant::now() + HELD;
+        if self.shared.queue.done(&self.taken, back, &self.held, at) {
+            self.shared.work.notify_one();
+        }
+    }
+}
+
+fn settle(hold: &mut Hold<'_>, batch: Vec<Request>, rows: &[sqlx::postgres::PgRow]) {
+    for (request, row) in batch.into_iter().zip(rows) {
+        match verdict(&request.append, row) {
+            Err(AppendError::Busy { .. }) if hold.may_wait(&request) => {
+                hold.put_back(request, true);
+            }
+            result => request.answer(result),
+        }
+    }
+}
+
+/// The database said no to this one.
+fn refuse(hold: &mut Hold<'_>, request: Request, error: sqlx::Error) {
+    // Waited in vain for somebody's new stream, or fell victim to a deadlock: nothing is wrong with the request.
+    let passes = error
+        .as_database_error()
+        .and_then(|d| d.code())
+        .is_some_and(|c| ["55P03", "40P01", "40001"].contains(&c.as_ref()));
+    if !passes {
+        request.answer(Err(refusal(error)));
+    } else if hold.may_wait(&request) {
+        hold.put_back(request, true);
+    } else {
+        let stream = request.append.stream.0.clone();
+        request.answer(Err(AppendError::Busy { stream }));
+    }
+}
+
+fn fail(batch: Vec<Request>, error: &sqlx::Error, kind: fn(sqlx::Error) -> AppendError) {
+    for request in batch {
+        request.answer(Err(kind(copy(error))));
+    }
+}
+
+/// The same news for several who asked.
+fn copy(error: &sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::PoolTimedOut => sqlx::Error::PoolTimedOut,
+        sqlx::Error::Io(e) => sqlx::Error::Io(io::Error::new(e.kind(), e.to_string())),
+        other => sqlx::Error::Protocol(other.to_string()),
+    }
+}
