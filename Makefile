@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order
 test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -64,6 +64,10 @@ test-postgres-18: setup-test ui/dist/index.html .cache/postgres-18/.done ## The 
 
 test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done test-postgres-18 ## What takes long: PostgreSQL 18, crash enumeration, chaos, soak (the ignored tests)
 	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
+
+stress-order: setup-test ## No event skipped, doubled or out of order: 64 writers held, rolled back, killed. SECONDS_LONG=60 SEED=…
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Order under stress" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture store::order::stress_order
 
 ##@ Before a commit
 .PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc

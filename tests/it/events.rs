@@ -1,8 +1,8 @@
 //! What the Events page asks, through the one list of commands, as a viewer and over real bookings.
 
 use bizing_engine::app::desk::Desk;
+use bizing_engine::app::events;
 use bizing_engine::app::wire::*;
-use bizing_engine::app::{doctor, events};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -638,56 +638,4 @@ async fn the_catalogue_names_the_types_with_their_versions_and_who_writes() {
             .actors
             .is_empty()
     );
-}
-
-#[tokio::test]
-async fn the_page_says_when_the_chain_was_checked_and_where_it_broke() {
-    let (s, desk) = viewer().await;
-    let chain = async || events::list(&desk, everything()).await.unwrap().chain;
-    assert_eq!(chain().await, None);
-    let look = async || {
-        let report = doctor::run(&s.people, true).await.unwrap();
-        // Whoever may not keep it has looked all the same.
-        doctor::chain::remember(&desk.people, &report)
-            .await
-            .unwrap();
-        doctor::chain::remember(&s.people, &report).await.unwrap();
-    };
-    look().await;
-    let total = events::list(&desk, everything()).await.unwrap().total.count;
-    let first = chain().await.unwrap();
-    assert_eq!(
-        (first.intact, first.events, first.broken_at),
-        (true, total, None)
-    );
-
-    let paid = crate::events::first(&desk, "PaymentReceived").await;
-    let mut conn =
-        s.db.superuser_pool()
-            .await
-            .acquire()
-            .await
-            .unwrap()
-            .detach();
-    sqlx::query("set session_replication_role = replica")
-        .execute(&mut conn)
-        .await
-        .unwrap();
-    sqlx::query("update core.events set actor = 'somebody else' where position = $1")
-        .bind(paid.position)
-        .execute(&mut conn)
-        .await
-        .unwrap();
-    look().await;
-    let then = chain().await.unwrap();
-    assert_eq!((then.intact, then.broken_at), (false, Some(paid.position)));
-    let detail = events::get(
-        &desk,
-        GetEvent {
-            position: paid.position,
-        },
-    )
-    .await
-    .unwrap();
-    assert!(!detail.hash_matches);
 }

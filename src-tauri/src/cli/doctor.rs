@@ -1,7 +1,6 @@
 use std::io::Write;
 use std::time::Instant;
 
-use bizing_engine::app::desk::Desk;
 use bizing_engine::app::doctor;
 use bizing_engine::app::host::{Host, HostKind, open_for_command, pool_for_audit};
 use bizing_engine::runtime::config::Config;
@@ -14,7 +13,7 @@ pub fn run(config: Config, deep: bool) -> Ended {
         let host = Host::new(config, HostKind::Command);
         let desk = open_for_command(&host).await;
         let ended = match desk {
-            Ok(desk) => examine(&host, &desk, deep).await,
+            Ok(_) => examine(&host, deep).await,
             Err(error) => Err(failed(error)),
         };
         host.shut_down().await;
@@ -23,7 +22,7 @@ pub fn run(config: Config, deep: bool) -> Ended {
 }
 
 /// Prints each finding and what to do about it; fails when there is one.
-async fn examine(host: &Host, desk: &Desk, deep: bool) -> Ended {
+async fn examine(host: &Host, deep: bool) -> Ended {
     let pool = pool_for_audit(host).await.map_err(failed)?;
     let (begun, mut told) = (Instant::now(), 1);
     let mut progress = |p: doctor::Progress| {
@@ -43,11 +42,6 @@ async fn examine(host: &Host, desk: &Desk, deep: bool) -> Ended {
         .await
         .map_err(failed)?;
     println!("{report}");
-    if desk.read_only.is_none() {
-        doctor::chain::remember(&desk.people, &report)
-            .await
-            .map_err(failed)?;
-    }
     if report.ok() {
         return Ok(());
     }

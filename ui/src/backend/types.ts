@@ -406,7 +406,7 @@ stream_versions: number,
  */
 cause: EventRef | null, app_version: string | null, metadata: Record<string, unknown>, 
 /**
- * As it lies in the table; in the place of a sealed field stands `sealed` or `erased`.
+ * As it lies in the table, sealed fields included.
  */
 stored: Record<string, unknown>, 
 /**

@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::lamps::{self, Checked};
 use super::place::{self, moment};
 use super::wire::*;
+use crate::store::ordering;
 use crate::store::schema;
 
 pub async fn session(desk: &Desk, _: Empty) -> Result<Session, AppError> {
@@ -187,17 +188,18 @@ async fn projections(
 
 /// An append that stays open keeps every reader waiting, so it is named once it lasts longer than appends do.
 async fn lag_cause(conn: &mut PgConnection) -> Result<Option<String>, AppError> {
-    let row = sqlx::query(
-        "select pid, age_seconds, query from api.oldest_append() where age_seconds > 2",
-    )
-    .fetch_optional(conn)
-    .await?;
-    row.map(|r| {
-        let (pid, age): (i32, f64) = (r.try_get(0)?, r.try_get(1)?);
-        let query: Option<String> = r.try_get(2)?;
-        let query = query.unwrap_or_default();
-        let first_line = query.lines().next().unwrap_or_default();
-        Ok(format!("pid {pid}, open for {age:.0} s: {first_line}"))
-    })
-    .transpose()
+    let order = ordering::of(conn).await?;
+    let holder = order.keeps_readers_waiting(conn).await?;
+    Ok(holder.filter(|h| h.age_seconds > 2.0).map(|h| {
+        let who = match h.pid {
+            Some(pid) => format!("pid {pid}, login {}", h.login),
+            None => format!("login {}", h.login),
+        };
+        format!(
+            "{who}, {}, open for {:.0} s: {}",
+            h.state,
+            h.age_seconds,
+            h.query.lines().next().unwrap_or_default()
+        )
+    }))
 }

@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::ApplyError;
-use crate::domain::event::{Event, Sealed};
+use crate::domain::event::{CustomerRegistered, Sealed};
 use crate::domain::ids::CustomerId;
-use crate::store::{seal, upcast};
+use crate::store::seal;
 
 pub const ERASED: &str = "Erased customer";
 
@@ -101,8 +101,8 @@ pub async fn registered(
         .map(|id| format!("customer-{id}"))
         .collect();
     // The stream row bounds the positions, so that only the partitions that hold it are touched.
-    let rows: Vec<(i16, serde_json::Value)> = sqlx::query_as(
-        "select t.schema_version, e.data from core.streams s
+    let rows: Vec<serde_json::Value> = sqlx::query_scalar(
+        "select e.data from core.streams s
            join core.events e on e.stream_no = s.stream_no and e.position between s.first_position and s.last_position
            join core.event_types t using (type_no)
           where s.stream_id = any($1) and t.name = 'CustomerRegistered' order by e.position",
@@ -113,13 +113,8 @@ pub async fn registered(
     Ok(rows
         .into_iter()
         // An event that cannot be read is told of at its own position.
-        .filter_map(|(version, data)| {
-            let reader = upcast::reader("CustomerRegistered", version).ok()?;
-            match reader.read_value(data).ok()? {
-                Event::CustomerRegistered(e) => Some((e.customer_id.0, e.personal)),
-                _ => None,
-            }
-        })
+        .filter_map(|data| serde_json::from_value::<CustomerRegistered>(data).ok())
+        .map(|e| (e.customer_id.0, e.personal))
         .collect())
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::generation::{self, Role};
@@ -18,6 +18,7 @@ use super::{ApplyError, Generation, Projection};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 use crate::store::read::{self, ReadError, Recorded};
+use crate::store::subscription::{self, SubscriptionError};
 
 const PAGE: i64 = 2_000;
 const IDLE: Duration = Duration::from_secs(1);
@@ -28,6 +29,17 @@ const TRIES_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_s
 pub async fn run(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationToken) {
     let tail = Tail { pool, hints };
     let mut rings = bell.listen();
+    // Where the proof does not hold, nothing is read: better late than skipped.
+    while let Err(error) = tail.may_follow().await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the read models do not follow the log"
+        );
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(IDLE * 10) => {}
+        }
+    }
     loop {
         // Marked before looking: a ring during the round makes another round.
         rings.borrow_and_update();
@@ -63,6 +75,8 @@ pub enum TailError {
         #[source]
         source: ApplyError,
     },
+    #[error("the log cannot be followed")]
+    Subscription(#[from] SubscriptionError),
     #[error("the positions could not be read")]
     Database(#[from] sqlx::Error),
 }
@@ -87,6 +101,11 @@ enum Moved {
 }
 
 impl Tail {
+    async fn may_follow(&self) -> Result<(), TailError> {
+        let mut conn = self.pool.acquire().await?;
+        Ok(subscription::check_assumptions(&mut conn).await?)
+    }
+
     /// One page for each position at which projections stand. `true`: there may be more at once.
     pub async fn round(&self) -> Result<bool, TailError> {
         let mut conn = self.pool.acquire().await?;
@@ -96,6 +115,10 @@ impl Tail {
             let Some(projection) = generation.projection() else {
                 continue;
             };
+            if generation.position > safe && !generation.parked {
+                self.stop_if_backwards(&mut conn, &generation).await?;
+                continue;
+            }
             // One that is being built is its rebuild's to move.
             if generation.role != Role::Building
                 && !generation.parked
@@ -256,6 +279,36 @@ impl Tail {
             .bind(from)
             .bind(json!({ "position": event.position, "event_id": event.event_id, "error": whole(error) }))
             .execute(&self.pool)
+            .await?;
+        self.hints.changed("status");
+        Ok(())
+    }
+
+    /// A checkpoint above the safe position is either behind a lock that a squatter took below it, which passes, or above a
+    /// log that went backwards beneath it: then going on would skip whatever is written at these positions next.
+    async fn stop_if_backwards(
+        &self,
+        conn: &mut PgConnection,
+        generation: &Generation,
+    ) -> Result<(), TailError> {
+        let name = &generation.name;
+        let error = match subscription::check_checkpoint(conn, name, generation.position).await {
+            Ok(()) => return Ok(()),
+            Err(SubscriptionError::Database(error)) => return Err(error.into()),
+            Err(error) => error,
+        };
+        tracing::error!(
+            projection = name,
+            generation = generation.generation,
+            error = &error as &dyn std::error::Error,
+            "this projection is parked"
+        );
+        sqlx::query("update read.generations set parked = $4, updated_at = now() where name = $1 and generation = $2 and position = $3 and parked is null")
+            .bind(name)
+            .bind(generation.generation)
+            .bind(generation.position)
+            .bind(json!({ "position": generation.position, "error": error.to_string() }))
+            .execute(conn)
             .await?;
         self.hints.changed("status");
         Ok(())

@@ -5,9 +5,12 @@
 
 pub mod append;
 pub mod browse;
+pub mod committer;
 pub mod migrate;
+pub mod ordering;
 pub mod read;
 pub mod roles;
 pub mod schema;
 pub mod seal;
+pub mod subscription;
 pub mod upcast;

@@ -8,6 +8,7 @@ mod append;
 pub mod ground;
 mod read;
 pub mod rounds;
+mod subscribe;
 
 use std::error::Error;
 use std::future::Future;
@@ -30,9 +31,11 @@ pub struct Bench {
 #[derive(clap::Subcommand)]
 enum What {
     /// Appending: one event each at 1 to 128 writers, within a use case, in batches, and at rest.
-    Append(Common),
+    Append(append::Append),
     /// Reading single streams and the whole log.
     Read(Common),
+    /// Following the log: from an append until the read models show it, and the price of the safe point.
+    Subscribe(Common),
 }
 
 /// What every bench is told.
@@ -75,24 +78,24 @@ impl Common {
 
 pub fn run(bench: Bench) -> Ended {
     match bench.what {
-        What::Append(common) => on_ground(&common, append::run),
-        What::Read(common) => on_ground(&common, read::run),
+        What::Append(what) => on_ground(what.common.clone(), |_, ground| append::run(what, ground)),
+        What::Read(common) => on_ground(common, read::run),
+        What::Subscribe(common) => on_ground(common, subscribe::run),
     }
 }
 
 /// Runs one bench on a server of its own, which is gone afterwards also when it is interrupted.
-fn on_ground<Run, Fut>(common: &Common, run: Run) -> Ended
+fn on_ground<Run, Fut>(common: Common, run: Run) -> Ended
 where
     Run: FnOnce(Common, std::sync::Arc<Ground>) -> Fut,
     Fut: Future<Output = Result<(), BenchError>>,
 {
     runtime()?.block_on(async {
-        let ground = Ground::start(common.folder.as_deref())
-            .await
-            .map_err(told)?;
+        let folder = common.folder.clone();
+        let ground = Ground::start(folder.as_deref()).await.map_err(told)?;
         let ground = std::sync::Arc::new(ground);
         tokio::select! {
-            ended = run(common.clone(), ground.clone()) => ended.map_err(told),
+            ended = run(common, ground.clone()) => ended.map_err(told),
             () = signals::asked_to_stop() => Err(Failed::Run("Stopped before the end.".to_owned())),
         }
     })

@@ -4,7 +4,6 @@
 //! alone is looked at some streams at a time. It needs the worker's or an admin's login.
 
 mod audits;
-pub mod chain;
 
 use std::fmt;
 

@@ -6,8 +6,6 @@ use sqlx::{PgConnection, Row};
 use super::READ_ONLY;
 use super::rows::{Subjects, event_row, stream_named, zone};
 use crate::app::desk::Desk;
-use crate::app::doctor;
-use crate::app::place::moment;
 use crate::app::wire::*;
 use crate::domain::slot::{self, Fold};
 use crate::store::browse::{self, Filter, Way};
@@ -48,7 +46,6 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
     if let Way::After(_) = way {
         events.reverse();
     }
-    let chain = doctor::chain::last(&mut tx).await?;
     let subjects = Subjects::of(&mut tx, events.iter().map(|e| &e.stream)).await?;
     tx.commit().await?;
     Ok(EventPage {
@@ -66,15 +63,7 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
         },
         total,
         safe_position: safe,
-        chain: match chain {
-            Some(c) => Some(ChainCheck {
-                at: moment(c.at, &zone)?,
-                intact: c.intact,
-                events: c.events,
-                broken_at: c.broken_at,
-            }),
-            None => None,
-        },
+        chain: None,
     })
 }
 

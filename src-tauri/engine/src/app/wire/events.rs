@@ -124,7 +124,7 @@ pub struct EventDetail {
     pub app_version: Option<String>,
     #[ts(type = "Record<string, unknown>")]
     pub metadata: serde_json::Value,
-    /// As it lies in the table; in the place of a sealed field stands `sealed` or `erased`.
+    /// As it lies in the table, sealed fields included.
     #[ts(type = "Record<string, unknown>")]
     pub stored: serde_json::Value,
     /// As the code of today reads it. `None`: this app cannot read it, see `unreadable`.

@@ -1,5 +1,7 @@
 //! The limit: bare PostgreSQL with the same columns, checks and indexes.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use bizing_engine::runtime::ids;
 use bizing_engine::store::append::data_of;
 use chrono::Utc;
@@ -50,7 +52,6 @@ impl Bare {
 
 /// No two writers of any case share one.
 fn new_stream() -> i64 {
-    use std::sync::atomic::{AtomicI64, Ordering};
     static NEXT: AtomicI64 = AtomicI64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -79,5 +80,47 @@ impl Writer for Bare {
         .execute(&mut self.conn)
         .await?;
         Ok(1)
+    }
+}
+
+/// One connection that copies a hundred rows a statement, each its own commit.
+pub struct Copy(Bare);
+
+impl Copy {
+    pub async fn many(ground: &Ground, n: usize) -> Result<Vec<Copy>, BenchError> {
+        Ok(Bare::many(ground, n).await?.into_iter().map(Copy).collect())
+    }
+}
+
+impl Writer for Copy {
+    async fn write(&mut self) -> Result<u64, BenchError> {
+        const ROWS: i64 = 100;
+        static POSITION: AtomicI64 = AtomicI64::new(1 << 40);
+        let first = POSITION.fetch_add(ROWS, Ordering::Relaxed);
+        let (stream, now) = (new_stream(), Utc::now().to_rfc3339());
+        let mut rows = String::new();
+        for n in 1..=ROWS {
+            // Nothing in the payload needs to be escaped for COPY.
+            rows.push_str(&format!(
+                "{}\t{stream}\t{n}\t{}\t{}\t{}\t\\N\t{now}\t{now}\tbench_worker\t{}\t{}\t\\\\x{}\n",
+                first + n,
+                n % 20,
+                ids::v7(),
+                ids::v7(),
+                json!({ "app_version": env!("CARGO_PKG_VERSION") }),
+                data_of(&event(n)),
+                "07".repeat(32)
+            ));
+        }
+        let mut copy = self
+            .0
+            .conn
+            .copy_in_raw(
+                "copy bare.events (position, stream_no, version, type_no, event_id, correlation_id, causation_id, occurred_at, recorded_at,
+                                   actor, metadata, data, hash) from stdin",
+            )
+            .await?;
+        copy.send(rows.as_bytes()).await?;
+        Ok(copy.finish().await?)
     }
 }

@@ -3,6 +3,7 @@
 use bizing_engine::domain::ids::{BookingId, CorrelationId};
 use bizing_engine::runtime::ids;
 use bizing_engine::store::append::{Append, Context, Expected, append_in};
+use bizing_engine::store::committer::Committer;
 use chrono::Utc;
 use sqlx::{Connection, PgConnection};
 
@@ -25,18 +26,16 @@ impl Place {
         }
     }
 
-    fn next(&mut self) -> Append {
-        if self.version == LIFE {
+    fn next(&mut self, events: i64) -> Append {
+        if self.version >= LIFE {
             *self = Place::new();
         }
         let expected = Expected::Version(self.version);
-        self.version += 1;
-        Append::new(
-            self.booking,
-            expected,
-            vec![event(self.version)],
-            Utc::now(),
-        )
+        let events = (self.version + 1..=self.version + events)
+            .map(event)
+            .collect::<Vec<_>>();
+        self.version += events.len() as i64;
+        Append::new(self.booking, expected, events, Utc::now())
     }
 }
 
@@ -70,8 +69,57 @@ impl UseCase {
 impl Writer for UseCase {
     async fn write(&mut self) -> Result<u64, BenchError> {
         let mut tx = self.conn.begin().await?;
-        append_in(&mut tx, &context(), vec![self.place.next()]).await?;
+        append_in(&mut tx, &context(), vec![self.place.next(1)]).await?;
         tx.commit().await?;
         Ok(1)
+    }
+}
+
+/// A pure append on a connection of its own: one statement that is its own transaction.
+pub struct Direct {
+    conn: PgConnection,
+    place: Place,
+}
+
+impl Direct {
+    pub async fn new(ground: &Ground) -> Result<Direct, BenchError> {
+        Ok(Direct {
+            conn: PgConnection::connect_with(&ground.login("worker")).await?,
+            place: Place::new(),
+        })
+    }
+}
+
+impl Writer for Direct {
+    async fn write(&mut self) -> Result<u64, BenchError> {
+        append_in(&mut self.conn, &context(), vec![self.place.next(1)]).await?;
+        Ok(1)
+    }
+}
+
+/// A pure append by the committers.
+pub struct Group {
+    committer: Committer,
+    place: Place,
+    events: i64,
+}
+
+impl Group {
+    pub fn many(committer: &Committer, n: usize, events: i64) -> Vec<Group> {
+        (0..n)
+            .map(|_| Group {
+                committer: committer.clone(),
+                place: Place::new(),
+                events,
+            })
+            .collect()
+    }
+}
+
+impl Writer for Group {
+    async fn write(&mut self) -> Result<u64, BenchError> {
+        let append = self.place.next(self.events);
+        self.committer.append(&context(), append).await?;
+        Ok(self.events as u64)
     }
 }
