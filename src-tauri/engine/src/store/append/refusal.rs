@@ -33,6 +33,9 @@ pub fn refusal(error: sqlx::Error) -> AppendError {
                 None => AppendError::Database(error),
             }
         }
+        "23514" if pg.table() == Some("streams") => {
+            invalid("stream", "a stream is called by its category and an id")
+        }
         "23514" if pg.table().is_some_and(|t| t.starts_with("events")) => {
             invalid("data", "data and metadata of an event are JSON objects")
         }

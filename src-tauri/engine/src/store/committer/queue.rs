@@ -157,6 +157,11 @@ impl Queue {
         !all.ready.is_empty()
     }
 
+    /// Whether somebody could be taken at once.
+    pub fn has_work(&self) -> bool {
+        !self.lock().ready.is_empty()
+    }
+
     /// Takes nothing more; what is there is still carried out.
     pub fn close(&self) {
         self.lock().closed = true;

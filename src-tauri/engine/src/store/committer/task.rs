@@ -94,7 +94,6 @@ impl Task {
             shared.last_batch.store(batch.len(), Ordering::Relaxed);
             drop(turn);
             self.carry_out(batch).await;
-            shared.flying.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -106,7 +105,9 @@ impl Task {
             if stop.is_cancelled() {
                 shared.queue.close();
             }
-            shared.gather().await;
+            if shared.queue.has_work() {
+                shared.gather().await;
+            }
             let now = Instant::now();
             match shared
                 .queue
@@ -139,7 +140,10 @@ impl Task {
         let (requests, events) = (batch.len(), batch.iter().map(|r| r.payload.len()).sum());
         let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let oldest = batch.iter().map(|r| r.asked_at).min();
-        match self.send(&batch).await {
+        let sent = self.send(&batch).await;
+        // Before the answers: whoever gets one may ask again at once, and is no crowd by itself.
+        shared.flying.fetch_sub(1, Ordering::Relaxed);
+        match sent {
             Ok(rows) => settle(&mut hold, batch, &rows),
             Err(Failure::Refused(error)) => self.one_by_one(&mut hold, batch, error).await,
             Err(Failure::Lost(error, backend)) => {
