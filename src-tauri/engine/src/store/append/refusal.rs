@@ -33,12 +33,16 @@ pub fn refusal(error: sqlx::Error) -> AppendError {
                 None => AppendError::Database(error),
             }
         }
-        "23514" if pg.table() == Some("streams") => {
-            invalid("stream", "a stream is called by its category and an id")
-        }
-        "23514" if pg.table().is_some_and(|t| t.starts_with("events")) => {
-            invalid("data", "data and metadata of an event are JSON objects")
-        }
+        // A log without room for the next position answers with this state too, and names no constraint.
+        "23514" => match pg.constraint() {
+            Some("streams_stream_id_check") => {
+                invalid("stream", "a stream is called by its category and an id")
+            }
+            Some(c) if c.ends_with("data_check") => {
+                invalid("data", "data and metadata of an event are JSON objects")
+            }
+            _ => AppendError::Database(error),
+        },
         _ => AppendError::Database(error),
     }
 }
