@@ -6,10 +6,12 @@
 pub mod append;
 pub mod browse;
 pub mod committer;
+pub mod copy;
 pub mod migrate;
 pub mod ordering;
 pub mod read;
 pub mod roles;
+pub mod scan;
 pub mod schema;
 pub mod seal;
 pub mod subscription;

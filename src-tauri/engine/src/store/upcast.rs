@@ -78,10 +78,14 @@ pub fn reader(name: &str, version: i16) -> Result<Reader, Unreplayable> {
 
 impl Reader {
     pub fn read(&self, data: &Payload) -> serde_json::Result<Event> {
+        self.read_text(data.text())
+    }
+
+    pub fn read_text(&self, data: &str) -> serde_json::Result<Event> {
         if self.steps.is_empty() {
-            return (self.kind.from_text)(data.text());
+            return (self.kind.from_text)(data);
         }
-        self.read_value(serde_json::from_str(data.text())?)
+        self.read_value(serde_json::from_str(data)?)
     }
 
     pub fn read_value(&self, data: Value) -> serde_json::Result<Event> {
