@@ -15,6 +15,7 @@ mod projection;
 mod proxy;
 mod read_models;
 mod reading;
+mod rebuild;
 mod roles;
 mod saga;
 mod saga_checks;

@@ -75,7 +75,7 @@ async fn position(pool: &PgPool, name: &str) -> i64 {
 }
 
 /// An event appended by the worker as any program might have written it.
-async fn append_raw(pool: &PgPool, stream: &str, name: &str, data: Value) {
+pub async fn append_raw(pool: &PgPool, stream: &str, name: &str, data: Value) {
     let status: String = sqlx::query_scalar(
         "select status from api.append(array[$1], array[null::bigint], array[null::uuid], array[null::bytea], array[1], array[$2], array[$3],
                                        array[1::smallint], array[now()], array[$2], array[null::uuid], array['{}'::jsonb], array[$4])",

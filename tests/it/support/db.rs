@@ -53,6 +53,7 @@ impl TestDb {
         for statement in [
             format!("revoke connect, temporary on database {name} from public"),
             format!("grant connect on database {name} to bizing_viewer_{id}, bizing_worker_{id}"),
+            format!("grant create on database {name} to bizing_owner_{id}"),
         ] {
             sqlx::query(AssertSqlSafe(statement))
                 .execute(&mut conn)

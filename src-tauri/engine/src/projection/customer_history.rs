@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::rows::{Batch, table};
-use super::{ApplyError, Projection, Rows};
+use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCreated, Event};
 use crate::store::read::Recorded;
 
@@ -27,6 +27,7 @@ pub static PROJECTION: Projection = Projection {
     ]),
     rows: Rows::OfMany("A customer's row adds up what all their bookings say."),
     apply: |conn, events| Box::pin(apply(conn, events)),
+    load: Load::Apply,
 };
 
 table! {

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::people::{self, Person};
-use super::{ApplyError, Projection, Rows};
+use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{Event, Sealed};
 use crate::store::read::Recorded;
 
@@ -19,6 +19,7 @@ pub static PROJECTION: Projection = Projection {
         "It counts each customer's bookings over all streams, so a part of the log would give wrong counts.",
     ),
     apply: |conn, events| Box::pin(apply(conn, events)),
+    load: Load::Apply,
 };
 
 /// What a batch says about one customer.

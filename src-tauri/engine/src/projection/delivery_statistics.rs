@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::rows::{Batch, local_day, table};
-use super::{ApplyError, Projection, Rows};
+use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::Event;
 use crate::store::read::Recorded;
 
@@ -17,6 +17,7 @@ pub static PROJECTION: Projection = Projection {
     event_types: Some(&["BookingCreated", "NotificationSent", "NotificationFailed"]),
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
+    load: Load::Apply,
 };
 
 table! {

@@ -14,6 +14,8 @@ pub struct Generation {
     pub position: i64,
     pub parked: bool,
     pub paused: bool,
+    /// A person let it pass by some event.
+    pub skips: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +42,9 @@ impl Generation {
 /// Every generation there is.
 pub async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Generation>> {
     let rows = sqlx::query(
-        "select name, generation, version, role, position, parked is not null as parked, paused_at is not null as paused
-           from read.generations order by name, generation",
+        "select g.name, g.generation, g.version, g.role, g.position, g.parked is not null as parked, g.paused_at is not null as paused,
+                exists (select 1 from read.projection_skips s where s.name = g.name) as skips
+           from read.generations g order by g.name, g.generation",
     )
     .fetch_all(conn)
     .await?;
@@ -59,6 +62,7 @@ pub async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Generation>> {
                 position: row.try_get("position")?,
                 parked: row.try_get("parked")?,
                 paused: row.try_get("paused")?,
+                skips: row.try_get("skips")?,
             })
         })
         .collect()
@@ -71,6 +75,46 @@ pub async fn tables(conn: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<S
           where n.nspname = $1 and c.relkind = 'r' order by c.relname",
     )
     .bind(schema)
+    .fetch_all(conn)
+    .await
+}
+
+/// Their names without the schema.
+pub async fn table_names(conn: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "select quote_ident(c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = $1 and c.relkind = 'r' order by c.relname",
+    )
+    .bind(schema)
+    .fetch_all(conn)
+    .await
+}
+
+/// The columns of a table in their order, quoted where needed.
+pub async fn columns(
+    conn: &mut PgConnection,
+    schema: &str,
+    table: &str,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "select quote_ident(a.attname) from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = $1 and quote_ident(c.relname) = $2 and a.attnum > 0 and not a.attisdropped order by a.attnum",
+    )
+    .bind(schema)
+    .bind(table)
+    .fetch_all(conn)
+    .await
+}
+
+/// The columns of a table's primary key.
+pub async fn key(conn: &mut PgConnection, schema: &str, table: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "select quote_ident(a.attname) from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
+           join unnest(i.indkey::int2[]) with ordinality k(no, nth) on true join pg_attribute a on a.attrelid = c.oid and a.attnum = k.no
+          where n.nspname = $1 and quote_ident(c.relname) = $2 and i.indisprimary order by k.nth",
+    )
+    .bind(schema)
+    .bind(table)
     .fetch_all(conn)
     .await
 }

@@ -13,6 +13,8 @@ mod delivery_statistics;
 mod generation;
 mod ledger;
 mod people;
+mod rates;
+mod rebuild;
 mod rows;
 mod runner;
 mod saga_statistics;
@@ -20,16 +22,21 @@ mod schedule;
 mod timeline;
 mod watch;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::store::read::{ReadError, Recorded};
+use crate::store::scan::ScanError;
 use crate::store::seal::SealError;
 
 pub use bookings::{payment_word, state_word};
 pub use generation::Generation;
-pub use people::ERASED;
-pub use runner::{Tail, run};
+pub use people::{ERASED, People};
+pub use rebuild::Rebuilder;
+pub use runner::{Tail, pool, run};
 pub use watch::watch;
 
 /// A read model: what it is called, what it wants, and how a batch of events changes its rows.
@@ -43,6 +50,32 @@ pub struct Projection {
     pub event_types: Option<&'static [&'static str]>,
     pub rows: Rows,
     pub apply: Apply,
+    /// How a rebuild fills empty tables.
+    pub load: Load,
+}
+
+/// How a rebuild fills empty tables, where there is a faster way than to apply every event as it came.
+pub enum Load {
+    Apply,
+    /// One statement fills a part: `$1` and `$2` are its streams by number, `[$1, $2)`, `$3` the last position, `$4`
+    /// the positions that are passed by. Only for [`Rows::OfBooking`].
+    Statement(&'static str),
+    /// A part is folded in memory and written at once. Only for [`Rows::OfBooking`].
+    Fold(Fold),
+}
+
+pub type Fold =
+    for<'a> fn(&'a mut PgConnection, &'a Part, &'a People) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+/// Some streams, from their beginning.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// By number, `[lo, hi)`.
+    pub lo: i64,
+    pub hi: i64,
+    pub upto: i64,
+    /// Positions that a person let the projection pass by.
+    pub skips: Arc<HashSet<i64>>,
 }
 
 /// What a row follows from. It decides how the projection can be replayed.
@@ -96,6 +129,8 @@ pub enum ApplyError {
     NotCreated { position: i64 },
     #[error("the day of an event cannot be told")]
     Zone(#[from] crate::domain::slot::SlotError),
+    #[error("the log could not be scanned")]
+    Scan(#[from] ScanError),
     #[error("the rows could not be written")]
     Database(#[from] sqlx::Error),
 }
@@ -107,11 +142,25 @@ impl ApplyError {
         match self {
             ApplyError::Database(error)
             | ApplyError::Event(ReadError::Database(error))
+            | ApplyError::Scan(ScanError::Database(error))
             | ApplyError::Sealed(SealError::Database(error)) => data_is_wrong(error),
+            ApplyError::Scan(ScanError::Damaged(_)) => false,
             ApplyError::Event(_)
             | ApplyError::Sealed(_)
             | ApplyError::Zone(_)
+            | ApplyError::Scan(ScanError::UnknownType(_))
             | ApplyError::NotCreated { .. } => true,
+        }
+    }
+
+    /// The event that is to blame, where it is known.
+    pub fn position(&self) -> Option<i64> {
+        match self {
+            ApplyError::Event(
+                ReadError::Unreadable { position, .. } | ReadError::Unreplayable { position, .. },
+            )
+            | ApplyError::NotCreated { position } => Some(*position),
+            _ => None,
         }
     }
 }

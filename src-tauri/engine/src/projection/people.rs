@@ -118,6 +118,63 @@ pub async fn registered(
         .collect())
 }
 
+/// Who the customers are, for many parts of a rebuild: read once while they are few enough to be held in memory.
+#[derive(Default)]
+pub struct People(tokio::sync::OnceCell<Option<HashMap<Uuid, Person>>>);
+
+/// Some 60 MB.
+const HELD: i64 = 200_000;
+
+impl People {
+    /// These customers as their registrations up to a position tell.
+    pub async fn of(
+        &self,
+        conn: &mut PgConnection,
+        customers: &[Uuid],
+        upto: i64,
+    ) -> Result<HashMap<Uuid, Person>, ApplyError> {
+        let all = self.0.get_or_try_init(|| everybody(conn, upto)).await?;
+        if let Some(all) = all {
+            let known = |id: &Uuid| Some((*id, all.get(id)?.clone()));
+            return Ok(customers.iter().filter_map(known).collect());
+        }
+        let sealed = registered(conn, customers).await?;
+        open(conn, sealed).await
+    }
+}
+
+/// `None`: they are too many.
+async fn everybody(
+    conn: &mut PgConnection,
+    upto: i64,
+) -> Result<Option<HashMap<Uuid, Person>>, ApplyError> {
+    let many: i64 =
+        sqlx::query_scalar("select count(*) from core.streams where category = 'customer'")
+            .fetch_one(&mut *conn)
+            .await?;
+    if many > HELD {
+        return Ok(None);
+    }
+    let rows: Vec<serde_json::Value> = sqlx::query_scalar(
+        "select e.data from core.events e
+          where e.type_no in (select type_no from core.event_types where name = 'CustomerRegistered') and e.position <= $1
+          order by e.position",
+    )
+    .bind(upto)
+    .fetch_all(&mut *conn)
+    .await?;
+    let sealed: Vec<(Uuid, Sealed)> = rows
+        .into_iter()
+        .filter_map(|data| serde_json::from_value::<CustomerRegistered>(data).ok())
+        .map(|e| (e.customer_id.0, e.personal))
+        .collect();
+    let mut people = HashMap::new();
+    for some in sealed.chunks(5_000) {
+        people.extend(open(conn, some.iter().cloned().collect()).await?);
+    }
+    Ok(Some(people))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,20 +10,40 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::generation::{self, Role};
-use super::{ApplyError, Generation, Projection};
+use super::{ApplyError, Generation, Projection, rates};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 use crate::store::read::{self, ReadError, Recorded};
 use crate::store::subscription::{self, SubscriptionError};
 
+/// Events that are read and written at once. Far behind, more: each page has a price of its own.
 const PAGE: i64 = 2_000;
+const LONG_PAGE: i64 = 10_000;
 const IDLE: Duration = Duration::from_secs(1);
 /// Pauses between the tries at an event that does not go in.
 const TRIES_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+/// Connections that fill read models: they log in as the worker and act as the projector, which can cause nothing.
+pub async fn pool(worker: &PgPool, most: u32) -> sqlx::Result<PgPool> {
+    let installation: String =
+        sqlx::query_scalar("select installation_id from read.installation_v1")
+            .fetch_one(worker)
+            .await?;
+    let to = (*worker.connect_options())
+        .clone()
+        .application_name("bizing-desk projections")
+        .options([("role", format!("bizing_projector_{installation}"))]);
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(to)
+        .await
+}
 
 /// Keeps the read models up to date for as long as the process runs. `pool` logs in as the worker.
 pub async fn run(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationToken) {
@@ -43,6 +63,7 @@ pub async fn run(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationToken
     loop {
         // Marked before looking: a ring during the round makes another round.
         rings.borrow_and_update();
+        rates::write(&tail.pool).await;
         match tail.round().await {
             Ok(true) if !stop.is_cancelled() => continue,
             Ok(_) => {}
@@ -92,6 +113,7 @@ struct Follower {
     generation: Generation,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moved {
     /// Up to the end of the page.
     Whole,
@@ -143,9 +165,14 @@ impl Tail {
 
     async fn page(&self, from: i64, safe: i64, followers: &[Follower]) -> Result<bool, TailError> {
         let mut conn = self.pool.acquire().await?;
-        let page = read::log(&mut conn, from, safe, PAGE).await?;
+        let most = if safe - from > LONG_PAGE {
+            LONG_PAGE
+        } else {
+            PAGE
+        };
+        let page = read::log(&mut conn, from, safe, most).await?;
         drop(conn);
-        let full = page.len() as i64 == PAGE;
+        let full = page.len() as i64 == most;
         let upto = match page.last() {
             Some(last) if full => last.position,
             // Positions without an event below the safe one will never have one.
@@ -177,9 +204,10 @@ impl Tail {
         mut from: i64,
         upto: i64,
     ) -> Result<Moved, ApplyError> {
+        let skips = self.skips(follower, from, upto).await?;
         let wanted: Vec<&Recorded> = page
             .iter()
-            .filter(|e| follower.projection.wants(e))
+            .filter(|e| follower.projection.wants(e) && !skips.contains(&e.position))
             .collect();
         let mut rest = &wanted[..];
         let mut size = rest.len();
@@ -193,7 +221,10 @@ impl Tail {
             match self.commit(follower, batch, from, to).await {
                 Ok(false) => return Ok(Moved::Elsewhere),
                 Ok(true) => {
-                    self.hint(batch);
+                    if follower.generation.role == Role::Live {
+                        rates::add(follower.projection.name, batch.len());
+                        self.hint(batch);
+                    }
                     if behind.is_empty() {
                         return Ok(Moved::Whole);
                     }
@@ -211,6 +242,58 @@ impl Tail {
                 },
             }
         }
+    }
+
+    /// What a person let it pass by. Mostly nothing.
+    async fn skips(&self, follower: &Follower, from: i64, upto: i64) -> sqlx::Result<Vec<i64>> {
+        if !follower.generation.skips {
+            return Ok(vec![]);
+        }
+        sqlx::query_scalar(
+            "select position from read.projection_skips where name = $1 and position > $2 and position <= $3",
+        )
+        .bind(follower.projection.name)
+        .bind(from)
+        .bind(upto)
+        .fetch_all(&self.pool)
+        .await
+    }
+
+    /// Brings one generation to a position, page by page. `false`: it stopped before, parked or in other hands.
+    pub(super) async fn follow(
+        &self,
+        generation: &mut Generation,
+        upto: i64,
+        mut told: impl FnMut(i64),
+    ) -> Result<bool, TailError> {
+        let Some(projection) = generation.projection() else {
+            return Ok(false);
+        };
+        while generation.position < upto {
+            let from = generation.position;
+            let mut conn = self.pool.acquire().await?;
+            let page = read::log(&mut conn, from, upto, LONG_PAGE).await?;
+            drop(conn);
+            let to = match page.last() {
+                Some(last) if page.len() as i64 == LONG_PAGE => last.position,
+                _ => upto,
+            };
+            let follower = Follower {
+                projection,
+                generation: generation.clone(),
+            };
+            let moved = self.advance(&follower, &page, from, to).await;
+            let moved = moved.map_err(|source| TailError::Projection {
+                name: projection.name,
+                source,
+            })?;
+            if moved != Moved::Whole {
+                return Ok(false);
+            }
+            generation.position = to;
+            told(to);
+        }
+        Ok(true)
     }
 
     /// Rows and checkpoint in one transaction. `false`: it is not ours to move now.
@@ -273,11 +356,12 @@ impl Tail {
     ) -> Result<(), ApplyError> {
         tracing::error!(projection = follower.projection.name, generation = follower.generation.generation, event.id = %event.event_id, event.position = event.position,
             error = error as &dyn std::error::Error, "an event does not go into this projection: it is parked");
-        sqlx::query("update read.generations set parked = $4, updated_at = now() where name = $1 and generation = $2 and position = $3 and parked is null")
+        sqlx::query("update read.generations set parked = $4, parked_at = now(), updated_at = now() where name = $1 and generation = $2 and position = $3 and parked is null")
             .bind(&follower.generation.name)
             .bind(follower.generation.generation)
             .bind(from)
-            .bind(json!({ "position": event.position, "event_id": event.event_id, "error": whole(error) }))
+            .bind(json!({ "position": event.position, "event_id": event.event_id, "event_name": event.name,
+                          "schema_version": event.schema_version, "stream_id": event.stream.0, "attempts": TRIES_AFTER.len() + 1, "error": whole(error) }))
             .execute(&self.pool)
             .await?;
         self.hints.changed("status");
@@ -332,7 +416,7 @@ impl Tail {
 }
 
 /// An error with its causes.
-fn whole(error: &dyn std::error::Error) -> String {
+pub(super) fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(c) = cause {

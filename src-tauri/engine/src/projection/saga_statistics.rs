@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::rows::{Batch, local_day, table};
-use super::{ApplyError, Projection, Rows};
+use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCreated, CancelReason, Event};
 use crate::store::read::Recorded;
 
@@ -36,6 +36,7 @@ pub static PROJECTION: Projection = Projection {
     ]),
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
+    load: Load::Apply,
 };
 
 /// The message whose arrival ends a saga.

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{ApplyError, Projection, Rows};
+use super::{ApplyError, Load, Projection, Rows};
 use crate::store::read::Recorded;
 
 pub static PROJECTION: Projection = Projection {
@@ -11,6 +11,15 @@ pub static PROJECTION: Projection = Projection {
     event_types: None,
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
+    // As recorded, so the server needs nobody to read the events for it.
+    load: Load::Statement(
+        "insert into timeline (booking_id, position, event_id, event_name, schema_version, occurred_at, actor, on_behalf_of, correlation_id,
+                               causation_id, data)
+         select substr(s.stream_id, 9)::uuid, e.position, e.event_id, t.name, t.schema_version, e.occurred_at, e.actor,
+                e.metadata->>'on_behalf_of', e.correlation_id, e.causation_id, e.data
+           from core.events e join core.streams s using (stream_no) join core.event_types t using (type_no)
+          where e.stream_no >= $1 and e.stream_no < $2 and e.position <= $3 and e.position <> all($4) and s.category = 'booking'",
+    ),
 };
 
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {

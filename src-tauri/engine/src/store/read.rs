@@ -254,3 +254,44 @@ pub async fn log(
     .await?;
     all_recorded(&rows)
 }
+
+/// Which events of which streams, for whoever reads many of them in turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Streams {
+    /// The stream by number, and the version in it, after which to go on.
+    pub from: i64,
+    pub after_version: i64,
+    pub before: i64,
+    pub upto: i64,
+    /// Only those that this rebuild names.
+    pub only_of: Option<Uuid>,
+}
+
+/// Events stream by stream, each in its order, with the stream's number.
+pub async fn streams(
+    conn: &mut PgConnection,
+    which: Streams,
+    limit: i64,
+) -> Result<Vec<(i64, Recorded)>, ReadError> {
+    let rows = sqlx::query(
+        "select e.stream_no, s.stream_id, e.position, e.version, e.type_no, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
+                e.occurred_at, e.recorded_at, e.actor, e.metadata, e.data
+           from core.events e join core.streams s using (stream_no) join core.event_types t using (type_no)
+          where e.stream_no >= $1 and (e.stream_no, e.version) > ($1, $2) and e.stream_no < $3 and e.position <= $4
+            and ($5::uuid is null or exists (select 1 from read.rebuild_streams x where x.rebuild_id = $5 and x.stream_no = e.stream_no))
+          order by e.stream_no, e.version limit $6",
+    )
+    .bind(which.from)
+    .bind(which.after_version)
+    .bind(which.before)
+    .bind(which.upto)
+    .bind(which.only_of)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    let numbers: Vec<i64> = rows
+        .iter()
+        .map(|row| row.try_get("stream_no"))
+        .collect::<sqlx::Result<_>>()?;
+    Ok(numbers.into_iter().zip(all_recorded(&rows)?).collect())
+}

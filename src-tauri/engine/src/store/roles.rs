@@ -5,7 +5,16 @@
 
 use sqlx::{PgConnection, Row};
 
-pub const GROUPS: [&str; 6] = ["owner", "viewer", "staff", "manager", "admin", "worker"];
+pub const GROUPS: [&str; 7] = [
+    "owner",
+    "viewer",
+    "staff",
+    "manager",
+    "admin",
+    "worker",
+    // What a worker's connections act as while they fill read models. It can cause nothing.
+    "projector",
+];
 
 /// Name and password of a login that `migrate` made.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,6 +54,7 @@ pub async fn ensure_groups(conn: &mut PgConnection, suffix: &str) -> sqlx::Resul
         ("viewer", "staff"),
         ("staff", "manager"),
         ("manager", "admin"),
+        ("projector", "worker"),
     ] {
         ddl(conn, format!("grant {} to {}", of(lower), of(higher))).await?;
     }

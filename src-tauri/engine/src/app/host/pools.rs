@@ -35,7 +35,8 @@ pub(super) async fn worker(to: PgConnectOptions) -> Result<PgPool, AppError> {
     let to = to
         .application_name("bizing-desk worker")
         .options([("idle_in_transaction_session_timeout", "15s")]);
-    open(to, 12).await
+    // Ten more are for the read models: they act as the projector.
+    open(to, 10).await
 }
 
 async fn open(to: PgConnectOptions, most: u32) -> Result<PgPool, AppError> {

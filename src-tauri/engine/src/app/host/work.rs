@@ -134,9 +134,32 @@ pub(super) fn start_projections(
 ) {
     let (bell, hints, stop) = (bell.clone(), hints.clone(), tasks.stopping());
     match worker.cloned() {
-        Some(pool) => tasks.forever("projections", move || {
-            projection::run(pool.clone(), bell.clone(), hints.clone(), stop.clone())
-        }),
+        Some(pool) => {
+            {
+                let (pool, bell, hints, stop) =
+                    (pool.clone(), bell.clone(), hints.clone(), stop.clone());
+                tasks.forever("projections", move || {
+                    let (pool, bell, hints, stop) =
+                        (pool.clone(), bell.clone(), hints.clone(), stop.clone());
+                    async move {
+                        if let Some(pool) = projector(&pool, 4).await {
+                            projection::run(pool, bell, hints, stop).await;
+                        }
+                    }
+                });
+            }
+            tasks.forever("rebuilds", move || {
+                let (pool, bell, hints, stop) =
+                    (pool.clone(), bell.clone(), hints.clone(), stop.clone());
+                async move {
+                    if let Some(pool) = projector(&pool, 6).await {
+                        projection::Rebuilder::new(pool, hints)
+                            .run(bell, stop)
+                            .await;
+                    }
+                }
+            });
+        }
         None => {
             let people = people.clone();
             tasks.forever("projections, watching", move || {
@@ -152,6 +175,19 @@ pub(super) fn start_backups(tasks: &Tasks, room: &Room) {
     tasks.forever("backups", move || {
         backups::daily(room.clone(), stop.clone())
     });
+}
+
+/// `None`: not now. Whoever asked begins anew after a moment.
+async fn projector(worker: &PgPool, most: u32) -> Option<PgPool> {
+    projection::pool(worker, most)
+        .await
+        .inspect_err(|error| {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "no connection for the read models yet"
+            );
+        })
+        .ok()
 }
 
 /// For work that holds nothing: it is simply left where it is when the process stops.

@@ -1,0 +1,305 @@
+//! The board: a row for each projection.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, Row};
+
+use super::rebuilds::{self, open};
+use super::{action, refused};
+use crate::app::desk::Desk;
+use crate::app::place::{self, moment};
+use crate::app::wire::*;
+use crate::projection::known;
+
+/// Ten minutes, one value for ten seconds.
+const RATES: usize = 60;
+const STEP_SECONDS: i64 = 10;
+/// Fewer events than this, younger than a moment, is no lag that anybody sees.
+const MOMENT_SECONDS: f64 = 2.0;
+
+pub async fn list(desk: &Desk, _: Empty) -> Result<Projections, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    all(desk, &mut conn).await
+}
+
+pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projections, AppError> {
+    let zone = place::find(conn)
+        .await?
+        .map_or_else(|| "UTC".to_owned(), |p| p.zone);
+    let facts = sqlx::query(
+        "select now() as now, api.safe_position() as safe,
+                (select count(*) from read.workers_v1 where heartbeat_at > now() - interval '60 seconds') as workers",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let (now, safe, workers): (DateTime<Utc>, i64, i64) = (
+        facts.try_get("now")?,
+        facts.try_get("safe")?,
+        facts.try_get("workers")?,
+    );
+    let rebuilds = open(desk, conn, &zone, now).await?;
+    let rates = rates(conn, now).await?;
+    let rows = sqlx::query(
+        "select g.*, p.generation as before_generation, p.version as before_version, p.position as before_position,
+                p.retired_at as before_retired_at, p.parked is not null as before_parked,
+                (select e.recorded_at from read.events_v1 e where e.position > g.position order by e.position limit 1) as waiting_since,
+                (select sum(greatest(c.reltuples, 0))::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = format('p_%s_g%s', g.name, g.generation) and c.relkind = 'r') as rows
+           from read.generations g
+           left join lateral (select * from read.generations x where x.name = g.name and x.role = 'previous' order by retired_at desc limit 1) p on true
+          where g.role = 'live' order by g.name",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let rows = rows
+        .iter()
+        .map(|row| {
+            let name: &str = row.try_get("name")?;
+            let rebuild = rebuilds.iter().find(|r| r.projection == name);
+            let (rates, holder) = rates
+                .get(name)
+                .cloned()
+                .unwrap_or((vec![None; RATES], None));
+            projection(
+                desk,
+                row,
+                Around {
+                    now,
+                    safe,
+                    workers,
+                    rebuild,
+                    rates,
+                    holder,
+                },
+            )
+        })
+        .collect::<Result<_, AppError>>()?;
+    Ok(Projections {
+        rows,
+        safe_position: safe,
+        lag_reason: lag_reason(conn).await?,
+        workers: u32::try_from(workers).unwrap_or(u32::MAX),
+        rebuilds,
+        now: moment(now, &zone)?,
+    })
+}
+
+struct Around<'a> {
+    now: DateTime<Utc>,
+    safe: i64,
+    workers: i64,
+    rebuild: Option<&'a Rebuild>,
+    rates: Vec<Option<f64>>,
+    holder: Option<String>,
+}
+
+fn projection(
+    desk: &Desk,
+    row: &sqlx::postgres::PgRow,
+    around: Around<'_>,
+) -> Result<Projection, AppError> {
+    let (name, version, position): (String, i32, i64) = (
+        row.try_get("name")?,
+        row.try_get("version")?,
+        row.try_get("position")?,
+    );
+    let behind = (around.safe - position).max(0);
+    let since: Option<DateTime<Utc>> = row.try_get("waiting_since")?;
+    let lag_seconds = since
+        .filter(|_| behind > 0)
+        .map_or(TimeDelta::zero(), |at| around.now - at)
+        .as_seconds_f64()
+        .max(0.0);
+    let parked = parked(
+        row.try_get("parked")?,
+        row.try_get("parked_at")?,
+        around.now,
+    );
+    let paused_at: Option<DateTime<Utc>> = row.try_get("paused_at")?;
+    let paused = match paused_at {
+        Some(at) => Some(Paused {
+            by: row
+                .try_get::<Option<String>, _>("paused_by")?
+                .unwrap_or_default(),
+            at,
+            reason: row.try_get("paused_why")?,
+        }),
+        None => None,
+    };
+    let previous = match row.try_get::<Option<i32>, _>("before_generation")? {
+        Some(generation) => {
+            let swapped_at: DateTime<Utc> = row.try_get("before_retired_at")?;
+            Some(PreviousGeneration {
+                generation,
+                shape_version: row.try_get("before_version")?,
+                current: !row.try_get::<bool, _>("before_parked")?
+                    && row.try_get::<i64, _>("before_position")? >= position - 10_000,
+                swapped_at,
+                kept_until: Some(swapped_at + TimeDelta::days(7)),
+            })
+        }
+        None => None,
+    };
+    let state = match (&parked, &paused, around.rebuild) {
+        (Some(_), _, _) => ProjectionState::Parked,
+        (None, Some(_), _) => ProjectionState::Paused,
+        (None, None, Some(_)) => ProjectionState::Rebuilding,
+        _ if behind > 0 && around.workers == 0 => ProjectionState::Unknown,
+        _ if lag_seconds > MOMENT_SECONDS => ProjectionState::Behind,
+        _ => ProjectionState::UpToDate,
+    };
+    let code = crate::projection::ALL
+        .iter()
+        .filter(|p| p.name == name)
+        .map(|p| p.version)
+        .max();
+    let types = known(&name, version).and_then(|p| p.event_types);
+    let actions = actions(
+        desk,
+        parked.is_some(),
+        paused.is_some(),
+        previous.as_ref(),
+        around.rebuild,
+    );
+    Ok(Projection {
+        shape_version: version,
+        code_shape_version: code.unwrap_or(version),
+        generation: row.try_get("generation")?,
+        state,
+        position,
+        lag_events: behind,
+        lag_seconds,
+        rate_per_s: around.rates.last().copied().flatten(),
+        rates: around.rates,
+        rows: row.try_get::<Option<i64>, _>("rows")?.map(|count| Count {
+            count,
+            estimated: true,
+        }),
+        event_types: types
+            .unwrap_or_default()
+            .iter()
+            .map(|t| (*t).to_owned())
+            .collect(),
+        holder: around.holder,
+        last_error: parked.as_ref().map(|p| p.error.clone()),
+        parked,
+        paused,
+        rebuild_id: around.rebuild.map(|r| r.rebuild_id),
+        previous,
+        actions,
+        name,
+    })
+}
+
+fn parked(parked: Option<Value>, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Parked> {
+    let parked = parked?;
+    let text = |key: &str| parked[key].as_str().unwrap_or_default().to_owned();
+    Some(Parked {
+        position: parked["position"].as_i64().unwrap_or(0),
+        event_name: text("event_name"),
+        schema_version: parked["schema_version"]
+            .as_i64()
+            .and_then(|v| i32::try_from(v).ok())
+            .unwrap_or(1),
+        stream_id: text("stream_id"),
+        subject: None,
+        error: text("error"),
+        excerpt: None,
+        since: at.unwrap_or(now),
+        attempts: parked["attempts"]
+            .as_u64()
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(1),
+    })
+}
+
+fn actions(
+    desk: &Desk,
+    parked: bool,
+    paused: bool,
+    previous: Option<&PreviousGeneration>,
+    rebuild: Option<&Rebuild>,
+) -> Vec<Action> {
+    let no = |why: &str| Some(why.to_owned());
+    let each = [
+        (
+            "pause_projection",
+            paused.then(|| "It is paused already.".to_owned()),
+        ),
+        (
+            "resume_projection",
+            (!paused).then(|| "It is not paused.".to_owned()),
+        ),
+        (
+            "start_replay",
+            rebuild.and_then(|_| no("A replay of it is under way.")),
+        ),
+        (
+            "roll_back_projection",
+            match previous {
+                None => no("There are no rows of before a swap."),
+                Some(previous) if !previous.current => no("The rows of before are behind."),
+                Some(_) => None,
+            },
+        ),
+        (
+            "retry_parked",
+            (!parked).then(|| "It is not parked.".to_owned()),
+        ),
+        (
+            "skip_parked",
+            (!parked).then(|| "It is not parked.".to_owned()),
+        ),
+    ];
+    each.into_iter()
+        .map(|(name, why)| action(name, refused(desk).or(why)))
+        .collect()
+}
+
+type Rates = HashMap<String, (Vec<Option<f64>>, Option<String>)>;
+
+/// Oldest first. Where nothing was written, nothing moved, or nobody measured: both are no number.
+async fn rates(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Rates, AppError> {
+    let rows = sqlx::query(
+        "select name, floor(extract(epoch from ($1 - at)) / $2)::int as ago, events, holder from read.projection_rates
+          where at > $1 - interval '10 minutes' order by at",
+    )
+    .bind(now)
+    .bind(STEP_SECONDS)
+    .fetch_all(conn)
+    .await?;
+    let mut rates: Rates = HashMap::new();
+    for row in &rows {
+        let (values, holder) = rates
+            .entry(row.try_get("name")?)
+            .or_insert_with(|| (vec![None; RATES], None));
+        let ago = usize::try_from(row.try_get::<i32, _>("ago")?).unwrap_or(0);
+        if let Some(value) = RATES.checked_sub(ago + 1).and_then(|i| values.get_mut(i)) {
+            *value = Some(row.try_get::<i64, _>("events")? as f64 / STEP_SECONDS as f64);
+        }
+        *holder = row.try_get("holder")?;
+    }
+    Ok(rates)
+}
+
+async fn lag_reason(conn: &mut PgConnection) -> Result<Option<LagReason>, AppError> {
+    let row = sqlx::query("select pid, age_seconds, query, login::text as login from api.oldest_append() where age_seconds > 2")
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| {
+        Ok(LagReason {
+            pid: row.try_get("pid")?,
+            login: row.try_get("login")?,
+            query: row.try_get("query")?,
+            age_seconds: row.try_get("age_seconds")?,
+        })
+    })
+    .transpose()
+}
+
+/// How fast reading went at the last rebuilds here, in events a second.
+pub(super) async fn speed(conn: &mut PgConnection) -> Result<Option<f64>, AppError> {
+    Ok(rebuilds::measured(conn).await?)
+}
