@@ -97,6 +97,8 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Makes a projection's rows anew beside the live ones, says what differs, and swaps them in. Sends nothing.
+    Replay(cli::replay::Replay),
     /// Runs the demo business.
     Demo {
         /// Runs three bookings (one works, one is declined, one is taken back), prints what happened, and ends.
@@ -150,6 +152,8 @@ enum Failed {
     Usage(String),
     /// The command ran and did not succeed.
     Run(String),
+    /// The command ran and found a difference that it was asked to look for.
+    Differs(String),
 }
 
 fn main() -> ExitCode {
@@ -166,6 +170,10 @@ fn main() -> ExitCode {
         Err(Failed::Run(why)) => {
             eprintln!("{why}");
             ExitCode::FAILURE
+        }
+        Err(Failed::Differs(why)) => {
+            eprintln!("{why}");
+            ExitCode::from(3)
         }
     }
 }
@@ -228,6 +236,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Import { file, dry_run }) => {
             telemetry::to_stderr();
             cli::transfer::import(config()?, &file, dry_run)
+        }
+        Some(Command::Replay(replay)) => {
+            telemetry::to_stderr();
+            cli::replay::run(config()?, replay)
         }
         Some(Command::Demo { once }) => {
             telemetry::to_stderr();

@@ -7,6 +7,7 @@
 mod append;
 pub mod ground;
 mod read;
+mod replay;
 pub mod rounds;
 mod subscribe;
 
@@ -36,6 +37,8 @@ enum What {
     Read(Common),
     /// Following the log: from an append until the read models show it, and the price of the safe point.
     Subscribe(Common),
+    /// Reading the past into read models: typed, by the running projection, and by a rebuild.
+    Replay(replay::Replay),
 }
 
 /// What every bench is told.
@@ -81,6 +84,9 @@ pub fn run(bench: Bench) -> Ended {
         What::Append(what) => on_ground(what.common.clone(), |_, ground| append::run(what, ground)),
         What::Read(common) => on_ground(common, read::run),
         What::Subscribe(common) => on_ground(common, subscribe::run),
+        What::Replay(replay) => on_ground(replay.common.clone(), move |common, ground| {
+            replay::run(replay.events, common, ground)
+        }),
     }
 }
 
