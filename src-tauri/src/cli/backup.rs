@@ -122,7 +122,7 @@ pub fn restore(config: Config, file: &Path, into: Option<String>, yes: bool) -> 
         );
         if replaced {
             let kept = put_in_place(admin, &name, used).await.map_err(|error| {
-                let (Failed::Run(why) | Failed::Usage(why)) = shown(error);
+                let (Failed::Run(why) | Failed::Usage(why) | Failed::Differs(why)) = shown(error);
                 Failed::Run(format!("{why}\nThe restored copy is ready as `{name}`."))
             })?;
             println!("`{used}` is the restored one now; the one before is kept as `{kept}`.");
