@@ -92,7 +92,7 @@ mod tests {
         use crate::app::wire;
         for (state, word) in STATES.iter().skip(1) {
             assert_eq!(status_of(word), *state);
-            serde_json::from_value::<wire::BookingState>(word.into()).unwrap();
+            serde_json::from_value::<wire::BookingState>((*word).into()).unwrap();
         }
         for (state, word) in PAYMENTS {
             assert_eq!(payment_of(word), state);
