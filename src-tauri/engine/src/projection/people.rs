@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::ApplyError;
-use crate::domain::event::{CustomerRegistered, Sealed};
+use crate::domain::event::{Event, Sealed};
 use crate::domain::ids::CustomerId;
-use crate::store::seal;
+use crate::store::{seal, upcast};
 
 pub const ERASED: &str = "Erased customer";
 
@@ -101,8 +101,8 @@ pub async fn registered(
         .map(|id| format!("customer-{id}"))
         .collect();
     // The stream row bounds the positions, so that only the partitions that hold it are touched.
-    let rows: Vec<serde_json::Value> = sqlx::query_scalar(
-        "select e.data from core.streams s
+    let rows: Vec<(i16, serde_json::Value)> = sqlx::query_as(
+        "select t.schema_version, e.data from core.streams s
            join core.events e on e.stream_no = s.stream_no and e.position between s.first_position and s.last_position
            join core.event_types t using (type_no)
           where s.stream_id = any($1) and t.name = 'CustomerRegistered' order by e.position",
@@ -110,12 +110,16 @@ pub async fn registered(
     .bind(streams)
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        // An event that cannot be read is told of at its own position.
-        .filter_map(|data| serde_json::from_value::<CustomerRegistered>(data).ok())
-        .map(|e| (e.customer_id.0, e.personal))
-        .collect())
+    Ok(rows.into_iter().filter_map(registration).collect())
+}
+
+/// An event that cannot be read is told of at its own position.
+fn registration((version, data): (i16, serde_json::Value)) -> Option<(Uuid, Sealed)> {
+    let reader = upcast::reader("CustomerRegistered", version).ok()?;
+    match reader.read_value(data).ok()? {
+        Event::CustomerRegistered(e) => Some((e.customer_id.0, e.personal)),
+        _ => None,
+    }
 }
 
 /// Who the customers are, for many parts of a rebuild: read once while they are few enough to be held in memory.
@@ -155,19 +159,14 @@ async fn everybody(
     if many > HELD {
         return Ok(None);
     }
-    let rows: Vec<serde_json::Value> = sqlx::query_scalar(
-        "select e.data from core.events e
-          where e.type_no in (select type_no from core.event_types where name = 'CustomerRegistered') and e.position <= $1
-          order by e.position",
+    let rows: Vec<(i16, serde_json::Value)> = sqlx::query_as(
+        "select t.schema_version, e.data from core.event_types t join core.events e using (type_no)
+          where t.name = 'CustomerRegistered' and e.position <= $1 order by e.position",
     )
     .bind(upto)
     .fetch_all(&mut *conn)
     .await?;
-    let sealed: Vec<(Uuid, Sealed)> = rows
-        .into_iter()
-        .filter_map(|data| serde_json::from_value::<CustomerRegistered>(data).ok())
-        .map(|e| (e.customer_id.0, e.personal))
-        .collect();
+    let sealed: Vec<(Uuid, Sealed)> = rows.into_iter().filter_map(registration).collect();
     let mut people = HashMap::new();
     for some in sealed.chunks(5_000) {
         people.extend(open(conn, some.iter().cloned().collect()).await?);
