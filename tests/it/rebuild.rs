@@ -57,7 +57,7 @@ impl World {
         id
     }
 
-    async fn from_start(&self, name: &str, mode: &str) -> Uuid {
+    async fn whole(&self, name: &str, mode: &str) -> Uuid {
         self.ask(name, json!({ "from": "start" }), 0, None, mode)
             .await
     }
@@ -169,7 +169,7 @@ fn same(compare: &Value) {
 async fn a_dry_run_of_each_projection_finds_the_live_rows_and_leaves_nothing_behind() {
     let w = World::new().await;
     for name in names() {
-        let id = w.from_start(name, "dry_run").await;
+        let id = w.whole(name, "dry_run").await;
         let compare = w.work_until(id, "done").await;
         same(&compare);
         assert!(compare["rows"].as_i64().unwrap() > 0, "{name}: {compare}");
@@ -191,7 +191,7 @@ async fn what_differs_is_found_by_key_and_column_and_the_swap_mends_it() {
     ] {
         sqlx::query(sql).execute(&w.s.worker).await.unwrap();
     }
-    let id = w.from_start("bookings", "rebuild").await;
+    let id = w.whole("bookings", "rebuild").await;
     let compare = w.work_until(id, "waits_for_swap").await;
     assert_eq!(
         (
@@ -226,7 +226,7 @@ async fn what_differs_is_found_by_key_and_column_and_the_swap_mends_it() {
 #[tokio::test]
 async fn a_roll_back_shows_the_rows_of_before_with_what_came_since() {
     let w = World::new().await;
-    let id = w.from_start("bookings", "rebuild").await;
+    let id = w.whole("bookings", "rebuild").await;
     w.work_until(id, "waits_for_swap").await;
     assert_eq!(w.change(id, "swap").await, "done");
     w.work_until(id, "done").await;
@@ -328,7 +328,7 @@ async fn one_stream_and_all_after_a_position_are_made_anew_and_the_rest_is_taken
 #[tokio::test]
 async fn a_pause_stops_it_a_resume_goes_on_and_a_cancel_leaves_nothing() {
     let w = World::new().await;
-    let id = w.from_start("bookings", "rebuild").await;
+    let id = w.whole("bookings", "rebuild").await;
     assert_eq!(w.change(id, "pause").await, "done");
     assert!(
         !w.rebuilder().round().await.unwrap(),
@@ -345,7 +345,7 @@ async fn a_pause_stops_it_a_resume_goes_on_and_a_cancel_leaves_nothing() {
     .await;
     assert_eq!(w.change(id, "resume").await, "over");
     // Another may begin.
-    w.from_start("bookings", "dry_run").await;
+    w.whole("bookings", "dry_run").await;
 }
 
 #[tokio::test]
@@ -393,7 +393,7 @@ async fn a_rebuild_has_no_way_to_cause_anything() {
     let w = World::new().await;
     let before: Vec<i64> = counts(&w).await;
     for name in names() {
-        let id = w.from_start(name, "dry_run").await;
+        let id = w.whole(name, "dry_run").await;
         w.work_until(id, "done").await;
     }
     assert_eq!(counts(&w).await, before);
@@ -461,7 +461,7 @@ async fn a_skipped_event_is_passed_by_in_the_live_rows_and_in_rebuilds() {
     let poison = parked["position"].as_i64().unwrap();
 
     // A rebuild meets it as well, and waits for a person.
-    let id = w.from_start("bookings", "rebuild").await;
+    let id = w.whole("bookings", "rebuild").await;
     w.work_until(id, "paused").await;
     assert!(w.state(id).await.2.unwrap().contains(&poison.to_string()));
 
@@ -493,7 +493,7 @@ async fn a_skipped_event_is_passed_by_in_the_live_rows_and_in_rebuilds() {
 #[tokio::test]
 async fn two_workers_race_for_one_rebuild_and_one_has_it() {
     let w = World::new().await;
-    let id = w.from_start("timeline", "dry_run").await;
+    let id = w.whole("timeline", "dry_run").await;
     let (a, b) = (w.rebuilder(), w.rebuilder());
     let (x, y) = tokio::join!(a.round(), b.round());
     assert!(x.unwrap() ^ y.unwrap(), "exactly one of them claims it");
