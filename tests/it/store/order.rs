@@ -106,7 +106,10 @@ impl Stress {
             db.login("worker"),
             &tasks,
             Bell::default(),
-            Settings::default(),
+            Settings {
+                lookup: Duration::from_secs(300),
+                ..Settings::default()
+            },
         );
         let began = Instant::now();
         let mut writers = JoinSet::new();
