@@ -15,7 +15,7 @@ use super::reader::Reader;
 use crate::store::schema;
 
 /// What goes into the log in one transaction.
-pub const BATCH_EVENTS: usize = 5_000;
+pub const BATCH_EVENTS: usize = 2_000;
 /// Whatever the number of events.
 const BATCH_BYTES: usize = 8 << 20;
 const PAYLOAD_MAX_BYTES: usize = 1 << 20;
