@@ -234,3 +234,36 @@ fn what_cannot_be_understood_ends_with_2_and_a_sentence() {
     assert!(run(&["serve"], &[("BIZING_TOKEN", "short")]).contains("at least 16"));
     assert!(run(&["migrate"], &[("DATABASE_URL", "mysql://ana@host/db")]).contains("DATABASE_URL"));
 }
+
+#[tokio::test]
+async fn figures_are_for_whoever_brings_the_token_and_add_up() {
+    let data = data_folder();
+    let served = Served::with(data.path(), &[("BIZING_TOKEN", "figures-of-the-desk-0")]);
+    served.explore().await;
+    let figures = bare().get(format!("{}/metrics", served.url));
+    let stranger = figures.try_clone().unwrap().send().await.unwrap();
+    assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
+    let known = figures
+        .bearer_auth("figures-of-the-desk-0")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(known.status(), StatusCode::OK);
+    let text = known.text().await.unwrap();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|l| l.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(value("bizing_log_safe_position") > 100.0);
+    assert_eq!(value("bizing_workers"), 1.0);
+    assert!(value("bizing_append_seconds_count") >= 0.0);
+    assert!(
+        value("bizing_append_seconds_bucket{le=\"+Inf\"}")
+            >= value("bizing_append_seconds_bucket{le=\"0.0005\"}")
+    );
+    assert!(
+        text.contains("projection=\"bookings\",generation=\"1\",role=\"live\""),
+        "{text}"
+    );
+}

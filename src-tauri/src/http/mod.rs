@@ -16,9 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bizing_engine::app::host::{Host, HostKind, choose};
+use bizing_engine::app::metrics;
 use bizing_engine::app::wire::{ChooseStart, Phase};
 use bizing_engine::runtime::config::Config;
 use bizing_engine::runtime::tasks::Tasks;
@@ -140,6 +144,7 @@ fn router(door: Arc<Door>) -> Router {
         .route("/rpc/{command}", post(rpc::rpc))
         .layer(DefaultBodyLimit::max(rpc::LARGEST_REQUEST))
         .route("/hints", get(hints::hints))
+        .route("/metrics", get(figures))
         .layer(middleware::from_fn_with_state(door.clone(), guard::session));
     let local = Router::new()
         .merge(inside)
@@ -166,4 +171,16 @@ async fn health(
         Phase::Failed { .. } => "failed",
     };
     Json(serde_json::json!({ "phase": phase, "app_version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// Figures in Prometheus' text format, for a program on this computer that brings the token or the cookie.
+async fn figures(axum::extract::State(door): axum::extract::State<Arc<Door>>) -> Response {
+    let text = match door.host.desk() {
+        Ok(desk) => metrics::prometheus(&desk).await,
+        Err(error) => Err(error),
+    };
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response(),
+    }
 }

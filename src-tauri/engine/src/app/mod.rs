@@ -14,6 +14,7 @@ mod free;
 pub mod host;
 mod lamps;
 pub mod messages;
+pub mod metrics;
 pub mod place;
 pub mod projections;
 pub mod session;

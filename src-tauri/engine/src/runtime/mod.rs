@@ -6,4 +6,5 @@ pub mod crash;
 pub mod files;
 pub mod hints;
 pub mod ids;
+pub mod metrics;
 pub mod tasks;

@@ -326,6 +326,9 @@ async fn start(
         bell: bell.clone(),
     });
     work::start_bell(&tasks, &bell, &people);
+    if host.0.kind == HostKind::Serve {
+        work::start_figures(&tasks, &people);
+    }
     if host.0.kind != HostKind::Command || host.0.works {
         work::start_projections(&tasks, &bell, &hints, &people, pool.as_ref());
     }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::HostKind;
 use crate::app::backups::{self, Room};
 use crate::app::error::internal;
+use crate::app::metrics;
 use crate::app::wire::{AppError, Code, Retry};
 use crate::connectors::email::{self, Mailer};
 use crate::projection;
@@ -167,6 +168,14 @@ pub(super) fn start_projections(
             });
         }
     }
+}
+
+/// Tells the log every few minutes how the desk is.
+pub(super) fn start_figures(tasks: &Tasks, people: &PgPool) {
+    let (people, stop) = (people.clone(), tasks.stopping());
+    tasks.forever("figures", move || {
+        metrics::tell(people.clone(), stop.clone())
+    });
 }
 
 /// Takes the daily backup, when no other process does.

@@ -1,5 +1,7 @@
 //! What `api.append` takes: columns of requests (r_) and of events (e_), each event naming its request.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use uuid::Uuid;
 
 use super::{Append, Context, Expected};
 use crate::domain::event::Event;
+use crate::runtime::metrics;
 
 type Text = Json<Box<RawValue>>;
 
@@ -68,7 +71,8 @@ impl Columns {
 
     /// A row a request, in their order: status, version, first_position, last_position, detail.
     pub async fn send(self, conn: &mut PgConnection, wait: Wait) -> sqlx::Result<Vec<PgRow>> {
-        sqlx::query("select status, version, first_position, last_position, detail from api.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)")
+        let (begun, events) = (Instant::now(), self.e_id.len());
+        let answer = sqlx::query("select status, version, first_position, last_position, detail from api.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)")
             .bind(self.r_stream)
             .bind(self.r_expected)
             .bind(self.r_command)
@@ -84,7 +88,9 @@ impl Columns {
             .bind(self.e_data)
             .bind(wait == Wait::Yes)
             .fetch_all(conn)
-            .await
+            .await;
+        metrics::APPENDS.took(begun.elapsed(), events);
+        answer
     }
 }
 
