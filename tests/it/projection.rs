@@ -336,8 +336,10 @@ async fn the_runner_makes_its_checkpoints_and_catches_up_by_itself() {
     let s = seeded().await;
     let stop = CancellationToken::new();
     let bell = Bell::default();
+    // As in a desk: with the rights of whoever fills read models, and no more.
+    let projector = projection::pool(&s.worker, 4).await.unwrap();
     let task = tokio::spawn(projection::run(
-        s.worker.clone(),
+        projector,
         bell.clone(),
         Hints::default(),
         stop.clone(),
