@@ -15,8 +15,8 @@ use crate::app::desk::Desk;
 const LOOK: Duration = Duration::from_secs(2);
 /// For a place in the pool and an answer over it.
 const ANSWER: Duration = Duration::from_secs(3);
-/// For a new connection and an answer over it: what a far database needs on a bad day.
-const NEW_ANSWER: Duration = Duration::from_secs(5);
+/// For a new connection and an answer over it: what a far database, or a computer at its limit, needs on a bad day.
+const NEW_ANSWER: Duration = Duration::from_secs(10);
 /// A pool that gives nothing for this long, although the database answers others, is full of dead connections.
 const STUCK: Duration = Duration::from_secs(35);
 
