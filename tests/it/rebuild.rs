@@ -103,7 +103,7 @@ impl World {
                 }
             }
         };
-        let there = wait_until(state, Duration::from_secs(30), || async {
+        let there = wait_until(state, Duration::from_secs(120), || async {
             let (now, _, error) = self.state(id).await;
             assert!(error.is_none() || state == "paused", "{error:?}");
             now == state
