@@ -3,18 +3,11 @@
 import type { BookingPage } from '../../backend/types'
 import { t } from '../../i18n'
 import { money, range } from '../../i18n/format'
-import type { IconName } from '../../ui/icons'
+import type { Line } from '../../ui/ReasonDialog.svelte'
 
-export interface PlanLine {
-  icon: IconName
-  what: string
-  so: string
-  amount: string | null
-}
-
-export function plan(page: BookingPage): PlanLine[] {
+export function plan(page: BookingPage): Line[] {
   const { row, money: line, customer } = page
-  const lines: PlanLine[] = [
+  const lines: Line[] = [
     {
       icon: 'ban',
       what: t('plan.ends'),

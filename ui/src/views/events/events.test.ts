@@ -10,7 +10,7 @@ import { address, everything, narrowing, parse } from './filters'
 import { layOut, neighbour } from './layout'
 import { difference, shown } from './payload'
 import { readings } from './search'
-import { Tall } from './tall'
+import { Tall } from '../../ui/tall'
 
 // ---- the graph --------------------------------------------------------------------------------------------
 
