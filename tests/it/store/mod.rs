@@ -5,6 +5,8 @@ mod browse;
 mod claims;
 mod commands;
 mod committer;
+#[cfg(unix)]
+mod full_disk;
 mod limits;
 mod migrate;
 mod model;
