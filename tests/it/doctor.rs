@@ -167,7 +167,29 @@ fn plants() -> Vec<(&'static str, String)> {
         ("stream.head_matches", format!("update core.streams set head = sha256(head) where {of_kept}")),
         ("stream.hash_chain", format!("{past_the_triggers} update core.events set actor = 'somebody else' where version = 1 and {of_kept}")),
         ("stream.hash_chain", format!("{past_the_triggers} update core.events set metadata = metadata || '{{\"on_behalf_of\": \"x\"}}' where version = 7 and {of_kept}")),
+        // The payloads of two events change places: of two in one stream, and of the first two of two streams.
+        ("stream.hash_chain", format!("{past_the_triggers} update core.events e set data = o.data from core.events o where e.{of_kept} and o.{of_kept} and e.version + o.version = 3 and e.version <> o.version")),
+        ("stream.hash_chain", format!("{past_the_triggers} with two as (select stream_no from core.streams where category = 'booking' order by stream_no limit 2)
+             update core.events e set data = o.data from core.events o where e.version = 1 and o.version = 1 and e.stream_no <> o.stream_no
+                and e.stream_no in (select stream_no from two) and o.stream_no in (select stream_no from two)")),
         ("store.partition_ahead", own("select setval('core.position', 16000000)")),
+        ("log.assumptions", own("alter sequence core.position cache 20")),
+        ("log.assumptions", own("do $$ begin execute format('grant insert on core.events to bizing_worker_%s', (select installation_id from admin.installation)); end $$")),
+        // A transaction cannot be made old; what names it has a test of its own.
+        (
+            "server.old_snapshot",
+            own("create or replace function api.oldest_snapshot() returns table (pid int, age_seconds double precision, query text, login name, state text, database name)
+                 language sql as $$ select 4242, 1200::double precision, 'select report()', 'reports'::name, 'active', 'elsewhere'::name $$"),
+        ),
+        ("backup.good_one_is_old", format!("{past_the_triggers} update admin.installation set created_at = now() - interval '3 days'")),
+        (
+            "backup.good_one_is_old",
+            format!("{past_the_triggers} update admin.installation set created_at = now() - interval '90 days';
+                 insert into admin.backup (backup_id, why, started_at, host, folder, manifest, proof) values
+                   (gen_random_uuid(), 'daily', now() - interval '4 days', 'here', '/b', '{{}}', '{{\"problem\": null}}'),
+                   (gen_random_uuid(), 'daily', now() - interval '1 hour', 'here', '/b', '{{}}', '{{\"problem\": \"it is damaged\"}}'),
+                   (gen_random_uuid(), 'daily', now() - interval '1 hour', 'here', '/b', '{{}}', null)"),
+        ),
         ("saga.parked", own("update saga.instance set state = 'parked', park_reason = 'planted', parked_at = now(), version = version + 1 where state = 'waiting'")),
         ("saga.stuck_lease", own("update saga.instance set wake_at = now() - interval '10 minutes' where state = 'waiting'")),
         ("saga.terminal_with_open_effect", effect(&kept, "1 minute", "intended", "payment")),

@@ -16,6 +16,7 @@ mod proxy;
 mod read_models;
 mod reading;
 mod rebuild;
+mod restored;
 mod roles;
 mod saga;
 mod saga_checks;

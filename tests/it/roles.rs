@@ -240,6 +240,7 @@ async fn a_viewer_changes_nothing() {
             "admin.role_of",
             "api.erased_subjects",
             "api.event_proof",
+            "api.generation_rows",
             "api.issued_position",
             "api.log_assumptions",
             "api.oldest_append",

@@ -95,24 +95,29 @@ impl Far {
     }
 
     async fn book(&self, customer: &str) -> Value {
-        let catalogue = self.served.ok("catalogue", json!({})).await;
-        let service = &catalogue["services"][0]["service_id"];
-        let date = (chrono::Utc::now() + chrono::Days::new(3)).date_naive();
-        let asked = json!({ "service_id": service, "date": date.to_string(), "staff_id": null });
-        let free = self.served.ok("free_times", asked).await;
-        let time = &free["times"][0];
-        let request = json!({
-            "command_id": Uuid::now_v7(),
-            "customer": { "is": "new", "name": customer, "email": null, "phone": null },
-            "service_id": service, "staff_id": time["staff"]["id"], "room_id": null,
-            "starts": &time["starts"]["wall"].as_str().unwrap()[..16], "fold": null,
-            "payment_mode": "venue", "payment_method": null,
-        });
-        self.served.ok("create_booking", request).await["booking_id"].clone()
+        book_at_venue(&self.served, customer).await
     }
 }
 
-async fn put_a_service(conn: &mut sqlx::PgConnection) {
+/// The first free time of a day soon, by somebody new who pays when they come.
+pub async fn book_at_venue(served: &Served, customer: &str) -> Value {
+    let catalogue = served.ok("catalogue", json!({})).await;
+    let service = &catalogue["services"][0]["service_id"];
+    let date = (chrono::Utc::now() + chrono::Days::new(3)).date_naive();
+    let asked = json!({ "service_id": service, "date": date.to_string(), "staff_id": null });
+    let free = served.ok("free_times", asked).await;
+    let time = &free["times"][0];
+    let request = json!({
+        "command_id": Uuid::now_v7(),
+        "customer": { "is": "new", "name": customer, "email": null, "phone": null },
+        "service_id": service, "staff_id": time["staff"]["id"], "room_id": null,
+        "starts": &time["starts"]["wall"].as_str().unwrap()[..16], "fold": null,
+        "payment_mode": "venue", "payment_method": null,
+    });
+    served.ok("create_booking", request).await["booking_id"].clone()
+}
+
+pub async fn put_a_service(conn: &mut sqlx::PgConnection) {
     let (place, ana, service) = (Uuid::from_u128(1), Uuid::from_u128(10), Uuid::from_u128(30));
     let hours: Vec<_> = (1..=7).map(|day| json!({ "resource_id": ana, "weekday": day, "opens": "08:00", "closes": "20:00" })).collect();
     let catalogue = json!({

@@ -5,7 +5,8 @@ import { mount } from 'svelte'
 import App from '../src/App.svelte'
 import { appError, type ScriptedBackend } from '../src/backend/testing'
 import { ready, world } from '../src/backend/world'
-import { NOW, status } from '../src/backend/fixtures'
+import { proofs } from '../src/backend/admin'
+import { moment, NOW, status } from '../src/backend/fixtures'
 import { applyPrefs, setPrefs, type Density, type Language, type Theme } from '../src/lib/prefs.svelte'
 import '../src/styles/index.css'
 
@@ -41,6 +42,18 @@ const scenes: Record<string, (backend: ScriptedBackend) => void> = {
     })
     b.fail('create_booking', appError('booking.slot_taken', 'Wed 25 Nov 13:00 was just taken. Marek booked the Quiet room 13:00–14:00 a moment ago.', { hint: 'Nothing was charged. Choose another time.' }))
   },
+  restored: (b) =>
+    b.on('status', () => ({
+      ...status,
+      rebuild_percent: 64,
+      log_change: { what: 'restored', found_at: moment('2026-11-24T11:40:00Z'), taken_at: moment('2026-11-24T03:30:00Z'), read_upto: 4118, kept_upto: 3900 },
+    })),
+  unsound: (b) =>
+    b.on('list_proofs', () => ({
+      ...proofs,
+      running: { run_id: 'r', started_at: new Date().toISOString(), streams: 40, of: 160 },
+      last: { ...proofs.last!, audits: ['hold.overlap', 'saga.parked', 'server.old_snapshot'].map((name) => ({ name, found: 1 })) },
+    })),
   trouble: (b) =>
     b.on('status', () => ({
       ...status,

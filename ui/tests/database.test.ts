@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { backups } from '../src/backend/admin'
+import { backups, proofs } from '../src/backend/admin'
 import { appError } from '../src/backend/testing'
 import { world } from '../src/backend/world'
 import { accessible, all, click, find, open, says, seen, type, until } from './desk'
@@ -87,4 +87,38 @@ test('the palette leads to a replay, an event and a backup', async () => {
   press('Enter')
   await seen('replay-dialog')
   expect(backend.asked('start_replay')).toBe(0)
+})
+
+test('what was proved has its time, and what was found its meaning', async () => {
+  const backend = world()
+  open('/settings/database', backend)
+  await says('Money: books, events and provider agree')
+  expect((await seen('proof')).textContent).toContain('4,118,246, 11:30')
+  expect(find('proof-findings')).toBeNull()
+  const run = { ...proofs.last!, audits: [{ name: 'hold.overlap', found: 1 }, { name: 'stream.hash_chain', found: 0 }, { name: 'some.new', found: 2 }] }
+  backend.on('list_proofs', () => ({ ...proofs, last: run }))
+  backend.hint('proofs')
+  await says('A slot is wrong')
+  expect(find('proof-findings')!.textContent).toContain('Somebody or some room is promised twice')
+  expect(find('proof-findings')!.textContent).toContain('some.new')
+  await accessible()
+})
+
+test('a check is asked for once, and shows how far it is', async () => {
+  const backend = open('/settings/database')
+  await until(() => find('check-now')?.getAttribute('aria-disabled') !== 'true', 'it may be pressed')
+  backend.on('list_proofs', () => ({ ...proofs, running: { run_id: 'r', started_at: new Date().toISOString(), streams: 40, of: 160 } }))
+  click(find('check-now')!)
+  expect((await seen('checking')).textContent).toContain('25 % of the log hashed')
+  expect(asked(backend, 'examine')).toHaveLength(1)
+  expect(find('check-now')!.getAttribute('aria-disabled')).toBe('true')
+})
+
+test('the room that the database takes is told by what takes it, and how long the disk lasts', async () => {
+  open('/settings/database')
+  const space = await seen('space')
+  await until(() => space.textContent?.includes('Deliveries and tries'), 'the parts')
+  expect(space.textContent).toContain('Events, ~4,118,246')
+  expect(space.textContent).toContain('disk 118 GB of 250 GB, full in about 4 years')
+  expect(space.querySelector('[role=img]')!.getAttribute('aria-label')).toContain('Events 2.9 GB')
 })

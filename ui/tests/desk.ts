@@ -29,7 +29,7 @@ export function open(path: string, backend: ScriptedBackend = world()): Scripted
 afterEach(() => {
   clear?.()
   clear = undefined
-  setPrefs({ theme: 'light', density: 'comfortable', language: 'en', singleKeys: true, newestFirst: true })
+  setPrefs({ theme: 'light', density: 'comfortable', language: 'en', singleKeys: true, newestFirst: true, logChangeSeen: '' })
 })
 
 export const find = (id: string): HTMLElement | null => document.querySelector(`[data-testid="${id}"]`)

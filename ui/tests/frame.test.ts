@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { TokenNeeded } from '../src/backend/backend'
-import { status } from '../src/backend/fixtures'
+import { moment, status } from '../src/backend/fixtures'
 import { appError } from '../src/backend/testing'
 import { ready, world } from '../src/backend/world'
 import { setPrefs } from '../src/lib/prefs.svelte'
@@ -127,4 +127,30 @@ test('single letters can be turned off, and help stays beside the page', async (
   press('n')
   await new Promise((resolve) => setTimeout(resolve, 60))
   expect(find('new-booking-drawer')).toBeNull()
+})
+
+test('a restored database is said above everything until it is put away', async () => {
+  const backend = world()
+  const found = { what: 'restored', found_at: moment('2026-11-24T11:40:00Z'), taken_at: moment('2026-11-24T03:30:00Z'), read_upto: 4118, kept_upto: 3900 } as const
+  backend.on('status', () => ({ ...status, log_change: found }))
+  open('', backend)
+  const banner = await seen('log-changed')
+  expect(banner.textContent).toContain('restored from the backup of Tue 24 Nov 03:30 WET')
+  expect(banner.textContent).toContain('What was done after that is not in it')
+  await accessible()
+  click(find('log-changed-seen')!)
+  await until(() => !find('log-changed'), 'the banner to go')
+  backend.on('status', () => ({ ...status, log_change: { ...found, what: 'went_back', found_at: moment('2026-11-24T11:50:00Z') } }))
+  await says('brought back to an earlier state by another tool')
+})
+
+test('a rebuild that runs shows its per cent in the rail, and a view that stands still goes before it', async () => {
+  const backend = world()
+  backend.on('status', () => ({ ...status, rebuild_percent: 64 }))
+  open('', backend)
+  expect((await seen('rebuild-percent')).textContent).toMatch(/^Being rebuilt: ?64 %$/)
+  await accessible()
+  backend.on('status', () => ({ ...status, rebuild_percent: 64, projections: [{ ...status.projections[0]!, parked: 'event 3: x' }] }))
+  await seen('parked-count')
+  expect(find('rebuild-percent')).toBeNull()
 })

@@ -59,6 +59,18 @@ describe('with a clock of its own', () => {
     stop()
   })
 
+  test('a restored database is read anew, whatever was on screen', async () => {
+    const { backend, live, stop } = await running()
+    const heard: string[] = []
+    live.onChange((topic) => heard.push(topic))
+    await vi.advanceTimersByTimeAsync(2100)
+    expect(heard).not.toContain('*')
+    backend.on('status', () => ({ ...status, log_id: '01937c31-0000-7000-8000-000000000002' }))
+    await vi.advanceTimersByTimeAsync(2100)
+    expect(heard).toContain('*')
+    stop()
+  })
+
   test('a database that is down is not live, though the desk itself answers', async () => {
     const { backend, live, stop } = await running()
     backend.on('status', () => ({ ...status, database: { ...status.database, state: 'down', problem: 'connection refused' } }))

@@ -69,6 +69,11 @@ pub fn free_bytes(path: &std::path::Path) -> Option<u64> {
     process::free_bytes(path)
 }
 
+/// The size of the disk that holds this folder.
+pub fn disk_bytes(path: &std::path::Path) -> Option<u64> {
+    process::disk(path).map(|(_, size)| size)
+}
+
 /// The superuser of the private server.
 pub const SUPERUSER: &str = "bizing";
 

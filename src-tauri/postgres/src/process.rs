@@ -7,9 +7,13 @@ use std::path::Path;
 
 pub(crate) use imp::*;
 
-/// Free space for an ordinary account on the file system of `path`, if the system says.
-#[cfg(unix)]
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    disk(path).map(|(free, _)| free)
+}
+
+/// Free space for an ordinary account on the file system of `path`, and its size, if the system says.
+#[cfg(unix)]
+pub(crate) fn disk(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
@@ -22,11 +26,12 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let stat = unsafe { stat.assume_init() };
     // The integers are of different widths on different systems.
     #[allow(clippy::unnecessary_cast)]
-    Some((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+    let bytes = |blocks| (blocks as u64).saturating_mul(stat.f_frsize as u64);
+    Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
 }
 
 #[cfg(not(unix))]
-pub(crate) fn free_bytes(_path: &Path) -> Option<u64> {
+pub(crate) fn disk(_path: &Path) -> Option<(u64, u64)> {
     None
 }
 

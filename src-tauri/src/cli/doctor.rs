@@ -4,6 +4,7 @@ use std::time::Instant;
 use bizing_engine::app::doctor;
 use bizing_engine::app::host::{Host, HostKind, open_for_command, pool_for_audit};
 use bizing_engine::runtime::config::Config;
+use bizing_engine::runtime::ids;
 
 use super::failed;
 use crate::{Ended, Failed, runtime};
@@ -13,7 +14,12 @@ pub fn run(config: Config, deep: bool) -> Ended {
         let host = Host::new(config, HostKind::Command);
         let desk = open_for_command(&host).await;
         let ended = match desk {
-            Ok(_) => examine(&host, deep).await,
+            Ok(desk) => {
+                if let Some(changed) = &desk.log_change {
+                    println!("Note: {changed}.\n");
+                }
+                examine(&host, deep).await
+            }
             Err(error) => Err(failed(error)),
         };
         host.shut_down().await;
@@ -38,7 +44,7 @@ async fn examine(host: &Host, deep: bool) -> Ended {
             );
         }
     };
-    let report = doctor::run_with(&pool, deep, &mut progress)
+    let report = doctor::examined(&pool, deep, ids::v7(), &mut progress)
         .await
         .map_err(failed)?;
     println!("{report}");

@@ -9,7 +9,7 @@ use bizing_engine::store::committer::{Committer, Settings};
 use bizing_engine::store::ordering::{self, Counter, Registry};
 use bizing_engine::store::read;
 use bizing_engine::store::subscription::{
-    self, Mark, SubscriptionError, check_assumptions, check_checkpoint,
+    self, Mark, SubscriptionError, check_assumptions, check_checkpoint, log_identity,
 };
 use futures_util::future::join_all;
 use sqlx::{Connection, PgConnection};
@@ -232,6 +232,71 @@ async fn a_log_that_went_backwards_or_grew_again_differently_is_told_from_the_on
     subscription::check_assumptions(&mut conn).await.unwrap();
 }
 
+/// As a restore writes it.
+async fn name_anew(db: &TestDb, since: i64) {
+    sqlx::query("insert into core.log_identity (since_position, restored_from) values ($1, '{\"taken_at\": \"2026-11-24T03:30:00Z\"}')")
+        .bind(since)
+        .execute(&db.superuser_pool().await)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_outside_the_database_goes_on_after_a_restore_only_if_the_backup_holds_all_that_it_read()
+ {
+    let db = TestDb::new().await;
+    let pool = db.pool("viewer").await;
+    let mut conn = pool.acquire().await.unwrap();
+    let writer = db.pool("worker").await;
+    one(
+        &writer,
+        notes(new_booking(), Expected::Any, &["a", "b", "c"]),
+    )
+    .await
+    .unwrap();
+    let (two, three) = (
+        Mark::at(&mut conn, 2).await.unwrap(),
+        Mark::at(&mut conn, 3).await.unwrap(),
+    );
+    assert_eq!(two.log, three.log);
+    let first = log_identity(&mut conn).await.unwrap();
+    assert_eq!((first.log_id, first.restored), (two.log, None));
+
+    // The backup ends at position 2; the log has grown to 3 again since, with another event.
+    name_anew(&db, 2).await;
+    two.check(&mut conn, "the export").await.unwrap();
+    let refused = three.check(&mut conn, "the export").await.unwrap_err();
+    assert!(
+        matches!(&refused, SubscriptionError::Restored { checkpoint: 3, since: 2, who, .. } if who == "the export"),
+        "{refused:?}"
+    );
+    let now = log_identity(&mut conn).await.unwrap();
+    assert_ne!(now.log_id, two.log);
+    assert!(
+        now.restored
+            .is_some_and(|r| r.since_position == 2 && r.taken_at.is_some())
+    );
+    let again = Mark::at(&mut conn, 3).await.unwrap();
+    again.check(&mut conn, "the export").await.unwrap();
+
+    // Twice more, from an older backup and from a newer one: what the oldest did not hold is gone.
+    name_anew(&db, 1).await;
+    name_anew(&db, 3).await;
+    let refused = two.check(&mut conn, "the export").await.unwrap_err();
+    assert!(
+        matches!(refused, SubscriptionError::Restored { since: 1, .. }),
+        "{refused:?}"
+    );
+    let foreign = Mark {
+        log: uuid::Uuid::from_u128(7),
+        ..two
+    };
+    assert!(matches!(
+        foreign.check(&mut conn, "the export").await.unwrap_err(),
+        SubscriptionError::Foreign { .. }
+    ));
+}
+
 #[tokio::test]
 async fn clocks_that_jump_change_no_order() {
     let db = TestDb::new().await;
@@ -292,4 +357,40 @@ async fn a_projection_that_has_read_further_than_the_log_goes_is_parked_and_says
         "{found:?}"
     );
     assert_eq!(parked().await, found);
+}
+
+#[tokio::test]
+async fn whoever_keeps_old_rows_is_named_wherever_they_are_on_the_server() {
+    let db = TestDb::new().await;
+    let elsewhere = db
+        .superuser()
+        .database("postgres")
+        .application_name("a report");
+    let mut report = PgConnection::connect_with(&elsewhere).await.unwrap();
+    let mut open = report.begin().await.unwrap();
+    sqlx::query("set transaction isolation level repeatable read")
+        .execute(&mut *open)
+        .await
+        .unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid() from pg_class limit 1")
+        .fetch_one(&mut *open)
+        .await
+        .unwrap();
+    let viewer = db.pool("viewer").await;
+    // Other tests on this server have transactions of their own, which end.
+    crate::support::wait_until("it is the oldest", Duration::from_secs(60), async || {
+        let oldest: Option<(Option<i32>, String, String)> =
+            sqlx::query_as("select pid, database::text, state from api.oldest_snapshot()")
+                .fetch_optional(&viewer)
+                .await
+                .unwrap();
+        oldest
+            == Some((
+                Some(pid),
+                "postgres".to_owned(),
+                "idle in transaction".to_owned(),
+            ))
+    })
+    .await;
+    open.rollback().await.unwrap();
 }

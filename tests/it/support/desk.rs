@@ -148,6 +148,9 @@ impl TestDesk {
             bell: self.bell.clone(),
             hints: Hints::default(),
             works_here,
+            examiner: Default::default(),
+            log_change: None,
+            log_id: None,
             sandbox_url: Some(self.sandbox.url()),
             connections: Connections {
                 stripe_set: true,

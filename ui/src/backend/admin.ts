@@ -16,7 +16,9 @@ import type {
   ListEvents,
   Projection,
   Projections,
+  Proofs,
   Rebuild,
+  Space,
   StateFact,
   StreamState,
 } from './types'
@@ -336,6 +338,28 @@ export const backups: Backups = {
   next: moment('2026-11-25T03:30:00Z'),
   running: null,
   actions: may('back_up_now', 'verify_backup', 'restore_backup'),
+}
+
+// ---- what was proved, and the room it takes ---------------------------------------------------------------
+
+const audits = ['money.captured_equals_events', 'ledger.equals_bookings', 'hold.overlap', 'stream.hash_chain', 'delivery.unclear', 'projection.lag']
+export const proofs: Proofs = {
+  last: { run_id: id(900), at: moment('2026-11-24T11:30:00Z'), by: 'sofia', seconds: 41, deep: true, events: NEWEST, audits: audits.map((name) => ({ name, found: 0 })) },
+  last_deep: { run_id: id(900), at: moment('2026-11-24T11:30:00Z'), by: 'sofia', seconds: 41, deep: true, events: NEWEST, audits: audits.map((name) => ({ name, found: 0 })) },
+  running: null,
+  actions: may('examine'),
+}
+export const space: Space = {
+  parts: [
+    { of: 'events', bytes: 2_900_000_000 },
+    { of: 'deliveries', bytes: 1_300_000_000 },
+    { of: 'lists', bytes: 700_000_000 },
+    { of: 'sagas', bytes: 240_000_000 },
+    { of: 'rest', bytes: 60_000_000 },
+  ],
+  events: { count: NEWEST, estimated: true },
+  disk: { free_bytes: 132_000_000_000, size_bytes: 250_000_000_000 },
+  bytes_per_day: 90_000_000,
 }
 
 export const firstReference = retryingPage().row.reference

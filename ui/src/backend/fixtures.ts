@@ -67,6 +67,12 @@ export const status: Status = {
   position: 4118,
   projections: [{ name: 'bookings', version: 1, position: 4118, lag_events: 0, lag_seconds: 0, parked: null }],
   lag_cause: null,
+  rebuild_percent: null,
+  old_snapshot: null,
+  log_id: uuid(900),
+  log_change: null,
+  last_good_backup: moment('2026-11-24T03:30:00Z'),
+  backup_overdue: false,
   counts: { sagas_need_person: 1, sagas_open: 3, deliveries_failing: 1 },
 }
 

@@ -34,6 +34,12 @@ export type AsOf = { "as_of": "latest" } | { "as_of": "version", version: number
  */
 wall: string, };
 
+export type AuditFound = { 
+/**
+ * `stream.hash_chain`
+ */
+name: string, found: number, };
+
 export type BackUpNow = { command_id: string, };
 
 export type Backup = { backup_id: string, made: Moment, why: BackupWhy, 
@@ -290,7 +296,19 @@ swap_rebuild: [ChangeRebuild, Rebuild], list_diff: [ListDiff, DiffPage], pause_p
 /**
  * Restores it into a database of its own, counts, checks the chain, and drops the copy.
  */
-verify_backup: [VerifyBackup, BackupRun], preview_restore: [PreviewRestore, RestorePreview], restore_backup: [RestoreBackup, BackupRun], preview_erasure: [PreviewErasure, ErasurePreview], erase_customer: [EraseCustomer, CustomerErased], };
+verify_backup: [VerifyBackup, BackupRun], preview_restore: [PreviewRestore, RestorePreview], restore_backup: [RestoreBackup, BackupRun], 
+/**
+ * What the doctor found the last times, for everybody who may look.
+ */
+list_proofs: [Empty, Proofs], 
+/**
+ * Runs every audit, and hashes every event again. Returns at once; what comes of it is in `list_proofs`.
+ */
+examine: [Examine, DoctorRunning], 
+/**
+ * The room that the database takes.
+ */
+space: [Empty, Space], preview_erasure: [PreviewErasure, ErasurePreview], erase_customer: [EraseCustomer, CustomerErased], };
 
 export type Compare = { rows: number, 
 /**
@@ -355,6 +373,16 @@ subject: string | null,
  * Columns that differ; every column, when the row stands on one side only.
  */
 cells: Array<DiffCell>, };
+
+export type Disk = { free_bytes: number, size_bytes: number, };
+
+export type DoctorRun = { run_id: string, at: Moment, by: string, seconds: number, deep: boolean, events: number, audits: Array<AuditFound>, };
+
+export type DoctorRunning = { run_id: string, started_at: string, 
+/**
+ * Streams hashed so far, and in all; `None` before that begins.
+ */
+streams: number | null, of: number | null, };
 
 export type Empty = Record<symbol, never>;
 
@@ -548,6 +576,8 @@ json: string, events: number,
  */
 left_out: number, };
 
+export type Examine = { command_id: string, };
+
 export type FactKind = "booking_state" | "payment_state" | "money" | "moment" | "text" | "number" | "other";
 
 export type FindCustomers = { search: string, 
@@ -593,7 +623,7 @@ export type Group = "viewer" | "staff" | "manager" | "admin";
 export type Hint = { 
 /**
  * `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
- * `projections`, `backups`; `*` = everything (after a gap).
+ * `projections`, `backups`, `proofs`; `*` = everything (after a gap).
  */
 topics: Array<string>, };
 
@@ -676,6 +706,22 @@ after: string | null,
  * 1 to 200.
  */
 limit: number, };
+
+export type LogChange = { what: LogChangeKind, found_at: Moment, 
+/**
+ * When the backup was taken that was restored.
+ */
+taken_at: Moment | null, 
+/**
+ * How far this computer had read.
+ */
+read_upto: number, 
+/**
+ * How much of that is known to be the same; `None`: not known.
+ */
+kept_upto: number | null, };
+
+export type LogChangeKind = "restored" | "went_back" | "replaced" | "other_copy";
 
 export type MessageView = { delivery_id: string, 
 /**
@@ -836,6 +882,24 @@ workers: number,
 rebuilds: Array<Rebuild>, now: Moment, };
 
 export type ProofState = "not_proved" | "running" | "restored" | "failed";
+
+export type Proofs = { 
+/**
+ * The last time that every audit ran, hashes or not.
+ */
+last: DoctorRun | null, 
+/**
+ * The last time that every event was hashed again.
+ */
+last_deep: DoctorRun | null, 
+/**
+ * What runs in this process now.
+ */
+running: DoctorRunning | null, 
+/**
+ * `examine`
+ */
+actions: Array<Action>, };
 
 export type Rebuild = { rebuild_id: string, projection: string, mode: ReplayMode, from: ReplayFrom, 
 /**
@@ -1033,6 +1097,24 @@ position: number,
  */
 reason: string, };
 
+export type Space = { 
+/**
+ * Largest first; together the whole database.
+ */
+parts: Array<SpacePart>, events: Count, 
+/**
+ * Of the disk under the data folder; `None`: the database is on another computer.
+ */
+disk: Disk | null, 
+/**
+ * What the last 30 days added, spread over them; `None`: too young to tell.
+ */
+bytes_per_day: number | null, };
+
+export type SpaceOf = "events" | "lists" | "deliveries" | "sagas" | "rest";
+
+export type SpacePart = { of: SpaceOf, bytes: number, };
+
 export type StartReplay = { 
 /**
  * Made when the dialog opens: the same id starts once, however often it is sent.
@@ -1067,9 +1149,33 @@ export type Status = { now: Moment, database: Lamp, stripe: Lamp, mail: Lamp,
  */
 workers: number, works_here: boolean, position: number, projections: Array<ProjectionStatus>, 
 /**
+ * Of the running rebuild that is least far. `None`: none runs.
+ */
+rebuild_percent: number | null, 
+/**
  * Who keeps readers waiting, when somebody does: `pid 4242, open for 12 s: insert into …`
  */
-lag_cause: string | null, counts: Counts, };
+lag_cause: string | null, 
+/**
+ * Who has kept old rows from being cleaned up for long: `pid 4242, …`. It delays nobody and lets tables grow.
+ */
+old_snapshot: string | null, 
+/**
+ * Which log this is: a restore gives it a new id. `None`: the schema is older than that.
+ */
+log_id: string | null, 
+/**
+ * The log is not the one that this computer followed before.
+ */
+log_change: LogChange | null, 
+/**
+ * When the newest backup was taken that was restored on trial.
+ */
+last_good_backup: Moment | null, 
+/**
+ * There is something to lose, and no good backup of the last days.
+ */
+backup_overdue: boolean, counts: Counts, };
 
 export type StepState = "not_begun" | "running" | "waiting" | "done" | "not_needed" | "unknown" | "failed" | "needs_person" | "undone";
 

@@ -1,7 +1,7 @@
 //! The scripted backend with the whole day in it.
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
-import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, projections, rebuild, stateAt } from './admin'
+import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, projections, proofs, rebuild, space, stateAt } from './admin'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
 import type { BookingPage, BookingRow, CaughtMessage, FreeTime, HostState, ListBookings } from './types'
@@ -125,6 +125,9 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     roll_back_projection: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
     retry_parked: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
     skip_parked: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    list_proofs: () => proofs,
+    examine: ({ command_id }) => ({ run_id: command_id, started_at: NOW, streams: null, of: null }),
+    space: () => space,
     list_backups: () => backups,
     back_up_now: () => ({ work: 'back_up', backup_id: null, by: 'sofia', started_at: NOW }),
     verify_backup: ({ backup_id }) => ({ work: 'verify', backup_id, by: 'sofia', started_at: NOW }),

@@ -1,10 +1,12 @@
 //! Die Wörter des Fensters auf Deutsch. Der Typ verlangt jeden Text, den das Englische hat.
 
 import { log } from './de-log'
+import { ops } from './de-ops'
 import type { Catalogue } from './index'
 
 export const de: Catalogue = {
   ...log,
+  ...ops,
   app: 'Bizing Desk',
   close: 'Schließen',
   copied: 'Kopiert',

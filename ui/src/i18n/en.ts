@@ -2,9 +2,11 @@
 //! has `one` and `other`.
 
 import { log } from './en-log'
+import { ops } from './en-ops'
 
 export const en = {
   ...log,
+  ...ops,
   app: 'Bizing Desk',
   close: 'Close',
   copied: 'Copied',

@@ -13,9 +13,11 @@ interface Stored {
   language: Language
   singleKeys: boolean
   newestFirst: boolean
+  /** The change of the log that was read and put away. */
+  logChangeSeen: string
 }
 
-const DEFAULTS: Stored = { theme: 'system', density: 'comfortable', language: 'en', singleKeys: true, newestFirst: true }
+const DEFAULTS: Stored = { theme: 'system', density: 'comfortable', language: 'en', singleKeys: true, newestFirst: true, logChangeSeen: '' }
 
 function load(): Stored {
   try {

@@ -52,6 +52,8 @@ export class Connection {
   #tries = 0
   #pulsing = false
   #position: number | null = null
+  /** Which log the pulse last saw. A restore gives it a new name, and then nothing that is on screen need be true. */
+  #log: string | null = null
   #running = false
   #watching = false
 
@@ -89,6 +91,7 @@ export class Connection {
     this.#watching = on
     clearTimeout(this.#pulseTimer)
     this.#position = null
+    this.#log = null
     this.status = null
     this.state = 'connecting'
     this.#lastAnswer = Date.now()
@@ -198,6 +201,11 @@ export class Connection {
     this.#answered()
     const moved = this.#position !== null && this.#position !== status.position
     this.#position = status.position
+    if (status.log_id !== null && this.#log !== null && status.log_id !== this.#log) {
+      void this.#client.resetQueries()
+      this.changed('*')
+    }
+    this.#log = status.log_id ?? this.#log
     // Tries and deliveries change without a new event, so while no hint comes the position proves nothing and what is
     // on screen is asked for again. Otherwise a log that moved without a hint means that a hint was lost.
     if (this.hintsAlive === false || (moved && !this.#hintedSincePulse)) this.changed('*')

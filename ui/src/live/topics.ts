@@ -23,6 +23,8 @@ export const keys = {
   diff: (id: string, kind: string, rows: number) => ['projections', 'diff', id, kind, rows],
   preview: (projection: string, from: string) => ['preview_replay', projection, from],
   backups: ['backups'],
+  proofs: ['proofs'],
+  space: ['space'],
 } as const
 
 /** True when `query` shows something that `topic` says has changed. */
@@ -49,6 +51,7 @@ export function concerns(topic: string, query: Query): boolean {
     case 'events':
     case 'projections':
     case 'backups':
+    case 'proofs':
       return what === topic
     default:
       return false

@@ -45,6 +45,12 @@ pub struct DeskParts {
     pub connections: Connections,
     /// The backups, where this process may read the whole database.
     pub backups: Option<super::backups::Room>,
+    /// What this process lets the doctor look at.
+    pub examiner: super::doctor::Examiner,
+    /// Why the log is not the one that this computer followed before.
+    pub log_change: Option<super::host::Changed>,
+    /// Which log this is; `None`: the schema is older than that.
+    pub log_id: Option<uuid::Uuid>,
     /// The same that the worker of this installation goes by.
     pub policy: Policy,
     /// Cancelled once the database has fallen silent: an answer over these connections may never come.

@@ -7,7 +7,8 @@ use ts_rs::TS;
 use super::host::Host;
 use super::wire::*;
 use super::{
-    backups, bookings, catalogue, customers, error, events, messages, projections, session,
+    backups, bookings, catalogue, customers, doctor, error, events, messages, projections, session,
+    space,
 };
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
@@ -102,6 +103,12 @@ commands! {
         verify_backup(VerifyBackup) -> BackupRun = backups::verify;
         preview_restore(PreviewRestore) -> RestorePreview = backups::preview_restore;
         restore_backup(RestoreBackup) -> BackupRun = backups::restore;
+        /// What the doctor found the last times, for everybody who may look.
+        list_proofs(Empty) -> Proofs = doctor::proofs;
+        /// Runs every audit, and hashes every event again. Returns at once; what comes of it is in `list_proofs`.
+        examine(Examine) -> DoctorRunning = doctor::examine;
+        /// The room that the database takes.
+        space(Empty) -> Space = space::space;
         preview_erasure(PreviewErasure) -> ErasurePreview = backups::preview_erasure;
         erase_customer(EraseCustomer) -> CustomerErased = backups::erase_customer;
     }

@@ -22,31 +22,53 @@ const SLOW: Duration = Duration::from_millis(250);
 
 const NO_WORKER: &str = "No computer does background work right now. Open the desk of an admin, or start `bizing-desk serve`.";
 
-pub fn database(
-    now: DateTime<Utc>,
-    latency: Duration,
-    parked: Option<&ProjectionStatus>,
-    unread: &[Unread],
-    lag_cause: Option<&str>,
-) -> Lamp {
-    let (problem, hint) = match (parked, unread.first(), lag_cause) {
-        (Some(p), _, _) => (
-            Some(format!("The view `{}` stopped at an event it cannot read.", p.name)),
-            Some("What it shows is as of that event. Run `bizing-desk doctor`: it names the event and how to go on.".to_owned()),
-        ),
-        (None, Some(unread), _) => (
-            Some(format!("The log may hold {unread}, which this version of the app cannot read: {}.", unread.why)),
-            Some("Update the app on this computer. A view that meets such an event stops there; everything else goes on.".to_owned()),
-        ),
-        (None, None, Some(cause)) => (
-            Some(format!("An open transaction keeps new events back ({cause}).")),
-            Some("Nothing is lost. It goes on as soon as that transaction ends; whoever runs the database can end it.".to_owned()),
-        ),
-        (None, None, None) if latency > SLOW => (
-            Some(format!("The database takes {} ms to answer.", latency.as_millis())),
-            Some("Look at the network between here and the database, and at the load of its computer.".to_owned()),
-        ),
-        (None, None, None) => (None, None),
+/// What may be wrong with the database beside being slow. The gravest is told.
+#[derive(Default)]
+pub struct Worries<'a> {
+    pub parked: Option<&'a ProjectionStatus>,
+    pub unread: &'a [Unread],
+    pub lag_cause: Option<&'a str>,
+    pub backup_overdue: bool,
+    pub old_snapshot: Option<&'a str>,
+}
+
+pub fn database(now: DateTime<Utc>, latency: Duration, worries: &Worries<'_>) -> Lamp {
+    let told = |problem: String, hint: &str| (Some(problem), Some(hint.to_owned()));
+    let (problem, hint) = if let Some(p) = worries.parked {
+        told(
+            format!("The view `{}` stopped at an event it cannot read.", p.name),
+            "What it shows is as of that event. Run `bizing-desk doctor`: it names the event and how to go on.",
+        )
+    } else if let Some(unread) = worries.unread.first() {
+        told(
+            format!(
+                "The log may hold {unread}, which this version of the app cannot read: {}.",
+                unread.why
+            ),
+            "Update the app on this computer. A view that meets such an event stops there; everything else goes on.",
+        )
+    } else if let Some(cause) = worries.lag_cause {
+        told(
+            format!("An open transaction keeps new events back ({cause})."),
+            "Nothing is lost. It goes on as soon as that transaction ends; whoever runs the database can end it.",
+        )
+    } else if worries.backup_overdue {
+        told(
+            "For more than two days no backup was taken and restored on trial.".to_owned(),
+            "See under Settings, Database why, and take one now.",
+        )
+    } else if let Some(who) = worries.old_snapshot {
+        told(
+            format!("A transaction that stays open keeps old rows from being cleaned up ({who})."),
+            "Nothing waits for it, but tables grow. If it is no backup or report, whoever runs the database ends it.",
+        )
+    } else if latency > SLOW {
+        told(
+            format!("The database takes {} ms to answer.", latency.as_millis()),
+            "Look at the network between here and the database, and at the load of its computer.",
+        )
+    } else {
+        (None, None)
     };
     Lamp {
         state: if problem.is_some() {
@@ -160,14 +182,29 @@ mod tests {
             version: 9,
             why: Unreplayable::FromTheFuture { knows: 1 },
         };
+        let with = |worries: Worries<'_>| database(now(), Duration::ZERO, &worries);
         for lamp in [
             stripe(now(), None, 1, false),
             mail(now(), None, 1, false),
             mail(now(), seen(1, Some("535 refused")), 1, true),
             stripe(now(), seen(1, Some("401")), 1, true),
-            database(now(), Duration::from_secs(1), None, &[], None),
-            database(now(), Duration::ZERO, None, &[], Some("pid 1")),
-            database(now(), Duration::ZERO, None, &[unread], None),
+            database(now(), Duration::from_secs(1), &Worries::default()),
+            with(Worries {
+                lag_cause: Some("pid 1"),
+                ..Worries::default()
+            }),
+            with(Worries {
+                unread: &[unread],
+                ..Worries::default()
+            }),
+            with(Worries {
+                backup_overdue: true,
+                ..Worries::default()
+            }),
+            with(Worries {
+                old_snapshot: Some("pid 1"),
+                ..Worries::default()
+            }),
         ] {
             assert!(lamp.problem.is_some() && lamp.hint.is_some(), "{lamp:?}");
         }

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod place;
 pub mod projections;
 pub mod session;
+pub mod space;
 pub mod transfer;
 pub mod typescript;
 pub mod wire;

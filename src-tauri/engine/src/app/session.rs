@@ -80,6 +80,11 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
         .await?;
     let projections = projections(&mut conn, position, now).await?;
     let lag_cause = lag_cause(&mut conn).await?;
+    // An older schema has no place for either.
+    let (old_snapshot, backup) = match desk.read_only {
+        None => (old_snapshot(&mut conn).await?, backup(&mut conn).await?),
+        Some(_) => (None, LastBackup::default()),
+    };
     let unread = schema::unreplayable(&mut conn).await?;
     let zone = place::find(&mut conn)
         .await?
@@ -88,7 +93,17 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
     let parked = projections.iter().find(|p| p.parked.is_some());
     Ok(Status {
         now: moment(now, &zone)?,
-        database: lamps::database(now, latency, parked, &unread, lag_cause.as_deref()),
+        database: lamps::database(
+            now,
+            latency,
+            &lamps::Worries {
+                parked,
+                unread: &unread,
+                lag_cause: lag_cause.as_deref(),
+                backup_overdue: backup.overdue,
+                old_snapshot: old_snapshot.as_deref(),
+            },
+        ),
         stripe: lamps::stripe(
             now,
             facts.stripe,
@@ -100,7 +115,16 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
         works_here: desk.works_here.is_some(),
         position,
         projections,
+        rebuild_percent: facts.rebuild_percent.and_then(|n| u32::try_from(n).ok()),
         lag_cause,
+        old_snapshot,
+        log_id: desk.log_id,
+        log_change: match &desk.log_change {
+            Some(changed) => Some(changed.shown(&zone)?),
+            None => None,
+        },
+        last_good_backup: backup.good.map(|at| moment(at, &zone)).transpose()?,
+        backup_overdue: backup.overdue,
         counts: facts.counts,
     })
 }
@@ -110,6 +134,7 @@ struct Facts {
     stripe: Option<Checked>,
     mail: Option<Checked>,
     counts: Counts,
+    rebuild_percent: Option<i32>,
 }
 
 async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
@@ -119,7 +144,9 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
                 m.source is not null as mail_asked, m.checked_at as mail_at, m.problem as mail_problem,
                 (select count(*) from read.sagas_v1 where state = 'parked') as need_person,
                 (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as open,
-                (select count(*) from read.deliveries_v1 where state = 'scheduled' and attempt > 0) as failing
+                (select count(*) from read.deliveries_v1 where state = 'scheduled' and attempt > 0) as failing,
+                (select min(case when events_total > 0 then least(99, 100 * events_done / events_total) else 0 end)::int
+                   from read.rebuilds where state = 'running') as rebuild_percent
            from (select 1) x
            left join read.poll_cursors_v1 s on s.source = 'stripe'
            left join read.poll_cursors_v1 m on m.source = 'email'",
@@ -143,6 +170,7 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
             sagas_open: row.try_get("open")?,
             deliveries_failing: row.try_get("failing")?,
         },
+        rebuild_percent: row.try_get("rebuild_percent")?,
     })
 }
 
@@ -184,6 +212,39 @@ async fn projections(
             })
         })
         .collect()
+}
+
+/// What keeps old rows in place longer than reports and backups of this size do. It delays nobody; tables grow meanwhile.
+async fn old_snapshot(conn: &mut PgConnection) -> Result<Option<String>, AppError> {
+    let row = sqlx::query(
+        "select format('%s, login %s, database %s, %s, open for %s min: %s', coalesce('pid ' || pid, 'no process'), login, database, state,
+                       floor(age_seconds / 60), split_part(query, e'\n', 1)) as who
+           from api.oldest_snapshot() where age_seconds > 600",
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.try_get("who")).transpose()?)
+}
+
+#[derive(Default)]
+struct LastBackup {
+    good: Option<DateTime<Utc>>,
+    overdue: bool,
+}
+
+/// As the audit `backup.good_one_is_old` has it.
+async fn backup(conn: &mut PgConnection) -> Result<LastBackup, AppError> {
+    let row = sqlx::query(
+        "select g.at, coalesce(greatest(g.at, i.created_at) < now() - interval '2 days' and exists (select 1 from read.log_v1), false) as overdue
+           from (select max(started_at) as at from read.backups_v1 where proof is not null and proof->>'problem' is null and removed_at is null) g
+           left join read.installation_v1 i on true",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(LastBackup {
+        good: row.try_get("at")?,
+        overdue: row.try_get("overdue")?,
+    })
 }
 
 /// An append that stays open keeps every reader waiting, so it is named once it lasts longer than appends do.

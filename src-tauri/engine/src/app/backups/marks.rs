@@ -1,7 +1,8 @@
 //! What is written into a restored database before anybody opens it, besides the erasures.
 
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use super::manifest::Manifest;
 
@@ -22,19 +23,58 @@ pub async fn as_restored(conn: &mut PgConnection, manifest: &Manifest) -> sqlx::
         .execute(&mut *conn)
         .await?;
     }
+    let why = format!(
+        "The database was restored from the backup of {}: it may have been sent since.",
+        manifest.started_at.format("%Y-%m-%d %H:%M UTC")
+    );
+    owed_are_unclear(conn, &why).await?;
+    // Those who worked then do not work here.
+    sqlx::query("delete from saga.worker").execute(conn).await?;
+    Ok(())
+}
+
+/// The same for a log that went backwards and says nothing of a restore: another tool brought it back. The login must own
+/// the tables or may become their owner. `false`: somebody else has said it already.
+pub async fn as_restored_by_another_tool(conn: &mut PgConnection, log: Uuid) -> sqlx::Result<bool> {
+    let mut tx = conn.begin().await?;
+    sqlx::query("select set_config('role', (select tableowner::text from pg_tables where schemaname = 'core' and tablename = 'log_identity'), true)")
+        .execute(&mut *tx)
+        .await?;
+    // Of several computers that find it out at once, one says it.
+    sqlx::query("lock table core.log_identity in share row exclusive mode")
+        .execute(&mut *tx)
+        .await?;
+    let newest: Uuid =
+        sqlx::query_scalar("select log_id from core.log_identity order by no desc limit 1")
+            .fetch_one(&mut *tx)
+            .await?;
+    if newest != log {
+        return Ok(false);
+    }
+    sqlx::query(
+        "insert into core.log_identity (since_position, restored_from)
+         select case when is_called then last_value else 0 end, jsonb_build_object('by', 'another tool') from core.position",
+    )
+    .execute(&mut *tx)
+    .await?;
+    owed_are_unclear(
+        &mut tx,
+        "The database was brought back to an earlier state: it may have been sent since.",
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+async fn owed_are_unclear(conn: &mut PgConnection, why: &str) -> sqlx::Result<()> {
     sqlx::query(
         "update delivery.deliveries
             set state = 'unclear', finished_at = now(), lease_owner = null, lease_expires_at = null,
                 outcome = jsonb_build_object('result', 'unclear', 'problem', $1::text, 'response', null)
           where state in ('scheduled', 'sending')",
     )
-    .bind(format!(
-        "The database was restored from the backup of {}: it may have been sent since.",
-        manifest.started_at.format("%Y-%m-%d %H:%M UTC")
-    ))
-    .execute(&mut *conn)
+    .bind(why)
+    .execute(conn)
     .await?;
-    // Those who worked then do not work here.
-    sqlx::query("delete from saga.worker").execute(conn).await?;
     Ok(())
 }

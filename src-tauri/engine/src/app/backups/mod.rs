@@ -39,6 +39,7 @@ pub use daily::{once as daily_once, run as daily};
 pub use erasures::Erasure;
 pub use fault::BackupError;
 pub use manifest::{Facts, Manifest, Proof, Why};
+pub(super) use marks::as_restored_by_another_tool;
 pub use restore::{check_name, exists, put_in_place};
 pub use room::Room;
 pub use shelf::{KEPT_DAYS, Shelf};

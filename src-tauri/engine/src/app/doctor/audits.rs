@@ -27,7 +27,7 @@ const fn audit(
     }
 }
 
-pub static ALL: [Audit; 24] = [
+pub static ALL: [Audit; 27] = [
     // ---- money -----------------------------------------------------------------------------------------------------
     audit(
         "money.captured_equals_events",
@@ -173,6 +173,31 @@ pub static ALL: [Audit; 24] = [
           where to_regclass('core.events_' || lpad(((last_value + 5000000) / 10000000)::text, 4, '0')) is null",
         "The log has room for less than five million more events. Then nothing can be appended any more.",
         "As the worker's login run: select core.ensure_partition(last_value + 10000000) from core.position.",
+    ),
+    audit(
+        "log.assumptions",
+        "select format('%s does not hold: %s', rule, found) from api.log_assumptions() where not holds",
+        "What the proof that no reader skips an event rests on does not hold: somebody changed the database past the desk, or this is a standby. Read models stop until it holds again.",
+        "Undo the change that is named: sequence `core.position` with cache 1 and increment 1, no right to insert into core.events. A standby is for reading by other tools: point the desk at the primary.",
+    ),
+    audit(
+        "server.old_snapshot",
+        "select format('%s, login %s, database %s, %s, open for %s min: %s', coalesce('pid ' || pid, 'no process'), login, database, state,
+                       floor(age_seconds / 60), split_part(query, e'\\n', 1))
+           from api.oldest_snapshot() where age_seconds > 600",
+        "A transaction has been open for more than ten minutes, perhaps of another program in another database of this server. No reader of the log waits for it, but no old row can be cleaned up, so tables grow and get slower.",
+        "If it is a backup or a long report, let it end. Otherwise whoever runs the server ends it: select pg_terminate_backend(pid), or `rollback prepared` for one without a process.",
+    ),
+    audit(
+        "backup.good_one_is_old",
+        // A day and the trial after it are the rule; a desk that is off at night is no day late.
+        "select case when good.at is null then 'no backup was ever restored on trial' else format('the last backup that was restored on trial is of %s', good.at) end
+           from (select max(started_at) as at from read.backups_v1 where proof is not null and proof->>'problem' is null and removed_at is null) good,
+                read.installation_v1 i
+          where exists (select 1 from core.events)
+            and greatest(good.at, i.created_at) < now() - interval '2 days'",
+        "There is something to lose, and for more than two days no backup was taken and restored on trial. If the disk breaks today, what was done since is gone.",
+        "Run `bizing-desk backup --verify` on a computer that may read the whole database, and see under Settings, Database why the daily one did not come. If the server has backups of another kind, this finding is only about the desk's own.",
     ),
     // ---- sagas -----------------------------------------------------------------------------------------------------
     audit(

@@ -4,6 +4,7 @@
 //! alone is looked at some streams at a time. It needs the worker's or an admin's login.
 
 mod audits;
+mod desk;
 
 use std::fmt;
 
@@ -12,6 +13,8 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use super::wire::AppError;
 pub use audits::{ALL, Audit};
+pub(in crate::app) use desk::last_chain;
+pub use desk::{Examiner, examine, examined, proofs};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {

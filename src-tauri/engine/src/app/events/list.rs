@@ -6,6 +6,7 @@ use sqlx::{PgConnection, Row};
 use super::READ_ONLY;
 use super::rows::{Subjects, event_row, stream_named, zone};
 use crate::app::desk::Desk;
+use crate::app::doctor;
 use crate::app::wire::*;
 use crate::domain::slot::{self, Fold};
 use crate::store::browse::{self, Filter, Way};
@@ -40,6 +41,7 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
     let mut events = browse::page(&mut tx, &filter, way, safe, limit).await?;
     let matched = browse::count(&mut tx, &filter, safe).await?;
     let total = total(&mut tx, safe).await?;
+    let chain = doctor::last_chain(&mut tx, &zone).await?;
 
     let more = events.len() > request.limit as usize;
     events.truncate(request.limit as usize);
@@ -63,7 +65,7 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
         },
         total,
         safe_position: safe,
-        chain: None,
+        chain,
     })
 }
 
@@ -133,7 +135,7 @@ pub(super) fn time(
         })
 }
 
-async fn total(conn: &mut PgConnection, safe: i64) -> Result<Count, AppError> {
+pub(in crate::app) async fn total(conn: &mut PgConnection, safe: i64) -> Result<Count, AppError> {
     if safe <= COUNTED_EXACTLY {
         let count = sqlx::query_scalar("select count(*) from read.log_v1 where position <= $1")
             .bind(safe)

@@ -13,6 +13,7 @@ mod sealed;
 pub use causes::causes;
 pub use copy::copy;
 pub use detail::get;
+pub(super) use list::total;
 pub use list::{catalogue, list};
 pub use past::state_as_of;
 

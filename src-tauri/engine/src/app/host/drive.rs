@@ -60,12 +60,24 @@ pub(super) async fn drive(host: Host, stop: CancellationToken) {
 /// Keeps the open desk open, whatever happens to the line. Never returns.
 async fn keep(host: &Host, wanted: &Wanted) {
     loop {
-        let desk = line::fell_silent(host).await;
-        tracing::warn!("the database does not answer any more; waiting for it");
-        desk.silent.cancel();
-        host.0.hints.changed("status");
+        let silent = match line::lost(host).await {
+            line::Lost::Silent(desk) => {
+                tracing::warn!("the database does not answer any more; waiting for it");
+                desk.silent.cancel();
+                host.0.hints.changed("status");
+                Some(desk)
+            }
+            // The work stops first: it was begun for another log.
+            line::Lost::OtherLog => {
+                tracing::error!("the database holds another log now; the desk is opened anew");
+                close(host).await;
+                None
+            }
+        };
         loop {
-            line::answers_again(&desk).await;
+            if let Some(desk) = &silent {
+                line::answers_again(desk).await;
+            }
             match reopen(host, wanted).await {
                 Ok(()) => break,
                 Err(error) => {
@@ -74,7 +86,7 @@ async fn keep(host: &Host, wanted: &Wanted) {
                 }
             }
         }
-        tracing::warn!("the database answers again");
+        tracing::warn!("the desk is open again");
         host.0.hints.changed("*");
     }
 }

@@ -13,6 +13,7 @@ mod logins;
 mod open;
 mod pools;
 mod sandbox;
+mod seen;
 mod server;
 mod setup;
 mod webhook;
@@ -36,6 +37,7 @@ pub use command::{
     Backups, Migrated, migrate_now, open_for_command, pool_for_audit, upgrade_database,
 };
 pub use sandbox::{SandboxAddr, SandboxStarter};
+pub use seen::Changed;
 pub use webhook::WebhookAnswer;
 
 /// Which process this is.

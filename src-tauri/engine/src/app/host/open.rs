@@ -7,14 +7,17 @@ use bizing_stripe::{Config as StripeConfig, Secret};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::choice::Choice;
 use super::drive::Progress;
 use super::sandbox::SandboxAddr;
+use super::seen::{Changed, Seen};
 use super::webhook::Letterbox;
 use super::{Host, HostKind, faults, logins, pools, setup, work};
 use crate::app::backups::{self, Room};
 use crate::app::desk::{Connections, Desk, DeskParts, GoOn};
+use crate::app::doctor::Examiner;
 use crate::app::wire::{AppError, Code, Group, ProfileKind, Retry, StartStep};
 use crate::runtime::bell::Bell;
 use crate::runtime::config::{self, Config, SmtpConfig};
@@ -31,6 +34,8 @@ pub(super) struct Open {
     pub pool: Option<PgPool>,
     /// `None`: events of providers cannot be kept or checked here.
     pub letterbox: Option<Letterbox>,
+    /// What this computer remembers of the log, when it knows which one it is.
+    pub seen: Option<Seen>,
 }
 
 impl Open {
@@ -307,6 +312,7 @@ async fn start(
     pool: Option<PgPool>,
 ) -> Result<Open, AppError> {
     name_unread(&people).await?;
+    let (seen, log_id, log_change) = look_at_log(host, &base, &people).await;
     let (bell, hints, tasks) = (Bell::default(), host.0.hints.clone(), Tasks::default());
     let sandbox = find_sandbox(host, profile, &base).await;
     let keys = Keys::fitting(
@@ -361,6 +367,9 @@ async fn start(
         work::start_backups(&tasks, room);
     }
     let desk = Desk(Arc::new(DeskParts {
+        examiner: Examiner::new(tasks.clone(), hints.clone()),
+        log_id,
+        log_change,
         backups: room,
         policy: crate::saga::definition::Policy::default(),
         people,
@@ -381,7 +390,29 @@ async fn start(
         worker,
         pool,
         letterbox,
+        seen,
     })
+}
+
+/// Before any work begins. A log that cannot be looked at is no reason not to open: the schema may be an older one.
+async fn look_at_log(
+    host: &Host,
+    base: &Base,
+    people: &PgPool,
+) -> (Option<Seen>, Option<Uuid>, Option<Changed>) {
+    let seen = Seen::of(&host.0.config, &base.installation.id);
+    let admin = base.admin.as_ref().filter(|_| base.read_only.is_none());
+    let looked = async { seen.look(&mut *people.acquire().await?, admin).await };
+    match looked.await {
+        Ok((log_id, changed)) => (Some(seen), Some(log_id), changed),
+        Err(error) => {
+            tracing::warn!(
+                "whether the log is the one of before cannot be said: {}",
+                error.message
+            );
+            (None, None, None)
+        }
+    }
 }
 
 /// What the log may hold that this program cannot read is said at the start, and not first by the view that stops at it.

@@ -45,9 +45,8 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
         "select g.*, p.generation as before_generation, p.version as before_version, p.position as before_position,
                 p.retired_at as before_retired_at, p.parked is not null as before_parked,
                 (select e.recorded_at from read.events_v1 e where e.position > g.position order by e.position limit 1) as waiting_since,
-                (select sum(greatest(c.reltuples, 0))::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                  where n.nspname = format('p_%s_g%s', g.name, g.generation) and c.relkind = 'r') as rows
-           from read.generations g
+                n.rows, n.estimated
+           from read.generations g cross join lateral api.generation_rows(g.name, g.generation) n
            left join lateral (select * from read.generations x where x.name = g.name and x.role = 'previous' order by retired_at desc limit 1) p on true
           where g.role = 'live' order by g.name",
     )
@@ -173,10 +172,13 @@ fn projection(
         lag_seconds,
         rate_per_s: around.rates.last().copied().flatten(),
         rates: around.rates,
-        rows: row.try_get::<Option<i64>, _>("rows")?.map(|count| Count {
-            count,
-            estimated: true,
-        }),
+        rows: match row.try_get("rows")? {
+            Some(count) => Some(Count {
+                count,
+                estimated: row.try_get("estimated")?,
+            }),
+            None => None,
+        },
         event_types: types
             .unwrap_or_default()
             .iter()

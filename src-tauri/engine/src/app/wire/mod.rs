@@ -13,6 +13,7 @@ mod create;
 mod error;
 mod events;
 mod host;
+mod operations;
 mod projections;
 mod sandbox;
 mod session;
@@ -28,6 +29,7 @@ pub use create::*;
 pub use error::*;
 pub use events::*;
 pub use host::*;
+pub use operations::*;
 pub use projections::*;
 pub use sandbox::*;
 pub use session::*;
@@ -74,6 +76,6 @@ pub struct Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Hint {
     /// `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
-    /// `projections`, `backups`; `*` = everything (after a gap).
+    /// `projections`, `backups`, `proofs`; `*` = everything (after a gap).
     pub topics: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use uuid::Uuid;
 
 use super::*;
 
@@ -93,8 +94,20 @@ pub struct Status {
     #[ts(type = "number")]
     pub position: i64,
     pub projections: Vec<ProjectionStatus>,
+    /// Of the running rebuild that is least far. `None`: none runs.
+    pub rebuild_percent: Option<u32>,
     /// Who keeps readers waiting, when somebody does: `pid 4242, open for 12 s: insert into …`
     pub lag_cause: Option<String>,
+    /// Who has kept old rows from being cleaned up for long: `pid 4242, …`. It delays nobody and lets tables grow.
+    pub old_snapshot: Option<String>,
+    /// Which log this is: a restore gives it a new id. `None`: the schema is older than that.
+    pub log_id: Option<Uuid>,
+    /// The log is not the one that this computer followed before.
+    pub log_change: Option<LogChange>,
+    /// When the newest backup was taken that was restored on trial.
+    pub last_good_backup: Option<Moment>,
+    /// There is something to lose, and no good backup of the last days.
+    pub backup_overdue: bool,
     pub counts: Counts,
 }
 
