@@ -190,7 +190,7 @@ fn plants() -> Vec<(&'static str, String)> {
                    (gen_random_uuid(), 'daily', now() - interval '1 hour', 'here', '/b', '{{}}', '{{\"problem\": \"it is damaged\"}}'),
                    (gen_random_uuid(), 'daily', now() - interval '1 hour', 'here', '/b', '{{}}', null)"),
         ),
-        ("saga.parked", own("update saga.instance set state = 'parked', park_reason = 'planted', parked_at = now(), version = version + 1 where state = 'waiting'")),
+        ("saga.parked", own("update saga.instance set state = 'parked', park_reason = 'planted', parked_at = now(), version = version + 1, by_fence = fence where state = 'waiting'")),
         ("saga.stuck_lease", own("update saga.instance set wake_at = now() - interval '10 minutes' where state = 'waiting'")),
         ("saga.terminal_with_open_effect", effect(&kept, "1 minute", "intended", "payment")),
         ("saga.terminal_with_open_effect", effect(&kept, "2 hours", "unknown", "payment")),

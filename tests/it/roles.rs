@@ -208,6 +208,9 @@ async fn nobody_but_the_worker_touches_the_sagas_rows() {
         "insert into saga.command default values",
         "update saga.command set reason = '' where false",
         "update saga.definition set spec = '{}' where false",
+        "insert into saga.policy default values",
+        "update saga.action set group_name = 'staff' where false",
+        "select saga.apply(null)",
     ] {
         assert!(!may(&mut worker, sql).await, "worker: {sql}");
     }
@@ -247,9 +250,12 @@ async fn a_viewer_changes_nothing() {
             "api.oldest_snapshot",
             "api.ordering",
             "api.position_at",
+            "api.preview_saga",
+            "api.preview_saga_command",
             "api.read_stream",
             "api.read_stream_v2",
             "api.safe_position",
+            "api.saga_actions",
         ],
         "these only read"
     );

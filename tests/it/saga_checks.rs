@@ -57,19 +57,23 @@ async fn a_saga_row_that_contradicts_itself_is_refused() {
                 "a second saga for the same attempt at a booking",
                 "insert into saga.instance (saga_id, definition, def_version, dedupe_key, correlation_id, started_by) values (gen_random_uuid(), 'booking', 1, 'b:1', gen_random_uuid(), 't')",
             ),
-            ("running to compensated in one step", "update saga.instance set state = 'compensated', version = version + 1, direction = 'C', finished_at = now(), lease_owner = null, lease_expires_at = null"),
+            ("running to compensated in one step", "update saga.instance set state = 'compensated', version = version + 1, by_fence = fence, direction = 'C', finished_at = now(), lease_owner = null, lease_expires_at = null"),
             ("a change of state without a new version", "update saga.instance set state = 'waiting'"),
             ("a version that goes back", "update saga.instance set version = version - 1"),
+            ("a version written under an old fence", "update saga.instance set version = version + 1, by_fence = fence - 1"),
+            ("a version that names no fence", "update saga.instance set version = version + 1"),
+            ("a try under an old fence", "insert into saga.attempt (saga_id, no, step, direction, fence, started_at) select saga_id, 1, 'payment', 'F', fence - 1, now() from saga.instance"),
+            ("a reason in a word without being parked", "update saga.instance set park_code = 'x'"),
             ("a fence that goes back", "update saga.instance set fence = 0"),
-            ("parked without a reason", "update saga.instance set state = 'parked', version = version + 1"),
+            ("parked without a reason", "update saga.instance set state = 'parked', version = version + 1, by_fence = fence"),
             ("a reason without being parked", "update saga.instance set park_reason = 'x', parked_at = now()"),
-            ("an end that keeps its lease", "update saga.instance set state = 'completed', version = version + 1, finished_at = now()"),
-            ("an end without a time", "update saga.instance set state = 'completed', version = version + 1, lease_owner = null, lease_expires_at = null"),
+            ("an end that keeps its lease", "update saga.instance set state = 'completed', version = version + 1, by_fence = fence, finished_at = now()"),
+            ("an end without a time", "update saga.instance set state = 'completed', version = version + 1, by_fence = fence, lease_owner = null, lease_expires_at = null"),
             ("half a lease", "update saga.instance set lease_expires_at = null"),
             ("running backwards", "update saga.instance set direction = 'C'"),
             ("a direction that does not exist", "update saga.instance set direction = 'X'"),
             ("paused by nobody", "update saga.instance set paused_at = now()"),
-            ("a state that does not exist", "update saga.instance set state = 'lost', version = version + 1"),
+            ("a state that does not exist", "update saga.instance set state = 'lost', version = version + 1, by_fence = fence"),
         ],
     )
     .await;
@@ -79,8 +83,8 @@ async fn a_saga_row_that_contradicts_itself_is_refused() {
 async fn a_person_resolves_a_parked_saga_only_with_a_reason_and_evidence() {
     let db = TestDb::new().await;
     let mut conn = started(&db).await;
-    let end = "lease_owner = null, lease_expires_at = null, finished_at = now(), version = version + 1, park_reason = null, parked_at = null, state = 'resolved'";
-    sqlx::query("update saga.instance set state = 'parked', version = version + 1, park_reason = 'x', parked_at = now()").execute(&mut conn).await.unwrap();
+    let end = "lease_owner = null, lease_expires_at = null, finished_at = now(), version = version + 1, by_fence = fence, park_reason = null, parked_at = null, state = 'resolved'";
+    sqlx::query("update saga.instance set state = 'parked', version = version + 1, by_fence = fence, park_reason = 'x', parked_at = now()").execute(&mut conn).await.unwrap();
     for (why, resolution) in [
         (
             "without evidence",
@@ -116,7 +120,7 @@ async fn a_person_resolves_a_parked_saga_only_with_a_reason_and_evidence() {
         &mut conn,
         &[(
             "what is resolved runs again by itself",
-            "update saga.instance set state = 'running', version = version + 1, finished_at = null",
+            "update saga.instance set state = 'running', version = version + 1, by_fence = fence, finished_at = null",
         )],
     )
     .await;
@@ -222,7 +226,7 @@ async fn exactly_the_legal_transitions_are_possible() {
         };
         format!(
             "state = '{state}', direction = {direction}, park_reason = {parked}, finished_at = {finished}, lease_owner = null, lease_expires_at = null,
-             version = version + 1, resolved_by = 'ana', resolution = '{{\"reason\": \"r\", \"evidence\": \"e\"}}'"
+             version = version + 1, by_fence = fence, resolved_by = 'ana', resolution = '{{\"reason\": \"r\", \"evidence\": \"e\"}}'"
         )
     };
     let db = TestDb::new().await;
@@ -252,15 +256,15 @@ async fn exactly_the_legal_transitions_are_possible() {
 async fn compensation_turns_forward_only_through_a_person() {
     let db = TestDb::new().await;
     let mut conn = started(&db).await;
-    let turn =
-        "update saga.instance set state = 'compensating', direction = 'C', version = version + 1;";
-    let wait = "update saga.instance set state = 'waiting', version = version + 1;";
-    let forward = "update saga.instance set state = 'running', direction = 'F', version = version + 1, park_reason = null, parked_at = null";
+    let turn = "update saga.instance set state = 'compensating', direction = 'C', version = version + 1, by_fence = fence;";
+    let wait =
+        "update saga.instance set state = 'waiting', version = version + 1, by_fence = fence;";
+    let forward = "update saga.instance set state = 'running', direction = 'F', version = version + 1, by_fence = fence, park_reason = null, parked_at = null";
     assert_eq!(
         attempt(&mut conn, &format!("{turn} {wait} {forward}")).await,
         Err("23514".to_owned())
     );
-    let park = "update saga.instance set state = 'parked', park_reason = 'x', parked_at = now(), version = version + 1;";
+    let park = "update saga.instance set state = 'parked', park_reason = 'x', parked_at = now(), version = version + 1, by_fence = fence;";
     assert_eq!(
         attempt(&mut conn, &format!("{turn} {park} {forward}")).await,
         Ok(())

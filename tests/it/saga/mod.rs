@@ -2,6 +2,7 @@
 
 mod crash;
 mod link;
+mod operator;
 mod paths;
 mod referee;
 mod steps;

@@ -28,6 +28,12 @@ field: string | null, retry: Retry,
  */
 correlation_id: string, };
 
+export type Approval = { command: SagaCommand, plan: SagaPlan, 
+/**
+ * Something changed since it was asked for: it can only be refused.
+ */
+changed: boolean, };
+
 export type AsOf = { "as_of": "latest" } | { "as_of": "version", version: number, } | { "as_of": "position", position: number, } | { "as_of": "time", 
 /**
  * Wall time of the place, `2026-11-24T11:00`.
@@ -248,6 +254,12 @@ url: string, };
 
 export type Code = "request.invalid" | "request.unknown_command" | "request.not_found" | "request.forbidden" | "request.command_reused" | "booking.slot_taken" | "booking.refused" | "stream.conflict" | "database.not_chosen" | "database.starting" | "database.unreachable" | "database.wrong_password" | "database.schema_older" | "database.schema_newer" | "database.no_server" | "sandbox.unreachable" | "internal";
 
+export type CommandSaga = { 
+/**
+ * Made when the dialog opens: pressing twice acts once.
+ */
+command_id: string, saga_id: string, action: string, version: number, plan_hash: string | null, params: SagaParams, reason: string, };
+
 export type Commands = { 
 /**
  * Where the app stands: choosing, starting, ready or failed.
@@ -284,7 +296,19 @@ event_causes: [EventCauses, CauseGraph],
 /**
  * A stream as it was, told from its events.
  */
-state_as_of: [StateAsOf, StreamState], event_catalogue: [Empty, EventCatalogue], copy_events: [CopyEvents, EventsCopied], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+state_as_of: [StateAsOf, StreamState], event_catalogue: [Empty, EventCatalogue], copy_events: [CopyEvents, EventsCopied], 
+/**
+ * Sagas by whom they wait for, with counts and causes.
+ */
+list_sagas: [ListSagas, SagaList], get_saga: [GetSaga, SagaPage], 
+/**
+ * What an action would do now. Changes nothing.
+ */
+preview_saga: [PreviewSaga, SagaPlan], command_saga: [CommandSaga, SagaCommanded], 
+/**
+ * A request that waits for a second person, with its plan as it is now.
+ */
+get_approval: [GetApproval, Approval], decide_saga_command: [DecideCommand, SagaCommand], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
 /**
  * What a replay would read, and how long it would take. Changes nothing.
  */
@@ -351,6 +375,8 @@ payment_method: string | null, };
 export type CustomerErased = { customer_id: string, erased_at: string, };
 
 export type CustomerRow = { customer_id: string, name: string, email: string | null, phone: string | null, bookings: number, last_booking_at: string | null, };
+
+export type DecideCommand = { command_id: string, approve: boolean, plan_hash: string, reason: string, };
 
 export type DeliveryState = "scheduled" | "sending" | "retrying" | "delivered" | "gave_up" | "unclear" | "skipped";
 
@@ -608,6 +634,8 @@ export type FreeTimesReply = { date: string, times: Array<FreeTime>,
  */
 next_date: string | null, };
 
+export type GetApproval = { command_id: string, };
+
 export type GetBooking = { 
 /**
  * A booking id, or a reference such as `BK-7Q4M2K`.
@@ -618,12 +646,14 @@ export type GetEvent = { position: number, };
 
 export type GetRebuild = { rebuild_id: string, };
 
+export type GetSaga = { saga_id: string, };
+
 export type Group = "viewer" | "staff" | "manager" | "admin";
 
 export type Hint = { 
 /**
  * `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
- * `projections`, `backups`, `proofs`; `*` = everything (after a gap).
+ * `projections`, `sagas`, `backups`, `proofs`; `*` = everything (after a gap).
  */
 topics: Array<string>, };
 
@@ -704,6 +734,24 @@ projection: string | null,
 after: string | null, 
 /**
  * 1 to 200.
+ */
+limit: number, };
+
+export type ListSagas = { tab: SagaTab, 
+/**
+ * A group's key: only sagas of that step and cause.
+ */
+group: string | null, 
+/**
+ * Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
+ */
+search: string | null, 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 500.
  */
 limit: number, };
 
@@ -807,11 +855,19 @@ export type Phase = { "is": "choose" } | { "is": "starting", step: StartStep, si
 
 export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: string | null, };
 
+export type PlannedOp = { step: string | null, 
+/**
+ * `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+ */
+op: string, amount: Money | null, count: number | null, };
+
 export type PreviewErasure = { customer_id: string, };
 
 export type PreviewReplay = { projection: string, from: ReplayFrom, };
 
 export type PreviewRestore = { backup_id: string, target: RestoreTarget, };
+
+export type PreviewSaga = { saga_id: string, action: string, params: SagaParams, };
 
 export type PreviousGeneration = { generation: number, shape_version: number, 
 /**
@@ -900,6 +956,16 @@ running: DoctorRunning | null,
  * `examine`
  */
 actions: Array<Action>, };
+
+export type ProviderGate = { provider: string, 
+/**
+ * Nothing is asked of it now; sagas wait and use up no tries.
+ */
+paused: boolean, reason: string | null, since: string | null, 
+/**
+ * Sagas whose next step asks it.
+ */
+waiting: number, };
 
 export type Rebuild = { rebuild_id: string, projection: string, mode: ReplayMode, from: ReplayFrom, 
 /**
@@ -1013,6 +1079,178 @@ export type RestoreTarget = { "into": "database", name: string, } | { "into": "f
 
 export type Retry = { "when": "never" } | { "when": "now" } | { "when": "after", seconds: number, } | { "when": "needs_person" };
 
+export type SagaAttempt = { 
+/**
+ * `3`, or `message:2`
+ */
+id: string, step: string, undoing: boolean, 
+/**
+ * `auto`, `reconcile`, `operator`, `skip`, `message`
+ */
+kind: string, at: Moment, took_ms: number | null, 
+/**
+ * `done`, `unknown`, `declined`, `refused`, `busy`, …
+ */
+result: string | null, error_class: string | null, 
+/**
+ * What it said.
+ */
+message: string | null, effect_id: string | null, worker: string | null, fence: number | null, next_try_at: string | null, output: unknown, error: unknown, };
+
+export type SagaCommand = { command_id: string, saga_id: string, 
+/**
+ * `BK-7Q4M2K`
+ */
+reference: string | null, action: string, reason: string, by: string, at: string, 
+/**
+ * `applied`, `awaiting_approval`, `refused`, `rejected`, `expired`
+ */
+status: string, refusal: string | null, approved_by: string | null, approved_at: string | null, expires_at: string | null, 
+/**
+ * What the next try came to; `None` while it has not ended.
+ */
+outcome: string | null, refund: Money | null, 
+/**
+ * The reader asked for it, so somebody else decides.
+ */
+own: boolean, };
+
+export type SagaCommanded = { command_id: string, 
+/**
+ * A second person has to say yes first.
+ */
+awaits_approval: boolean, };
+
+export type SagaCounts = { needs_person: number, at_risk: number, waiting_for_customer: number, waiting_for_provider: number, running: number, done: Count, };
+
+export type SagaEffect = { effect_id: string, step: string, undoing: boolean, generation: number, provider: string, operation: string, idempotency_key: string, intended_at: string, last_sent_at: string | null, sends: number, 
+/**
+ * `intended`, `unknown`, `confirmed`, `rejected`, `not_executed`
+ */
+outcome: string, 
+/**
+ * `response`, `lookup`, `webhook`, `operator`
+ */
+resolved_via: string | null, resolved_at: string | null, provider_object: string | null, provider_status: string | null, request_id: string | null, };
+
+export type SagaGroup = { 
+/**
+ * `4:F:refused`
+ */
+key: string, step: string, undoing: boolean, 
+/**
+ * Error class, or the code of what parked it.
+ */
+cause: string, 
+/**
+ * `stripe`, `email`; `None`: it happened here.
+ */
+provider: string | null, count: number, 
+/**
+ * What lies with the business, a sum for each currency.
+ */
+kept: Array<Money>, first_at: string, last_at: string, 
+/**
+ * One of their messages, as an example.
+ */
+message: string | null, };
+
+export type SagaList = { rows: Array<SagaRow>, next: string | null, counts: SagaCounts, 
+/**
+ * Of what needs a person, by step and cause; most money first.
+ */
+groups: Array<SagaGroup>, 
+/**
+ * What waits for a person, a sum for each currency.
+ */
+kept: Array<Money>, gates: Array<ProviderGate>, 
+/**
+ * Requests that wait for a second person, oldest first.
+ */
+approvals: Array<SagaCommand>, };
+
+export type SagaOffer = { action: string, 
+/**
+ * `None`: can be done now. Else why not, in one word, and in a sentence.
+ */
+code: string | null, refused: string | null, needs_approval: boolean, };
+
+export type SagaPage = { row: SagaRow, saga: SagaView, money: MoneyLine, email: string | null, paused: SagaPaused | null, 
+/**
+ * The provider of the step at work refuses everybody.
+ */
+gate: ProviderGate | null, 
+/**
+ * A live worker knows this definition.
+ */
+supported: boolean, workers: number, fence: number, 
+/**
+ * Newest last.
+ */
+attempts: Array<SagaAttempt>, effects: Array<SagaEffect>, 
+/**
+ * Newest last.
+ */
+commands: Array<SagaCommand>, signals: Array<SagaSignal>, offers: Array<SagaOffer>, 
+/**
+ * What undoing it would do from here, in order.
+ */
+undo: Array<PlannedOp>, resolution: SagaResolution | null, };
+
+export type SagaParams = { 
+/**
+ * `resolve_step`: `done` or `not_done`.
+ */
+outcome?: string | null, 
+/**
+ * By what it can be seen: `re_…`, a bank's reference, a note.
+ */
+evidence?: string | null, to?: string | null, until?: string | null, minutes?: number | null, };
+
+export type SagaParked = { 
+/**
+ * `guard_money`, `guard_blast`, `guard_late`, `refund_failed`, `refund_refused`, `exhausted`, `reopened`, …; `other` of old.
+ */
+code: string, 
+/**
+ * What the engine noted, as it was.
+ */
+reason: string, at: string, };
+
+export type SagaPaused = { by: string, at: string, reason: string | null, };
+
+export type SagaPlan = { 
+/**
+ * Send it back with the command: another plan is refused.
+ */
+hash: string, version: number, code: string | null, refused: string | null, operations: Array<PlannedOp>, refund: Money | null, kept: Money, needs_approval: boolean, 
+/**
+ * From this sum on a second person decides.
+ */
+threshold: Money, };
+
+export type SagaResolution = { by: string, reason: string, evidence: string, };
+
+export type SagaRow = { saga_id: string, booking: BookingRow, 
+/**
+ * The step at work: `hold`, `payment`, `capture`, `confirm`, `notify`; `None` when it is over.
+ */
+step: string | null, undoing: boolean, parked: SagaParked | null, error_class: string | null, error: string | null, 
+/**
+ * Captured less refunded: what lies with the business.
+ */
+kept: Money, captured: Money, attempt: number, next_try_at: string | null, 
+/**
+ * Since when it is as it is.
+ */
+since: string, 
+/**
+ * Who looks after it.
+ */
+assigned_to: string | null, snoozed_until: string | null, version: number, };
+
+export type SagaSignal = { signal_id: string, kind: string, received_at: string, consumed_at: string | null, };
+
 export type SagaState = "running" | "waiting_for_customer" | "waiting_for_provider" | "needs_person" | "done" | "done_with_warnings" | "undoing" | "undone" | "resolved" | "paused";
 
 export type SagaStep = { 
@@ -1028,6 +1266,8 @@ attempts: number,
  * Tries at undoing it.
  */
 undo_attempts: number, started_at: string | null, ended_at: string | null, undo_started_at: string | null, undo_ended_at: string | null, error: string | null, next_try_at: string | null, };
+
+export type SagaTab = "needs_person" | "at_risk" | "waiting_for_customer" | "waiting_for_provider" | "running" | "done";
 
 export type SagaView = { saga_id: string, 
 /**

@@ -7,8 +7,8 @@ use ts_rs::TS;
 use super::host::Host;
 use super::wire::*;
 use super::{
-    backups, bookings, catalogue, customers, doctor, error, events, messages, projections, session,
-    space,
+    backups, bookings, catalogue, customers, doctor, error, events, messages, projections, sagas,
+    session, space,
 };
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
@@ -35,7 +35,8 @@ macro_rules! commands {
                 $( stringify!($dname) => {
                     let request = parse::<$dreq>(command, params)?;
                     let desk = host.desk()?;
-                    reply::<$dres>(&desk.answered($dfn(&desk, request)).await?)
+                    // Boxed, or every caller carries room for the largest of them.
+                    reply::<$dres>(&desk.answered(Box::pin($dfn(&desk, request))).await?)
                 } )*
                 _ => Err(error::unknown_command(command)),
             }
@@ -77,6 +78,16 @@ commands! {
         state_as_of(StateAsOf) -> StreamState = events::state_as_of;
         event_catalogue(Empty) -> EventCatalogue = events::catalogue;
         copy_events(CopyEvents) -> EventsCopied = events::copy;
+
+        /// Sagas by whom they wait for, with counts and causes.
+        list_sagas(ListSagas) -> SagaList = sagas::list;
+        get_saga(GetSaga) -> SagaPage = sagas::page;
+        /// What an action would do now. Changes nothing.
+        preview_saga(PreviewSaga) -> SagaPlan = sagas::preview;
+        command_saga(CommandSaga) -> SagaCommanded = sagas::command;
+        /// A request that waits for a second person, with its plan as it is now.
+        get_approval(GetApproval) -> Approval = sagas::approval;
+        decide_saga_command(DecideCommand) -> SagaCommand = sagas::decide;
 
         list_projections(Empty) -> Projections = projections::list;
         list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;

@@ -17,6 +17,7 @@ pub mod messages;
 pub mod metrics;
 pub mod place;
 pub mod projections;
+pub mod sagas;
 pub mod session;
 pub mod space;
 pub mod transfer;

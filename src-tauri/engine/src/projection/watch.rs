@@ -131,6 +131,7 @@ impl Seen {
             let updated: DateTime<Utc> = row.try_get("updated_at")?;
             if since.is_some() && self.sagas.get(&saga) != Some(&updated) {
                 topics.insert("bookings".to_owned());
+                topics.insert("sagas".to_owned());
                 topics.insert("status".to_owned());
                 let booking: Option<Uuid> = row.try_get("booking_id")?;
                 topics.extend(booking.map(|b| format!("booking:{b}")));

@@ -30,6 +30,9 @@ pub struct Executor {
     pub crash: CrashPoints,
 }
 
+/// Claims from dead owners, with nothing written between them, after which no further worker is risked.
+const POISON: i16 = 5;
+
 /// What one thing done leads to.
 enum Step1 {
     Again,
@@ -53,6 +56,13 @@ impl Executor {
 
     async fn try_run(&self, saga: Uuid) -> Result<(), SagaError> {
         let mut world = self.load(saga).await?;
+        if world.instance.take_overs >= POISON {
+            let reason = format!(
+                "{} workers in a row ended while they worked on it",
+                world.instance.take_overs
+            );
+            return self.park(&mut world, "poison", &reason).await.map(|_| ());
+        }
         // A saga that never settles within this many turns is a fault of the plan, not of the world.
         for _ in 0..60 {
             if world.instance.finished() {
@@ -72,8 +82,12 @@ impl Executor {
                 }
                 Err(SagaError::Refused(refusal)) => {
                     world = self.load(saga).await?;
-                    self.park(&mut world, &format!("a rule refuses to go on: {refusal}"))
-                        .await
+                    self.park(
+                        &mut world,
+                        "rule",
+                        &format!("a rule refuses to go on: {refusal}"),
+                    )
+                    .await
                 }
                 other => other,
             };
@@ -81,7 +95,7 @@ impl Executor {
                 return Ok(());
             }
         }
-        self.park(&mut world, "the plan does not settle")
+        self.park(&mut world, "plan", "the plan does not settle")
             .await
             .map(|_| ())
     }
@@ -152,7 +166,7 @@ impl Executor {
                 world.undo(code, &by, text);
                 Ok(Step1::Again)
             }
-            Next::Park { reason } => self.park(world, &reason).await,
+            Next::Park { code, reason } => self.park(world, code, &reason).await,
             Next::Finish { state, outcome } => {
                 world.instance.state = state.to_owned();
                 world.instance.outcome = Some(outcome.to_owned());
@@ -191,6 +205,7 @@ impl Executor {
             outcome: Outcome::Intended,
             stored_error: false,
             provider_object: None,
+            evidence: None,
         }
     }
 
@@ -216,10 +231,16 @@ impl Executor {
         self.leave(world).await
     }
 
-    async fn park(&self, world: &mut World, reason: &str) -> Result<Step1, SagaError> {
-        tracing::warn!(saga.id = %world.instance.saga_id, reason, "saga parked: a person decides");
+    async fn park(&self, world: &mut World, code: &str, reason: &str) -> Result<Step1, SagaError> {
+        tracing::warn!(saga.id = %world.instance.saga_id, code, reason, "saga parked: a person decides");
         world.instance.state = "parked".to_owned();
+        world.instance.park_code = Some(code.to_owned());
         world.instance.park_reason = Some(reason.to_owned());
+        if let (Some(Step::Notify), Some(message)) = (world.instance.step(), &world.message) {
+            // The cause groups those that share a fate.
+            world.instance.error_class = message.result.clone();
+            world.instance.error_message = message.problem.clone();
+        }
         world.instance.await_key = None;
         self.leave(world).await
     }
@@ -260,7 +281,7 @@ impl Executor {
             store::mark_sent(&self.pool, self.worker, world, id, self.policy.call_timeout).await?;
         }
         if let Some(reason) = self.forged(world, &effect) {
-            return self.park(world, &reason).await;
+            return self.park(world, "forged", &reason).await;
         }
 
         let started = world.now();
@@ -360,7 +381,7 @@ impl Executor {
             }
             Failure::Refused { code, .. } if code == "idempotency_error" => {
                 record(world, "refused");
-                self.park(world, "one idempotency key met two requests")
+                self.park(world, "key_reused", "one idempotency key met two requests")
                     .await
             }
             // What is refused may be there already: the object decides.
@@ -583,7 +604,11 @@ impl Executor {
             || (world.instance.step() == Some(Step::Capture) && tries > self.policy.capture_tries);
         if given_up {
             return self
-                .park(world, &format!("gave up after {tries} tries: {message}"))
+                .park(
+                    world,
+                    "exhausted",
+                    &format!("gave up after {tries} tries: {message}"),
+                )
                 .await;
         }
         let ceiling = self

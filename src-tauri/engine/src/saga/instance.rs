@@ -25,6 +25,11 @@ pub struct Instance {
     pub cancel_requested_at: Option<DateTime<Utc>>,
     pub cancel_requested_by: Option<String>,
     pub park_reason: Option<String>,
+    /// Why a person is needed, in one word.
+    pub park_code: Option<String>,
+    /// Claims from a dead owner since anything was written.
+    pub take_overs: i16,
+    pub currency: Option<String>,
     pub error_class: Option<String>,
     pub error_message: Option<String>,
     pub outcome: Option<String>,
@@ -36,7 +41,7 @@ pub struct Instance {
 }
 
 pub const COLUMNS: &str = r#"saga_id, state, direction::text as direction, "cursor", pivot_passed_at, version, fence, wake_at, attempt, await_key,
-    hold_expires_at, auth_expires_at, cancel_requested_at, cancel_requested_by, park_reason, error_class, error_message, outcome, booking_id,
+    hold_expires_at, auth_expires_at, cancel_requested_at, cancel_requested_by, park_reason, park_code, take_overs, currency::text as currency, error_class, error_message, outcome, booking_id,
     context, correlation_id, started_by, finished_at"#;
 
 impl Instance {
@@ -84,6 +89,8 @@ pub struct Effect {
     /// The provider keeps an error under this key and would only repeat it: look, never resend.
     pub stored_error: bool,
     pub provider_object: Option<String>,
+    /// A person said what became of it, and by what they know.
+    pub evidence: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 pub async fn told(conn: &mut PgConnection, booking: Uuid, worker: Uuid) -> sqlx::Result<bool> {
     let saga: Option<(Uuid, i64)> = sqlx::query_as(
         r#"update saga.instance
-              set state = 'completed', "cursor" = 5, version = version + 1, fence = fence + 1, outcome = 'completed', await_key = null,
+              set state = 'completed', "cursor" = 5, version = version + 1, fence = fence + 1, by_fence = fence + 1, outcome = 'completed', await_key = null,
                   finished_at = now(), updated_at = now(), error_class = null, error_message = null
             where booking_id = $1 and state = 'waiting' and direction = 'F' and "cursor" = 4 and lease_owner is null
               and cancel_requested_at is null and paused_at is null

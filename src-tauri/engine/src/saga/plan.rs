@@ -7,11 +7,12 @@ use bizing_stripe::{CancelReason as StripeReason, CheckoutStatus, IntentStatus, 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::definition::{Policy, Step};
+use super::guards;
 use super::instance::{Direction, Effect, Outcome};
 use super::world::{Claims, World};
 use crate::domain::booking::{Command, PaymentState, Status};
 use crate::domain::event::{
-    CancelReason, Party, PaymentMode, PaymentRef, PaymentVoided, RefundRequested,
+    CancelReason, Party, PaymentMode, PaymentRef, PaymentRefunded, PaymentVoided, RefundRequested,
 };
 use crate::domain::ids::{PaymentId, RefundId};
 use crate::domain::money::Money;
@@ -45,6 +46,8 @@ pub enum Next {
         text: Option<String>,
     },
     Park {
+        /// One word for the window and for grouping.
+        code: &'static str,
         reason: String,
     },
     Finish {
@@ -152,6 +155,7 @@ fn settle(world: &World, open: &Effect, policy: &Policy) -> Next {
 fn payment(world: &World, policy: &Policy) -> Next {
     let Some(created) = &world.booking.created else {
         return Next::Park {
+            code: "no_booking",
             reason: "the booking has no events".to_owned(),
         };
     };
@@ -264,6 +268,7 @@ fn intend_payment(world: &World, policy: &Policy, mode: PaymentMode, generation:
             claims: None,
         },
         None => Next::Park {
+            code: "no_booking",
             reason: "the booking has no events".to_owned(),
         },
     }
@@ -341,6 +346,7 @@ fn capture(world: &World) -> Next {
     let newest = world.effect(Step::Capture, Direction::Forward);
     let Some(intent) = world.booking.payment.intent.clone() else {
         return Next::Park {
+            code: "not_authorised",
             reason: "nothing is authorised".to_owned(),
         };
     };
@@ -369,6 +375,13 @@ fn capture(world: &World) -> Next {
             by: "system".to_owned(),
             text: world.instance.error_message.clone(),
         },
+        // It is said to have happened, and the provider shows otherwise.
+        Some(_) if world.seen.payment => Next::Park {
+            code: "contradiction",
+            reason:
+                "the capture is said to have happened, but the provider shows no captured payment"
+                    .to_owned(),
+        },
         Some(_) => Next::Look(Look::Payment),
     }
 }
@@ -382,14 +395,7 @@ fn notify(world: &World, policy: &Policy) -> Next {
         Some("delivered" | "skipped") => done("completed"),
         // It may have arrived or not; a person should know, the booking stands.
         Some("unclear") => done("completed_with_warnings"),
-        Some("gave_up") => {
-            let text = world.message.as_ref().and_then(|m| m.problem.clone());
-            Next::Undo {
-                code: "not_told",
-                by: "system".to_owned(),
-                text,
-            }
-        }
+        Some("gave_up") => guards::nobody_told(world),
         // Its finish carries our result in its own commit and wakes us; looking is the net below.
         _ => Next::Wait(Wait {
             until: world.now() + delta(policy.look_every),
@@ -475,8 +481,19 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
     let payment = &world.booking.payment;
     let down = Step::Payment as i16;
     let newest = world.effect(Step::Capture, Direction::Undo);
-    if payment.state == PaymentState::RefundFailed {
+    let failed = payment.state == PaymentState::RefundFailed;
+    if let Some(evidence) = newest.and_then(|e| e.evidence.clone())
+        && newest.is_some_and(|e| e.outcome == Outcome::Confirmed)
+        && (failed || payment.refund_pending_minor > 0)
+    {
+        return went_back_by_hand(world, evidence);
+    }
+    if failed
+        && !newest
+            .is_some_and(|e| e.outcome == Outcome::NotExecuted || world.may_try_again(e.generation))
+    {
         return Next::Park {
+            code: "refund_failed",
             reason: "the refund failed: the money must go back another way".to_owned(),
         };
     }
@@ -507,8 +524,10 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
     };
     if let Some(e) = newest
         && e.outcome == Outcome::Rejected
+        && !world.may_try_again(e.generation)
     {
         return Next::Park {
+            code: "refund_refused",
             reason: format!(
                 "the refund was refused: {}",
                 world.instance.error_message.clone().unwrap_or_default()
@@ -516,13 +535,7 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
         };
     }
     let generation = newest.map_or(0, |e| e.generation + 1);
-    let payment_id = payment.id.unwrap_or(PaymentId(world.instance.saga_id));
-    let request = RefundRequested {
-        refund_id: RefundId(world.instance.saga_id),
-        payment_id,
-        amount: Money::new(left, created.price.currency),
-        reason: world.undo_code(),
-    };
+    let request = refund_request(world, Money::new(left, created.price.currency));
     Next::Intend {
         operation: Operation::Refund {
             payment_intent: intent,
@@ -538,6 +551,45 @@ fn undo_capture(world: &World, policy: &Policy) -> Next {
         generation,
         commands: vec![Command::RequestRefund(request)],
         claims: None,
+    }
+}
+
+fn refund_request(world: &World, amount: Money) -> RefundRequested {
+    RefundRequested {
+        refund_id: RefundId(world.instance.saga_id),
+        payment_id: payment_id(world),
+        amount,
+        reason: world.undo_code(),
+    }
+}
+
+/// A person gave the money back another way, and said how it can be seen: that is what the ledger gets to know.
+fn went_back_by_hand(world: &World, evidence: String) -> Next {
+    let payment = &world.booking.payment;
+    let down = Step::Payment as i16;
+    let Some(created) = &world.booking.created else {
+        return Next::Park {
+            code: "no_booking",
+            reason: "the booking has no events".to_owned(),
+        };
+    };
+    let amount = Money::new(
+        payment.captured_minor - payment.refunded_minor,
+        created.price.currency,
+    );
+    Next::Local {
+        result: "undone",
+        commands: vec![
+            Command::RequestRefund(refund_request(world, amount.clone())),
+            Command::RecordRefund(PaymentRefunded {
+                refund_id: RefundId(world.instance.saga_id),
+                payment_id: payment_id(world),
+                provider_refund: evidence,
+                amount,
+            }),
+        ],
+        claims: None,
+        cursor: down,
     }
 }
 
@@ -580,6 +632,7 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
         && world.instance.attempt >= policy.undo_tries
     {
         return Next::Park {
+            code: "void_refused",
             reason: format!(
                 "the payment cannot be cancelled: {}",
                 world.instance.error_message.clone().unwrap_or_default()

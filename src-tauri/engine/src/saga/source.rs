@@ -38,7 +38,8 @@ impl WorkSource for Sagas {
 
     async fn claim_one(&self, id: Uuid) -> sqlx::Result<bool> {
         let done = sqlx::query(
-            "update saga.instance set lease_owner = $2, lease_expires_at = now() + $3, fence = fence + 1
+            "update saga.instance set lease_owner = $2, lease_expires_at = now() + $3, fence = fence + 1,
+                    take_overs = case when lease_owner is null then take_overs else least(take_overs + 1, 1000) end
               where saga_id = $1 and state in ('running', 'waiting', 'compensating') and paused_at is null and wake_at <= now()
                 and (lease_expires_at is null or lease_expires_at < now())",
         )

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::definition::{self, Step};
+use super::guards::Guards;
 use super::instance::{COLUMNS, Direction, Effect, Instance, Outcome};
 use super::world::{Claims, Facts, Message, World};
 use crate::domain::booking::Refusal;
@@ -48,7 +49,8 @@ pub async fn claim(
               and (i.lease_expires_at is null or i.lease_expires_at < now())
               and i.definition = $3 and i.def_version = $4
             order by i.wake_at limit $2 for update skip locked)
-         update saga.instance i set lease_owner = $1, lease_expires_at = now() + $5, fence = fence + 1
+         update saga.instance i set lease_owner = $1, lease_expires_at = now() + $5, fence = fence + 1,
+                                    take_overs = case when lease_owner is null then take_overs else least(take_overs + 1, 1000) end
            from due where i.saga_id = due.saga_id returning i.saga_id",
     )
     .bind(worker.0)
@@ -122,6 +124,10 @@ pub async fn load(
         Some(Step::Notify) => message(&mut tx, BookingId(instance.booking_id)).await?,
         _ => None,
     };
+    let guards = match &message {
+        Some(m) if m.state == "gave_up" => Some(guards(&mut tx, &instance, m).await?),
+        _ => None,
+    };
     tx.commit().await?;
     Ok(World::new(
         Facts {
@@ -130,6 +136,7 @@ pub async fn load(
             version,
             effects,
             message,
+            guards,
             now,
         },
         installation,
@@ -140,7 +147,7 @@ pub async fn load(
 async fn effects(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<Effect>, SagaError> {
     let rows = sqlx::query(
         "select effect_id, step, direction::text as direction, generation, request, idempotency_key, first_sent_at, last_sent_at, outcome,
-                provider_object, provider_status from saga.effect where saga_id = $1 order by intended_at, generation",
+                provider_object, provider_status, case when resolved_via = 'operator' then response->>'evidence' end as evidence from saga.effect where saga_id = $1 order by intended_at, generation",
     )
     .bind(saga)
     .fetch_all(conn)
@@ -178,6 +185,7 @@ fn effect(row: &sqlx::postgres::PgRow) -> Result<Effect, SagaError> {
             .as_deref()
             == Some(STORED_ERROR),
         provider_object: row.try_get("provider_object")?,
+        evidence: row.try_get("evidence")?,
     })
 }
 
@@ -186,7 +194,7 @@ const STORED_ERROR: &str = "stored_error";
 /// The message that confirms the booking: it decides step five.
 async fn message(conn: &mut PgConnection, booking: BookingId) -> sqlx::Result<Option<Message>> {
     let row = sqlx::query(
-        "select state, outcome->>'problem' as problem from delivery.deliveries
+        "select state, outcome->>'problem' as problem, outcome->>'result' as result from delivery.deliveries
           where stream_id = $1 and template = 'booking_confirmed' order by position desc limit 1",
     )
     .bind(format!("booking-{booking}"))
@@ -196,9 +204,38 @@ async fn message(conn: &mut PgConnection, booking: BookingId) -> sqlx::Result<Op
         Ok(Message {
             state: r.try_get(0)?,
             problem: r.try_get(1)?,
+            result: r.try_get(2)?,
         })
     })
     .transpose()
+}
+
+/// What stands between a message that reached nobody and the undoing of a paid booking.
+async fn guards(
+    conn: &mut PgConnection,
+    instance: &Instance,
+    message: &Message,
+) -> sqlx::Result<Guards> {
+    let row = sqlx::query(
+        "with p as (select value from saga.policy order by version desc limit 1)
+         select value->>'notify_on_exhausted' as on_exhausted, (value->>'late_hours')::int as late_hours, (value->>'blast_sagas')::bigint as blast_sagas,
+                coalesce((value#>>array['approval_minor', $1])::bigint, (value#>>'{approval_minor,*}')::bigint) as approval_minor,
+                (select count(*) from delivery.deliveries d
+                  where d.template = 'booking_confirmed' and d.state = 'gave_up' and d.finished_at > now() - make_interval(mins => (value->>'blast_minutes')::int)
+                    and d.outcome->>'result' is not distinct from $2) as same_cause
+           from p",
+    )
+    .bind(&instance.currency)
+    .bind(&message.result)
+    .fetch_one(conn)
+    .await?;
+    Ok(Guards {
+        on_exhausted: row.try_get("on_exhausted")?,
+        late_hours: row.try_get("late_hours")?,
+        approval_minor: row.try_get("approval_minor")?,
+        blast_sagas: row.try_get("blast_sagas")?,
+        same_cause: row.try_get("same_cause")?,
+    })
 }
 
 /// How a run leaves the saga.
@@ -284,7 +321,7 @@ async fn transition(
     // running -> compensated is two transitions, and the database insists on both.
     if i.state == "compensated" {
         let turned = sqlx::query(
-            "update saga.instance set state = 'compensating', direction = 'C', version = version + 1
+            "update saga.instance set state = 'compensating', direction = 'C', version = version + 1, by_fence = $2
               where saga_id = $1 and fence = $2 and version = $3 and lease_owner = $4 and state = 'running'",
         )
         .bind(i.saga_id)
@@ -298,8 +335,8 @@ async fn transition(
     let release = leave == Leave::Release;
     let row = sqlx::query(
         r#"update saga.instance
-              set state = $5, direction = ($6::text)::"char", "cursor" = $7, version = version + 1, last_token = $8, wake_at = $9, attempt = $10,
-                  await_key = $11, auth_expires_at = $12, park_reason = $13,
+              set state = $5, direction = ($6::text)::"char", "cursor" = $7, version = version + 1, by_fence = $2, last_token = $8, wake_at = $9,
+                  attempt = $10, await_key = $11, auth_expires_at = $12, park_reason = $13, park_code = $20, take_overs = 0,
                   parked_at = case when $5 = 'parked' then coalesce(parked_at, now()) end,
                   error_class = $14, error_message = $15, outcome = $16, context = $17, updated_at = now(),
                   pivot_passed_at = coalesce(pivot_passed_at, case when $18 then now() end),
@@ -328,6 +365,7 @@ async fn transition(
     .bind(&i.context)
     .bind(world.booking.payment.captured_minor > 0)
     .bind(release)
+    .bind(&i.park_code)
     .fetch_optional(conn)
     .await?;
     row.ok_or(SagaError::LeaseLost)?

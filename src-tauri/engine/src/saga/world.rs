@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::definition::Step;
+use super::guards::Guards;
 use super::instance::{Direction, Effect, Instance, Outcome};
 use crate::domain::booking::{self, Booking, Command};
 use crate::domain::event::Event;
@@ -24,6 +25,7 @@ pub struct World {
     pub booking: Booking,
     pub effects: Vec<Effect>,
     pub message: Option<Message>,
+    pub guards: Option<Guards>,
     pub seen: Seen,
     pub draft: Draft,
     pub installation: String,
@@ -40,6 +42,8 @@ pub struct Facts {
     pub version: i64,
     pub effects: Vec<Effect>,
     pub message: Option<Message>,
+    /// Only when the message gave up: policies and what they look at.
+    pub guards: Option<Guards>,
     /// The database's clock.
     pub now: DateTime<Utc>,
 }
@@ -49,6 +53,8 @@ pub struct Facts {
 pub struct Message {
     pub state: String,
     pub problem: Option<String>,
+    /// `refused`, `later`, `not_sent`: the last try's result, and the cause by which sagas are grouped.
+    pub result: Option<String>,
 }
 
 /// What the provider told us during this run. Fresh facts only: nothing here is stored.
@@ -117,6 +123,7 @@ impl World {
             base_version: facts.version,
             effects: facts.effects,
             message: facts.message,
+            guards: facts.guards,
             seen: Seen::default(),
             draft: Draft::default(),
             installation: installation.to_owned(),
@@ -235,6 +242,22 @@ impl World {
         self.instance.attempt = 0;
         self.instance.error_class = None;
         self.instance.error_message = None;
+        // A person's word to try again was about the step that is over now.
+        if let Some(context) = self.instance.context.as_object_mut() {
+            context.remove("again");
+        }
+    }
+
+    /// A person has taken this saga in hand: what fails from now on is theirs to decide.
+    pub fn hands_on(&self) -> bool {
+        self.instance.context["hands_on"] == true
+    }
+
+    /// A person said to try once more what was refused for good in this generation.
+    pub fn may_try_again(&self, generation: i16) -> bool {
+        self.instance.context["again"]
+            .as_i64()
+            .is_some_and(|last| i64::from(generation) <= last)
     }
 
     /// Turns round. Never turns back by itself.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::money::{Effect, money_line};
 use super::row::{COLUMNS, NEWEST_SAGA, booking_row};
-use super::saga::Saga;
+use super::saga::{SAGA_COLUMNS, Saga};
 use super::timeline::{DeliveryRow, EventRow, timeline};
 use crate::app::customers::customer_row;
 use crate::app::desk::Desk;
@@ -69,12 +69,8 @@ async fn booking(conn: &mut PgConnection, wanted: &str) -> Result<sqlx::postgres
     let id: Option<Uuid> = wanted.parse().ok();
     let reference = normal_reference(wanted);
     let mut query = sqlx::QueryBuilder::<sqlx::Postgres>::new("select ");
-    query.push(COLUMNS).push(
+    query.push(COLUMNS).push(", ").push(SAGA_COLUMNS).push(
         r#", b.authorised_minor, b.captured_minor, b.refunded_minor, b.payment_intent, b.pay_url, b.cancelled, b.version,
-           s.definition || '@' || s.def_version as saga_definition, s.attempt as saga_attempt, s.park_reason as saga_park_reason,
-           s.error_message as saga_error_message, s.pivot_passed_at is not null as saga_pivot_passed,
-           s.lease_expires_at > now() is true as saga_leased, s.hold_expires_at as saga_hold_expires_at,
-           s.correlation_id as saga_correlation_id, s.created_at as saga_created_at, s.finished_at as saga_finished_at,
            b.customer_id as c_customer_id, coalesce(c.name, b.customer_name) as c_name, c.email as c_email, c.phone as c_phone,
            coalesce(c.bookings, 1) as c_bookings, c.last_booking_at as c_last_booking_at
       from read.bookings_v1 b left join read.customers_v1 c on c.customer_id = b.customer_id "#,
@@ -138,7 +134,10 @@ async fn around(conn: &mut PgConnection, saga: Option<Uuid>) -> Result<Around, A
     })
 }
 
-async fn deliveries(conn: &mut PgConnection, booking: Uuid) -> Result<Vec<DeliveryRow>, AppError> {
+pub(in crate::app) async fn deliveries(
+    conn: &mut PgConnection,
+    booking: Uuid,
+) -> Result<Vec<DeliveryRow>, AppError> {
     Ok(sqlx::query_as(
         "select d.delivery_id, d.kind, d.template, d.event_id, d.correlation_id, d.state, d.attempt, d.next_at,
                 coalesce(d.outcome->>'problem', (select a.error from read.delivery_attempts_v1 a where a.delivery_id = d.delivery_id

@@ -12,6 +12,12 @@ use super::steps::{self, NAMES, SagaFacts};
 use super::timeline::DeliveryRow;
 use crate::app::wire::{AppError, Cancelled, SagaStep, SagaView, StepState, WaitsFor};
 
+/// What [`Saga::read`] reads beside the columns of a booking's row; `s` is the saga.
+pub const SAGA_COLUMNS: &str = "s.definition || '@' || s.def_version as saga_definition, s.attempt as saga_attempt, s.park_reason as saga_park_reason,
+    s.error_message as saga_error_message, s.pivot_passed_at is not null as saga_pivot_passed,
+    s.lease_expires_at > now() is true as saga_leased, s.hold_expires_at as saga_hold_expires_at,
+    s.correlation_id as saga_correlation_id, s.created_at as saga_created_at, s.finished_at as saga_finished_at";
+
 #[derive(Debug, Clone)]
 pub struct Saga {
     pub saga_id: Uuid,

@@ -15,6 +15,7 @@ mod events;
 mod host;
 mod operations;
 mod projections;
+mod sagas;
 mod sandbox;
 mod session;
 
@@ -31,6 +32,7 @@ pub use events::*;
 pub use host::*;
 pub use operations::*;
 pub use projections::*;
+pub use sagas::*;
 pub use sandbox::*;
 pub use session::*;
 
@@ -76,6 +78,6 @@ pub struct Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Hint {
     /// `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
-    /// `projections`, `backups`, `proofs`; `*` = everything (after a gap).
+    /// `projections`, `sagas`, `backups`, `proofs`; `*` = everything (after a gap).
     pub topics: Vec<String>,
 }

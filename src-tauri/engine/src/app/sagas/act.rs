@@ -1,0 +1,145 @@
+//! Looking before acting, acting, and deciding about what somebody else asked for.
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{page, plan, words};
+use crate::app::desk::Desk;
+use crate::app::error::internal;
+use crate::app::wire::*;
+
+pub async fn preview(desk: &Desk, request: PreviewSaga) -> Result<SagaPlan, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    plan::plan(planned(&mut conn, request.saga_id, &request.action, &request.params).await?)
+}
+
+/// The undoing of a saga from where it is, as its page shows it.
+pub async fn planned(
+    conn: &mut PgConnection,
+    saga: Uuid,
+    action: &str,
+    params: &SagaParams,
+) -> Result<Value, AppError> {
+    sqlx::query_scalar::<_, Option<Value>>("select api.preview_saga($1, $2, $3)")
+        .bind(saga)
+        .bind(action)
+        .bind(serde_json::to_value(params).map_err(internal)?)
+        .fetch_one(conn)
+        .await?
+        .ok_or_else(unknown)
+}
+
+pub fn unknown() -> AppError {
+    AppError::new(Code::NotFound, "There is no such saga here.")
+}
+
+pub async fn command(desk: &Desk, request: CommandSaga) -> Result<SagaCommanded, AppError> {
+    if let Some(reason) = &desk.read_only {
+        return Err(AppError::new(Code::Forbidden, reason.clone()));
+    }
+    let mut conn = desk.people.acquire().await?;
+    let answer: Value =
+        sqlx::query_scalar("select api.command_saga($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(request.command_id)
+            .bind(request.saga_id)
+            .bind(&request.action)
+            .bind(request.version)
+            .bind(&request.plan_hash)
+            .bind(serde_json::to_value(&request.params).map_err(internal)?)
+            .bind(&request.reason)
+            .bind(json!({ "app": env!("CARGO_PKG_VERSION") }))
+            .fetch_one(&mut *conn)
+            .await?;
+    told(&answer)?;
+    rung(desk);
+    Ok(SagaCommanded {
+        command_id: request.command_id,
+        awaits_approval: answer["status"] == "awaiting_approval",
+    })
+}
+
+pub async fn approval(desk: &Desk, request: GetApproval) -> Result<Approval, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let value: Value =
+        sqlx::query_scalar::<_, Option<Value>>("select api.preview_saga_command($1)")
+            .bind(request.command_id)
+            .fetch_one(&mut *conn)
+            .await?
+            .ok_or_else(no_request)?;
+    let changed = value["hash"] != value["asked_hash"];
+    Ok(Approval {
+        command: page::one_command(&mut conn, request.command_id)
+            .await?
+            .ok_or_else(no_request)?,
+        plan: plan::plan(value)?,
+        changed,
+    })
+}
+
+fn no_request() -> AppError {
+    AppError::new(Code::NotFound, "There is no such request here.")
+}
+
+pub async fn decide(desk: &Desk, request: DecideCommand) -> Result<SagaCommand, AppError> {
+    if let Some(reason) = &desk.read_only {
+        return Err(AppError::new(Code::Forbidden, reason.clone()));
+    }
+    let mut conn = desk.people.acquire().await?;
+    let answer: Value = sqlx::query_scalar("select api.decide_saga_command($1, $2, $3, $4)")
+        .bind(request.command_id)
+        .bind(request.approve)
+        .bind(&request.plan_hash)
+        .bind(&request.reason)
+        .fetch_one(&mut *conn)
+        .await?;
+    rung(desk);
+    told(&answer)?;
+    page::one_command(&mut conn, request.command_id)
+        .await?
+        .ok_or_else(no_request)
+}
+
+fn rung(desk: &Desk) {
+    desk.bell.ring();
+    desk.hints.changed("sagas");
+    desk.hints.changed("bookings");
+    desk.hints.changed("status");
+}
+
+fn told(answer: &Value) -> Result<(), AppError> {
+    let refusal = answer["refusal"].as_str().unwrap_or_default();
+    match answer["status"].as_str().unwrap_or_default() {
+        "applied" | "repeated" | "awaiting_approval" | "rejected" => Ok(()),
+        "refused" => Err(words::refused(refusal, &answer["by"])),
+        "lacks" => Err(words::lacks(refusal)),
+        "reason" => Err(words::lacks("reason")),
+        "not_found" => Err(unknown()),
+        "reused" => Err(AppError::new(
+            Code::CommandReused,
+            "This form was sent before with other content. Nothing was done.",
+        )
+        .hint("Open the form again.")),
+        "own" => Err(AppError::new(
+            Code::Refused,
+            "You asked for this yourself: somebody else decides.",
+        )
+        .hint("Any other manager can approve or refuse it.")),
+        "expired" => Err(AppError::new(
+            Code::Refused,
+            "This request is older than 24 hours and has ended. Nothing was done.",
+        )
+        .hint("Look at the saga and ask again if it is still needed.")),
+        "decided" => Err(AppError::new(
+            Code::Conflict,
+            format!(
+                "This request is decided already: {}.",
+                refusal.replace('_', " ")
+            ),
+        )),
+        other => Err(AppError::new(
+            Code::Refused,
+            format!("The database refused: {other}."),
+        )),
+    }
+}

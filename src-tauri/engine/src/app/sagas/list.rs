@@ -1,0 +1,405 @@
+//! The inbox: which sagas need whom. Rows, counts and causes come from one snapshot; what lives is counted exactly, what
+//! is over only while that is cheap.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::page;
+use crate::app::bookings::list::push_word;
+use crate::app::bookings::row::{COLUMNS, booking_row, saga_facts};
+use crate::app::bookings::steps::NAMES;
+use crate::app::desk::Desk;
+use crate::app::error::internal;
+use crate::app::place::money;
+use crate::app::wire::*;
+
+const READ_ONLY: &str = "begin isolation level repeatable read read only";
+const LONGEST_SEARCH: usize = 200;
+/// Above this many rows the number of ended sagas is the planner's estimate.
+const COUNTED_EXACTLY: i64 = 50_000;
+
+/// What [`saga_row`] reads beside [`COLUMNS`].
+pub const ROW: &str = "s.version as saga_version, s.park_code, s.park_reason as parked_reason, s.parked_at, s.error_message as row_error, s.assigned_to, s.snoozed_until,
+    s.attempt as row_attempt, s.lease_expires_at > now() is true as row_leased, s.created_at as row_created_at, s.updated_at as row_updated_at,
+    s.finished_at as row_finished_at, b.captured_minor as row_captured, b.refunded_minor as row_refunded";
+
+/// Joins the booking of saga `s` as `b`. A list that is behind, or stands still, must not hide what needs a person: then
+/// the saga's own row tells what it knows.
+pub const BOOKING: &str = "cross join lateral (
+    select x.* from read.bookings_v1 x where x.booking_id = s.booking_id
+    union all
+    select (jsonb_populate_record(null::read.bookings_v1, jsonb_build_object(
+        'booking_id', s.booking_id, 'reference', coalesce(s.context->>'reference', '?'), 'customer_id', s.customer_id, 'customer_name', '…',
+        'service_id', s.booking_id, 'service_name', '…', 'resources', '[]'::jsonb, 'starts_at', s.created_at, 'ends_at', s.created_at, 'zone', 'UTC',
+        'state', 'held', 'payment', 'unknown', 'payment_mode', 'link', 'price_minor', s.amount_minor, 'currency', s.currency, 'authorised_minor', 0,
+        'captured_minor', case when s.pivot_passed_at is null then 0 else s.amount_minor end,
+        'refunded_minor', case when s.pivot_passed_at is not null and s.state = 'compensated' then s.amount_minor else 0 end,
+        'version', 0, 'correlation_id', s.correlation_id, 'changed_at', s.updated_at, 'search', ''))).*
+     where not exists (select 1 from read.bookings_v1 x where x.booking_id = s.booking_id)) b";
+
+/// Will go wrong by itself if nothing happens: a hold or an authorisation about to end, an answer that stays away.
+const AT_RISK: &str =
+    "(s.direction = 'F' and s.\"cursor\" <= 1 and s.hold_expires_at < now() + interval '2 minutes'
+      or s.auth_expires_at < now() + interval '12 hours' and s.pivot_passed_at is null
+      or s.error_class = 'unknown' and s.updated_at < now() - interval '30 seconds'
+      or s.attempt > 3)";
+const LIVE: &str = "s.finished_at is null and s.state <> 'parked'";
+const CUSTOMER: &str = "s.state = 'waiting' and s.direction = 'F' and s.\"cursor\" = 1 and s.await_key is not null and s.error_class is null";
+
+fn condition(tab: SagaTab) -> String {
+    match tab {
+        SagaTab::NeedsPerson => {
+            "s.state = 'parked' and (s.snoozed_until is null or s.snoozed_until < now())".to_owned()
+        }
+        SagaTab::AtRisk => format!("{LIVE} and {AT_RISK}"),
+        SagaTab::WaitingForCustomer => CUSTOMER.to_owned(),
+        SagaTab::WaitingForProvider => format!("s.state = 'waiting' and not ({CUSTOMER})"),
+        SagaTab::Running => {
+            "s.finished_at is null and s.state in ('running', 'compensating')".to_owned()
+        }
+        SagaTab::Done => "s.finished_at is not null".to_owned(),
+    }
+}
+
+/// The key of a page, and whether the newest stands first.
+fn key(tab: SagaTab) -> (&'static str, bool) {
+    match tab {
+        SagaTab::NeedsPerson => ("s.parked_at", false),
+        SagaTab::Done => ("s.finished_at", true),
+        _ => ("s.created_at", false),
+    }
+}
+
+pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError> {
+    if !(1..=500).contains(&request.limit) {
+        return Err(AppError::invalid("limit", "A page has 1 to 500 sagas."));
+    }
+    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let searched = request
+        .search
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty());
+    let (column, newest_first) = match searched {
+        Some(_) => ("s.created_at", true),
+        None => key(request.tab),
+    };
+    let way = if newest_first { " desc" } else { "" };
+    let mut query = QueryBuilder::<Postgres>::new("select ");
+    query
+        .push(COLUMNS)
+        .push(", ")
+        .push(ROW)
+        .push(" from (select s.* from read.sagas_v2 s where ");
+    match searched {
+        Some(text) => push_search(&mut query, text)?,
+        None => {
+            query.push(condition(request.tab));
+            if let Some(group) = &request.group {
+                push_group(&mut query, group)?;
+            }
+        }
+    }
+    if let Some(after) = &request.after {
+        let (at, id) = page::cursor(after)?;
+        query
+            .push(format!(
+                " and ({column}, s.saga_id) {} (",
+                if newest_first { "<" } else { ">" }
+            ))
+            .push_bind(at)
+            .push(", ")
+            .push_bind(id)
+            .push(")");
+    }
+    query
+        .push(format!(" order by {column}{way}, s.saga_id{way} limit "))
+        .push_bind(i64::from(request.limit) + 1)
+        .push(") s ")
+        .push(BOOKING)
+        .push(format!(" order by {column}{way}, s.saga_id{way}"));
+    let found = query.build().persistent(false).fetch_all(&mut *tx).await?;
+    let more = found.len() > request.limit as usize;
+    let mut rows = found.iter().map(saga_row).collect::<Result<Vec<_>, _>>()?;
+    rows.truncate(request.limit as usize);
+    let next = rows.last().filter(|_| more).map(|last| {
+        format!(
+            "{}:{}",
+            page_key(last, column).timestamp_micros(),
+            last.saga_id
+        )
+    });
+
+    let counts = counts(&mut tx).await?;
+    let groups = groups(&mut tx).await?;
+    let gates = gates(&mut tx).await?;
+    let approvals = page::waiting_commands(&mut tx).await?;
+    tx.commit().await?;
+    Ok(SagaList {
+        rows,
+        next,
+        counts,
+        kept: sums(groups.iter().flat_map(|g| &g.kept)),
+        groups,
+        gates,
+        approvals,
+    })
+}
+
+fn page_key(row: &SagaRow, column: &str) -> DateTime<Utc> {
+    match (column, &row.parked) {
+        ("s.parked_at", Some(parked)) => parked.at,
+        _ => row.since,
+    }
+}
+
+fn push_search(query: &mut QueryBuilder<Postgres>, text: &str) -> Result<(), AppError> {
+    if text.chars().count() > LONGEST_SEARCH {
+        return Err(AppError::invalid(
+            "search",
+            "A search has at most 200 signs.",
+        ));
+    }
+    if let Ok(id) = text.parse::<Uuid>() {
+        query
+            .push("(s.saga_id = ")
+            .push_bind(id)
+            .push(" or s.booking_id = ")
+            .push_bind(id)
+            .push(")");
+        return Ok(());
+    }
+    let lower = text.to_lowercase();
+    query.push("(s.saga_id in (select g.saga_id from read.saga_signals_v1 g where g.signal_id = ");
+    query.push_bind(text.to_owned());
+    query.push(
+        ") or s.saga_id in (select f.saga_id from read.effects_v1 f where f.provider_object = ",
+    );
+    query.push_bind(text.to_owned());
+    query.push(") or s.booking_id in (select b.booking_id from read.bookings_v1 b where true");
+    for word in lower.split_whitespace().take(8) {
+        query.push(" and ");
+        push_word(query, "b.search", word);
+    }
+    query.push("))");
+    Ok(())
+}
+
+/// `4:F:refused`, as [`groups`] names them.
+fn push_group(query: &mut QueryBuilder<Postgres>, key: &str) -> Result<(), AppError> {
+    let bad = || AppError::invalid("group", "A group is named like 4:F:refused.");
+    let mut parts = key.splitn(3, ':');
+    let (Some(step), Some(direction), Some(cause)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err(bad());
+    };
+    let step: i16 = step.parse().map_err(|_| bad())?;
+    query
+        .push(" and s.\"cursor\" = ")
+        .push_bind(step)
+        .push(" and s.direction::text = ")
+        .push_bind(direction.to_owned())
+        .push(" and coalesce(s.error_class, s.park_code, 'other') = ")
+        .push_bind(cause.to_owned());
+    Ok(())
+}
+
+pub fn saga_row(row: &PgRow) -> Result<SagaRow, AppError> {
+    let facts = saga_facts(row)?.ok_or_else(super::act::unknown)?;
+    let currency: &str = row.try_get("currency")?;
+    let captured: i64 = row.try_get("row_captured")?;
+    let refunded: i64 = row.try_get("row_refunded")?;
+    let finished: Option<DateTime<Utc>> = row.try_get("row_finished_at")?;
+    let parked_at: Option<DateTime<Utc>> = row.try_get("parked_at")?;
+    let leased: bool = row.try_get("row_leased")?;
+    let parked = match parked_at {
+        Some(at) => Some(SagaParked {
+            code: row
+                .try_get::<Option<String>, _>("park_code")?
+                .unwrap_or_else(|| "other".to_owned()),
+            reason: row
+                .try_get::<Option<String>, _>("parked_reason")?
+                .unwrap_or_default(),
+            at,
+        }),
+        None => None,
+    };
+    Ok(SagaRow {
+        saga_id: row.try_get("saga_id")?,
+        booking: booking_row(row)?,
+        step: if finished.is_some() {
+            None
+        } else {
+            step_name(facts.cursor)
+        },
+        undoing: facts.undoing,
+        error_class: facts.error_class.clone(),
+        error: row.try_get("row_error")?,
+        kept: money(captured - refunded, currency),
+        captured: money(captured, currency),
+        attempt: row.try_get::<i32, _>("row_attempt")?.max(0) as u32,
+        next_try_at: facts.wake_at.filter(|_| {
+            finished.is_none() && parked.is_none() && facts.error_class.is_some() && !leased
+        }),
+        since: finished
+            .or(parked_at)
+            .unwrap_or(row.try_get("row_created_at")?),
+        parked,
+        assigned_to: row.try_get("assigned_to")?,
+        snoozed_until: row.try_get("snoozed_until")?,
+        version: row.try_get("saga_version")?,
+    })
+}
+
+pub fn step_name(cursor: i16) -> Option<String> {
+    usize::try_from(cursor)
+        .ok()
+        .and_then(|i| NAMES.get(i))
+        .map(|name| (*name).to_owned())
+}
+
+/// Whom a step asks.
+pub fn provider_of(step: &str) -> Option<String> {
+    match step {
+        "payment" | "capture" => Some("stripe".to_owned()),
+        "notify" => Some("email".to_owned()),
+        _ => None,
+    }
+}
+
+async fn counts(conn: &mut PgConnection) -> Result<SagaCounts, AppError> {
+    let count = |tab| format!("count(*) filter (where {})", condition(tab));
+    let sql = format!(
+        "select {} as needs, {} as risk, {} as customer, {} as provider, {} as running,
+                (select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = 'saga' and c.relname = 'instance') as rows
+           from read.sagas_v2 s where s.finished_at is null",
+        count(SagaTab::NeedsPerson),
+        count(SagaTab::AtRisk),
+        count(SagaTab::WaitingForCustomer),
+        count(SagaTab::WaitingForProvider),
+        count(SagaTab::Running),
+    );
+    // The text is made of our own conditions.
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_one(&mut *conn)
+        .await?;
+    let estimate: i64 = row.try_get("rows")?;
+    let done = if estimate > COUNTED_EXACTLY {
+        Count {
+            count: estimate,
+            estimated: true,
+        }
+    } else {
+        Count {
+            count: sqlx::query_scalar(
+                "select count(*) from read.sagas_v2 where finished_at is not null",
+            )
+            .fetch_one(conn)
+            .await?,
+            estimated: false,
+        }
+    };
+    Ok(SagaCounts {
+        needs_person: row.try_get("needs")?,
+        at_risk: row.try_get("risk")?,
+        waiting_for_customer: row.try_get("customer")?,
+        waiting_for_provider: row.try_get("provider")?,
+        running: row.try_get("running")?,
+        done,
+    })
+}
+
+/// What needs a person, by step and cause: those of one group share a fate, and often one decision.
+async fn groups(conn: &mut PgConnection) -> Result<Vec<SagaGroup>, AppError> {
+    let sql = format!(
+        "select x.\"cursor\", x.direction, x.cause, sum(x.n)::bigint as n, min(x.first_at) as first_at, max(x.last_at) as last_at, max(x.message) as message,
+                jsonb_agg(jsonb_build_object('amount_minor', x.kept, 'currency', x.currency)) filter (where x.kept <> 0) as kept
+           from (select s.\"cursor\", s.direction::text as direction, coalesce(s.error_class, s.park_code, 'other') as cause, b.currency, count(*) as n,
+                        min(s.parked_at) as first_at, max(s.parked_at) as last_at, max(coalesce(s.error_message, s.park_reason)) as message,
+                        coalesce(sum(b.captured_minor - b.refunded_minor), 0)::bigint as kept
+                   from read.sagas_v2 s {BOOKING} where {} group by 1, 2, 3, 4) x
+          group by 1, 2, 3 order by sum(x.kept) desc nulls last, 4 desc limit 100",
+        condition(SagaTab::NeedsPerson)
+    );
+    // The text is made of our own conditions.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let cursor: i16 = row.try_get("cursor")?;
+            let direction: String = row.try_get("direction")?;
+            let cause: String = row.try_get("cause")?;
+            let step = step_name(cursor).unwrap_or_default();
+            let kept: Option<Value> = row.try_get("kept")?;
+            let message: Option<String> = row.try_get("message")?;
+            Ok(SagaGroup {
+                key: format!("{cursor}:{direction}:{cause}"),
+                provider: provider_of(&step),
+                step,
+                undoing: direction == "C",
+                cause,
+                count: row.try_get("n")?,
+                kept: kept
+                    .map(serde_json::from_value)
+                    .transpose()
+                    .map_err(internal)?
+                    .unwrap_or_default(),
+                first_at: row.try_get("first_at")?,
+                last_at: row.try_get("last_at")?,
+                message,
+            })
+        })
+        .collect()
+}
+
+pub async fn gates(conn: &mut PgConnection) -> Result<Vec<ProviderGate>, AppError> {
+    let rows = sqlx::query(
+        "select g.provider, g.state <> 'closed' as paused, g.reason, a.opened_at,
+                case when g.state = 'closed' then 0
+                     else (select count(*) from read.sagas_v2 s where s.finished_at is null and s.state <> 'parked' and s.\"cursor\" in (1, 2)) end as waiting
+           from read.provider_gates_v1 g
+           left join read.saga_attention_v1 a on a.saga_id is null and a.kind = 'provider:' || g.provider and a.closed_at is null
+          order by g.provider",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ProviderGate {
+                provider: row.try_get("provider")?,
+                paused: row.try_get("paused")?,
+                reason: row.try_get("reason")?,
+                since: row.try_get("opened_at")?,
+                waiting: row.try_get("waiting")?,
+            })
+        })
+        .collect()
+}
+
+/// One sum for each currency; sums of different currencies are never added.
+fn sums<'a>(all: impl Iterator<Item = &'a Money>) -> Vec<Money> {
+    let mut sums: Vec<Money> = vec![];
+    for one in all {
+        match sums.iter_mut().find(|sum| sum.currency == one.currency) {
+            Some(sum) => sum.amount_minor += one.amount_minor,
+            None => sums.push(one.clone()),
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_of_two_currencies_is_two_sums() {
+        let all = [money(100, "EUR"), money(5, "JPY"), money(50, "EUR")];
+        assert_eq!(sums(all.iter()), [money(150, "EUR"), money(5, "JPY")]);
+    }
+}

@@ -1,0 +1,14 @@
+//! The operator's console: what needs whom, one saga with everything about it, and what a person does about it.
+//!
+//! Each act is one function of the database: it checks who asks, plans again under the saga's lock, keeps the reason,
+//! and counts a command once. What is said here in sentences, it says in words.
+
+mod act;
+mod list;
+mod page;
+mod plan;
+mod words;
+
+pub use act::{approval, command, decide, preview};
+pub use list::list;
+pub use page::page;

@@ -1,0 +1,66 @@
+//! A plan of the database as the window shows it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::words;
+use crate::app::error::internal;
+use crate::app::place::money;
+use crate::app::wire::{AppError, PlannedOp, SagaPlan};
+
+#[derive(Deserialize)]
+struct Plan {
+    hash: String,
+    refused: Option<String>,
+    operations: Vec<Op>,
+    refund_minor: i64,
+    kept_minor: i64,
+    currency: Option<String>,
+    needs_approval: bool,
+    threshold_minor: i64,
+    facts: Facts,
+}
+
+#[derive(Deserialize)]
+struct Facts {
+    version: i32,
+}
+
+#[derive(Deserialize)]
+struct Op {
+    /// A name, or a cursor where the action is about the step at work.
+    step: Option<Value>,
+    op: String,
+    amount_minor: Option<i64>,
+    currency: Option<String>,
+    claims: Option<u32>,
+}
+
+pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
+    let plan: Plan = serde_json::from_value(value).map_err(internal)?;
+    let currency = plan.currency.unwrap_or_default();
+    Ok(SagaPlan {
+        hash: plan.hash,
+        version: plan.facts.version,
+        refused: plan.refused.as_deref().map(words::refusal),
+        code: plan.refused,
+        operations: plan.operations.into_iter().map(shown).collect(),
+        refund: (plan.refund_minor > 0).then(|| money(plan.refund_minor, &currency)),
+        kept: money(plan.kept_minor, &currency),
+        needs_approval: plan.needs_approval,
+        threshold: money(plan.threshold_minor, &currency),
+    })
+}
+
+fn shown(op: Op) -> PlannedOp {
+    PlannedOp {
+        step: op.step.and_then(|s| s.as_str().map(str::to_owned)),
+        op: op.op,
+        amount: op
+            .amount_minor
+            .filter(|amount| *amount != 0)
+            .zip(op.currency)
+            .map(|(amount, currency)| money(amount, &currency)),
+        count: op.claims,
+    }
+}

@@ -1,0 +1,92 @@
+//! What the database answers in a word, in a sentence for whoever asked.
+
+use serde_json::Value;
+
+use crate::app::wire::{AppError, Code};
+
+/// Why an action cannot be done now.
+pub fn refusal(code: &str) -> String {
+    let sentence = match code {
+        "needs_staff" => "Your login may look, not change.",
+        "needs_manager" => "This is a manager's decision.",
+        "needs_admin" => "This needs an admin.",
+        "finished" => "This saga is over. Open it again first.",
+        "not_finished" => "It is not over yet.",
+        "paused" => "It is paused. Let it go on first.",
+        "not_paused" => "It is not paused.",
+        "parked" => "It waits for a decision, so nothing runs that could be paused.",
+        "not_parked" => "It does not wait for a person.",
+        "at_work" => "A worker is at it right now. Try again in a moment.",
+        "nothing_failed" => "Nothing has failed: there is nothing to try again.",
+        "undoing" => "It is being taken back already.",
+        "message_unclear" => {
+            "The message may have arrived. Sending it again could tell the customer twice: call them instead."
+        }
+        "not_skippable" => "Only a message can be left out; money and slots cannot.",
+        "not_confirmed" => "The booking is not confirmed, so it cannot be left as it is.",
+        "outcome_known" => "What became of each call is known.",
+        "outcome" => "Say whether it happened or not.",
+        "not_waiting" => "It does not wait for the customer.",
+        "no_hold" => "No slot is held that could be held longer.",
+        "not_leased" => "No worker holds it.",
+        "owner_alive" => "The worker that holds it is alive.",
+        "changed" | "plan_changed" => "It changed while you looked.",
+        other => return format!("The database refused: {other}."),
+    };
+    sentence.to_owned()
+}
+
+/// A refused command as the window gets it. `by`: who was faster, when somebody was.
+pub fn refused(code: &str, by: &Value) -> AppError {
+    if matches!(code, "changed" | "plan_changed") {
+        let message = match (by["who"].as_str(), by["seconds"].as_i64()) {
+            (Some(who), Some(seconds)) => {
+                format!(
+                    "{who} changed this {} ago. Nothing was done by you.",
+                    ago(seconds)
+                )
+            }
+            _ => "This changed while you looked. Nothing was done by you.".to_owned(),
+        };
+        return AppError::new(Code::Conflict, message)
+            .hint("Look at it as it is now, then decide again.");
+    }
+    AppError::new(Code::Refused, refusal(code)).hint("Look at it as it is now.")
+}
+
+fn ago(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{} s", seconds.max(0)),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+/// What a command lacks, at its field.
+pub fn lacks(what: &str) -> AppError {
+    let message = match what {
+        "evidence" => "Say by what it can be seen: a provider's id, a bank's reference, a note.",
+        "outcome" => "Say whether it happened or not.",
+        "minutes" => "A hold is made longer by 5 to 1,440 minutes.",
+        "until" => "Say until when.",
+        _ => "Say why in at least 10 signs: it stands in the audit.",
+    };
+    AppError::invalid(what, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_lost_race_names_who_was_faster() {
+        let error = refused("plan_changed", &json!({ "who": "ann", "seconds": 2 }));
+        assert_eq!(error.code, Code::Conflict);
+        assert_eq!(
+            error.message,
+            "ann changed this 2 s ago. Nothing was done by you."
+        );
+        assert_eq!(refused("at_work", &Value::Null).code, Code::Refused);
+    }
+}

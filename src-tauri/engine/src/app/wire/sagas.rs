@@ -1,0 +1,356 @@
+//! The operator's console: which sagas need whom, one saga with everything about it, and what can be done.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use uuid::Uuid;
+
+use super::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum SagaTab {
+    NeedsPerson,
+    AtRisk,
+    WaitingForCustomer,
+    WaitingForProvider,
+    Running,
+    Done,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ListSagas {
+    pub tab: SagaTab,
+    /// A group's key: only sagas of that step and cause.
+    pub group: Option<String>,
+    /// Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
+    pub search: Option<String>,
+    /// `next` of the page before.
+    pub after: Option<String>,
+    /// 1 to 500.
+    pub limit: u32,
+}
+
+/// Why a person is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaParked {
+    /// `guard_money`, `guard_blast`, `guard_late`, `refund_failed`, `refund_refused`, `exhausted`, `reopened`, …; `other` of old.
+    pub code: String,
+    /// What the engine noted, as it was.
+    pub reason: String,
+    pub at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct SagaRow {
+    pub saga_id: Uuid,
+    pub booking: BookingRow,
+    /// The step at work: `hold`, `payment`, `capture`, `confirm`, `notify`; `None` when it is over.
+    pub step: Option<String>,
+    pub undoing: bool,
+    pub parked: Option<SagaParked>,
+    pub error_class: Option<String>,
+    pub error: Option<String>,
+    /// Captured less refunded: what lies with the business.
+    pub kept: Money,
+    pub captured: Money,
+    pub attempt: u32,
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Since when it is as it is.
+    pub since: DateTime<Utc>,
+    /// Who looks after it.
+    pub assigned_to: Option<String>,
+    pub snoozed_until: Option<DateTime<Utc>>,
+    pub version: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaGroup {
+    /// `4:F:refused`
+    pub key: String,
+    pub step: String,
+    pub undoing: bool,
+    /// Error class, or the code of what parked it.
+    pub cause: String,
+    /// `stripe`, `email`; `None`: it happened here.
+    pub provider: Option<String>,
+    #[ts(type = "number")]
+    pub count: i64,
+    /// What lies with the business, a sum for each currency.
+    pub kept: Vec<Money>,
+    pub first_at: DateTime<Utc>,
+    pub last_at: DateTime<Utc>,
+    /// One of their messages, as an example.
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ProviderGate {
+    pub provider: String,
+    /// Nothing is asked of it now; sagas wait and use up no tries.
+    pub paused: bool,
+    pub reason: Option<String>,
+    pub since: Option<DateTime<Utc>>,
+    /// Sagas whose next step asks it.
+    #[ts(type = "number")]
+    pub waiting: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaCounts {
+    #[ts(type = "number")]
+    pub needs_person: i64,
+    #[ts(type = "number")]
+    pub at_risk: i64,
+    #[ts(type = "number")]
+    pub waiting_for_customer: i64,
+    #[ts(type = "number")]
+    pub waiting_for_provider: i64,
+    #[ts(type = "number")]
+    pub running: i64,
+    pub done: Count,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct SagaList {
+    pub rows: Vec<SagaRow>,
+    pub next: Option<String>,
+    pub counts: SagaCounts,
+    /// Of what needs a person, by step and cause; most money first.
+    pub groups: Vec<SagaGroup>,
+    /// What waits for a person, a sum for each currency.
+    pub kept: Vec<Money>,
+    pub gates: Vec<ProviderGate>,
+    /// Requests that wait for a second person, oldest first.
+    pub approvals: Vec<SagaCommand>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct GetSaga {
+    pub saga_id: Uuid,
+}
+
+/// One try of a step, of a message, or an act of a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct SagaAttempt {
+    /// `3`, or `message:2`
+    pub id: String,
+    pub step: String,
+    pub undoing: bool,
+    /// `auto`, `reconcile`, `operator`, `skip`, `message`
+    pub kind: String,
+    pub at: Moment,
+    pub took_ms: Option<f64>,
+    /// `done`, `unknown`, `declined`, `refused`, `busy`, …
+    pub result: Option<String>,
+    pub error_class: Option<String>,
+    /// What it said.
+    pub message: Option<String>,
+    pub effect_id: Option<Uuid>,
+    pub worker: Option<String>,
+    #[ts(type = "number | null")]
+    pub fence: Option<i64>,
+    pub next_try_at: Option<DateTime<Utc>>,
+    #[ts(type = "unknown")]
+    pub output: Option<serde_json::Value>,
+    #[ts(type = "unknown")]
+    pub error: Option<serde_json::Value>,
+}
+
+/// A call to a provider, written down before it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaEffect {
+    pub effect_id: Uuid,
+    pub step: String,
+    pub undoing: bool,
+    pub generation: i32,
+    pub provider: String,
+    pub operation: String,
+    pub idempotency_key: String,
+    pub intended_at: DateTime<Utc>,
+    pub last_sent_at: Option<DateTime<Utc>>,
+    pub sends: i32,
+    /// `intended`, `unknown`, `confirmed`, `rejected`, `not_executed`
+    pub outcome: String,
+    /// `response`, `lookup`, `webhook`, `operator`
+    pub resolved_via: Option<String>,
+    pub resolved_at: Option<DateTime<Utc>>,
+    pub provider_object: Option<String>,
+    pub provider_status: Option<String>,
+    pub request_id: Option<String>,
+}
+
+/// What a person asked of a saga. What was refused stays, with the refusal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct SagaCommand {
+    pub command_id: Uuid,
+    pub saga_id: Uuid,
+    /// `BK-7Q4M2K`
+    pub reference: Option<String>,
+    pub action: String,
+    pub reason: String,
+    pub by: String,
+    pub at: DateTime<Utc>,
+    /// `applied`, `awaiting_approval`, `refused`, `rejected`, `expired`
+    pub status: String,
+    pub refusal: Option<String>,
+    pub approved_by: Option<String>,
+    pub approved_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What the next try came to; `None` while it has not ended.
+    pub outcome: Option<String>,
+    pub refund: Option<Money>,
+    /// The reader asked for it, so somebody else decides.
+    pub own: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaSignal {
+    pub signal_id: String,
+    pub kind: String,
+    pub received_at: DateTime<Utc>,
+    pub consumed_at: Option<DateTime<Utc>>,
+}
+
+/// One line of what an action will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PlannedOp {
+    pub step: Option<String>,
+    /// `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+    pub op: String,
+    pub amount: Option<Money>,
+    pub count: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaOffer {
+    pub action: String,
+    /// `None`: can be done now. Else why not, in one word, and in a sentence.
+    pub code: Option<String>,
+    pub refused: Option<String>,
+    pub needs_approval: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct SagaPage {
+    pub row: SagaRow,
+    pub saga: SagaView,
+    pub money: MoneyLine,
+    pub email: Option<String>,
+    pub paused: Option<SagaPaused>,
+    /// The provider of the step at work refuses everybody.
+    pub gate: Option<ProviderGate>,
+    /// A live worker knows this definition.
+    pub supported: bool,
+    pub workers: u32,
+    #[ts(type = "number")]
+    pub fence: i64,
+    /// Newest last.
+    pub attempts: Vec<SagaAttempt>,
+    pub effects: Vec<SagaEffect>,
+    /// Newest last.
+    pub commands: Vec<SagaCommand>,
+    pub signals: Vec<SagaSignal>,
+    pub offers: Vec<SagaOffer>,
+    /// What undoing it would do from here, in order.
+    pub undo: Vec<PlannedOp>,
+    pub resolution: Option<SagaResolution>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaPaused {
+    pub by: String,
+    pub at: DateTime<Utc>,
+    pub reason: Option<String>,
+}
+
+/// How a person ended it, and by what it can be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaResolution {
+    pub by: String,
+    pub reason: String,
+    pub evidence: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct PreviewSaga {
+    pub saga_id: Uuid,
+    pub action: String,
+    #[serde(default)]
+    pub params: SagaParams,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, TS)]
+pub struct SagaParams {
+    /// `resolve_step`: `done` or `not_done`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<String>,
+    /// By what it can be seen: `re_…`, a bank's reference, a note.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub minutes: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaPlan {
+    /// Send it back with the command: another plan is refused.
+    pub hash: String,
+    pub version: i32,
+    pub code: Option<String>,
+    pub refused: Option<String>,
+    pub operations: Vec<PlannedOp>,
+    pub refund: Option<Money>,
+    pub kept: Money,
+    pub needs_approval: bool,
+    /// From this sum on a second person decides.
+    pub threshold: Money,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct CommandSaga {
+    /// Made when the dialog opens: pressing twice acts once.
+    pub command_id: Uuid,
+    pub saga_id: Uuid,
+    pub action: String,
+    pub version: i32,
+    pub plan_hash: Option<String>,
+    #[serde(default)]
+    pub params: SagaParams,
+    #[serde(default)]
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaCommanded {
+    pub command_id: Uuid,
+    /// A second person has to say yes first.
+    pub awaits_approval: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct GetApproval {
+    pub command_id: Uuid,
+}
+
+/// A request as the second person sees it: the plan as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct Approval {
+    pub command: SagaCommand,
+    pub plan: SagaPlan,
+    /// Something changed since it was asked for: it can only be refused.
+    pub changed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct DecideCommand {
+    pub command_id: Uuid,
+    pub approve: bool,
+    pub plan_hash: String,
+    #[serde(default)]
+    pub reason: String,
+}
