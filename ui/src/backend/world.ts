@@ -2,6 +2,7 @@
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, projections, proofs, rebuild, space, stateAt } from './admin'
+import { compensation, asking, sagaList, sagaPage, sagaRows } from './sagas'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
 import type { BookingPage, BookingRow, CaughtMessage, FreeTime, HostState, ListBookings } from './types'
@@ -106,6 +107,15 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     state_as_of: ({ stream, at }) => stateAt(stream, at.as_of === 'version' ? at.version : 7),
     event_catalogue: () => eventCatalogue,
     copy_events: (p) => ({ json: JSON.stringify(p.copy === 'event' ? eventDetail(p.position).stored : causes(p.correlation_id), null, 2), events: p.copy === 'event' ? 1 : 7, left_out: 0 }),
+    list_sagas: ({ tab, search }) => (search ? { ...sagaList(tab), rows: sagaRows.filter((r) => r.booking.reference.includes(search.toUpperCase())) } : sagaList(tab)),
+    get_saga: ({ saga_id }) => {
+      if (!sagaRows.some((r) => r.saga_id === saga_id)) throw new DeskError(appError('request.not_found', 'There is no such saga here.'))
+      return sagaPage()
+    },
+    preview_saga: ({ action }) => (action === 'compensate' ? compensation : { ...compensation, operations: [], refund: null }),
+    command_saga: ({ command_id }) => ({ command_id, awaits_approval: false }),
+    get_approval: () => ({ command: asking, plan: compensation, changed: false }),
+    decide_saga_command: () => ({ ...asking, status: 'applied', approved_by: 'sofia' }),
     list_projections: () => projections(),
     list_rebuilds: ({ projection }) => ({ rows: history.filter((r) => !projection || r.projection === projection), next: null }),
     get_rebuild: ({ rebuild_id }) => [rebuild(), ...history].find((r) => r.rebuild_id === rebuild_id) ?? rebuild(),

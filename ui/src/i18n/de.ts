@@ -2,11 +2,13 @@
 
 import { log } from './de-log'
 import { ops } from './de-ops'
+import { sagas } from './de-sagas'
 import type { Catalogue } from './index'
 
 export const de: Catalogue = {
   ...log,
   ...ops,
+  ...sagas,
   app: 'Bizing Desk',
   close: 'Schließen',
   copied: 'Kopiert',

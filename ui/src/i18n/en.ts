@@ -3,10 +3,12 @@
 
 import { log } from './en-log'
 import { ops } from './en-ops'
+import { sagas } from './en-sagas'
 
 export const en = {
   ...log,
   ...ops,
+  ...sagas,
   app: 'Bizing Desk',
   close: 'Close',
   copied: 'Copied',

@@ -35,3 +35,4 @@ function read(): string {
 
 export const bookingPath = (reference: string): string => `/bookings/${encodeURIComponent(reference)}`
 export const eventPath = (position: number): string => `/events/${position}`
+export const sagaPath = (id: string): string => `/sagas/${id}`

@@ -22,6 +22,10 @@ export const keys = {
   rebuild: (id: string) => ['projections', 'rebuild', id],
   diff: (id: string, kind: string, rows: number) => ['projections', 'diff', id, kind, rows],
   preview: (projection: string, from: string) => ['preview_replay', projection, from],
+  sagas: ['sagas'],
+  sagaList: (tab: string, group: string | null, search: string) => ['sagas', 'list', tab, group, search],
+  saga: (id: string) => ['sagas', 'one', id],
+  sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],
   backups: ['backups'],
   proofs: ['proofs'],
   space: ['space'],
@@ -50,6 +54,7 @@ export function concerns(topic: string, query: Query): boolean {
     case 'messages':
     case 'events':
     case 'projections':
+    case 'sagas':
     case 'backups':
     case 'proofs':
       return what === topic

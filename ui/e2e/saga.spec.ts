@@ -1,0 +1,54 @@
+//! A person decides what no rule can: a booking that is paid, and whose message reaches nobody.
+
+import AxeBuilder from '@axe-core/playwright'
+import { expect, test } from '@playwright/test'
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { book, bookings } from './desk'
+
+/** Asks the desk's private server as its superuser. */
+function psql(data: string, sql: string): string {
+  const folder = join(data, 'postgres')
+  const env = { ...process.env, PGPASSWORD: readFileSync(join(folder, 'password'), 'utf8').trim() }
+  return execFileSync('psql', ['-qAtX', '-h', join(folder, 'run'), '-U', 'bizing', 'bizing_demo', '-c', sql], { env, encoding: 'utf8' }).trim()
+}
+
+test('a failed saga is compensated by hand, with its plan seen first', async ({ page }) => {
+  test.setTimeout(120_000)
+  const data = process.env.BIZING_DATA
+  test.skip(!data, 'needs the desk of .ci/journeys')
+  psql(
+    data!,
+    `insert into saga.policy (version, value, reason) select version + 1, value || '{"notify_on_exhausted": "park"}', 'for this journey' from saga.policy order by version desc limit 1`,
+  )
+  await bookings(page)
+  const reference = await book(page, { name: 'Bounce Silveira', pay: 'pm_card_visa' })
+  await expect(page.getByTestId('need-person-count')).toBeVisible({ timeout: 30_000 })
+  await page.getByTestId('nav-sagas').click()
+  const row = page.locator(`[data-testid="saga-row"][data-reference="${reference}"]`)
+  await expect(row).toContainText('no message reached the customer', { timeout: 20_000 })
+  await row.click()
+  await expect(page.getByTestId('why')).toContainText('No message reached the customer')
+  expect((await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag22aa']).analyze()).violations.map((v) => v.id)).toEqual([])
+
+  await page.keyboard.press('c')
+  const dialog = page.getByTestId('decide-dialog')
+  await expect(dialog.getByTestId('plan').locator('li')).toHaveCount(5)
+  await expect(dialog).toContainText('goes back to the customer')
+  await page.getByTestId('decide-reason').fill('Called: the address was mistyped and she cannot come')
+  await page.keyboard.press('Control+Enter')
+  await expect(dialog).toBeHidden()
+  await expect(page.getByTestId('saga-state')).toContainText('Undone', { timeout: 30_000 })
+  await expect(page.getByTestId('money-kept')).toContainText('0.00')
+  await page.getByTestId('saga-tab-commands').click()
+  await expect(page.getByTestId('audit')).toContainText('Called: the address was mistyped')
+  await expect(page.getByTestId('became')).toContainText('Undone')
+
+  // The way back: from the booking to its saga.
+  await page.getByTestId('to-booking').click()
+  await page.getByTestId('headline').waitFor()
+  await page.getByTestId('saga-toggle').click()
+  await page.getByTestId('to-saga').click()
+  await expect(page.getByTestId('saga-state')).toBeVisible()
+})

@@ -1,0 +1,176 @@
+//! Three sagas that need a person and one that runs, for tests and for the gallery.
+
+import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
+import type { SagaAttempt, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaRow } from './types'
+
+const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
+
+function stuck(n: number, more: Partial<SagaRow> = {}): SagaRow {
+  const booking = bookingRow(n, 'retrying')
+  return {
+    saga_id: id(n),
+    booking: { ...booking, saga_state: 'needs_person', steps: ['done', 'done', 'done', 'done', 'needs_person'] },
+    step: 'notify',
+    undoing: false,
+    parked: { code: 'guard_late', reason: '550 5.1.1 no such user. The service starts in less than 24 hours.', at: before(3840) },
+    error_class: 'refused',
+    error: '550 5.1.1 no such user here',
+    kept: eur(95),
+    captured: eur(95),
+    attempt: 0,
+    next_try_at: null,
+    since: before(3840),
+    assigned_to: null,
+    snoozed_until: null,
+    version: 14,
+    ...more,
+  }
+}
+
+export const sagaRows: SagaRow[] = [
+  stuck(0, { assigned_to: 'sofia' }),
+  stuck(1, { parked: { code: 'guard_blast', reason: '550 5.1.1 no such user', at: before(1860) }, kept: eur(180), captured: eur(180), since: before(1860) }),
+  stuck(2, {
+    step: 'capture',
+    undoing: true,
+    parked: { code: 'refund_failed', reason: 'the refund failed', at: before(68_400) },
+    error_class: null,
+    error: null,
+    kept: { amount_minor: 18_000, currency: 'JPY' },
+    captured: { amount_minor: 18_000, currency: 'JPY' },
+    since: before(68_400),
+  }),
+]
+
+export const asking: SagaCommand = {
+  command_id: '01937c44-9be0-7a31-8c55-2f1d8c7a9e77',
+  saga_id: id(1),
+  reference: sagaRows[1]!.booking.reference,
+  action: 'compensate',
+  reason: 'Her mother called, she is in hospital',
+  by: 'tomas',
+  at: before(600),
+  status: 'awaiting_approval',
+  refusal: null,
+  approved_by: null,
+  approved_at: null,
+  expires_at: before(-85_800),
+  outcome: null,
+  refund: eur(180),
+  own: false,
+}
+
+export function sagaList(tab: string): SagaList {
+  const rows = tab === 'needs_person' ? sagaRows : tab === 'running' ? [stuck(3, { parked: null, step: 'capture', error: null, error_class: null })] : []
+  return {
+    rows,
+    next: null,
+    counts: { needs_person: 3, at_risk: 0, waiting_for_customer: 12, waiting_for_provider: 14, running: 1, done: { count: 17_204, estimated: true } },
+    groups: [
+      { key: '4:F:refused', step: 'notify', undoing: false, cause: 'refused', provider: 'email', count: 2, kept: [eur(275)], first_at: before(3840), last_at: before(1860), message: '550 5.1.1 no such user here' },
+      { key: '2:C:refund_failed', step: 'capture', undoing: true, cause: 'refund_failed', provider: 'stripe', count: 1, kept: [{ amount_minor: 18_000, currency: 'JPY' }], first_at: before(68_400), last_at: before(68_400), message: 'the refund failed' },
+    ],
+    kept: [eur(275), { amount_minor: 18_000, currency: 'JPY' }],
+    gates: [
+      { provider: 'email', paused: false, reason: null, since: null, waiting: 0 },
+      { provider: 'stripe', paused: true, reason: 'It refused our key (401).', since: before(660), waiting: 14 },
+    ],
+    approvals: [asking],
+  }
+}
+
+function attempt(n: number, seconds: number, more: Partial<SagaAttempt>): SagaAttempt {
+  return {
+    id: String(n),
+    step: 'notify',
+    undoing: false,
+    kind: 'auto',
+    at: moment(before(seconds)),
+    took_ms: 412,
+    result: 'done',
+    error_class: null,
+    message: null,
+    effect_id: null,
+    worker: 'server-1 (headless)',
+    fence: 9,
+    next_try_at: null,
+    output: null,
+    error: null,
+    ...more,
+  }
+}
+
+const offers = (refused: Record<string, string | null>): SagaOffer[] =>
+  ['retry', 'compensate', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease'].map((action) => ({
+    action,
+    code: refused[action] ? 'other' : null,
+    refused: refused[action] ?? null,
+    needs_approval: false,
+  }))
+
+export const compensation: SagaPlan = {
+  hash: 'a1b2',
+  version: 14,
+  code: null,
+  refused: null,
+  operations: [
+    { step: 'notify', op: 'nothing', amount: null, count: null },
+    { step: 'confirm', op: 'cancel_booking', amount: null, count: null },
+    { step: 'capture', op: 'refund', amount: eur(95), count: null },
+    { step: 'payment', op: 'nothing', amount: null, count: null },
+    { step: 'hold', op: 'release', amount: null, count: 2 },
+  ],
+  refund: eur(95),
+  kept: eur(95),
+  needs_approval: false,
+  threshold: eur(150),
+}
+
+export function sagaPage(): SagaPage {
+  const page = retryingPage()
+  return {
+    row: sagaRows[0]!,
+    saga: { ...page.saga!, saga_id: id(0), state: 'needs_person', waits_for: { waits_for: 'person', reason: '550 5.1.1 no such user' } },
+    money: { ...page.money, price: eur(95), captured: eur(95), kept: eur(95) },
+    email: 'stella@mavros.example',
+    paused: null,
+    gate: null,
+    supported: true,
+    workers: 1,
+    fence: 9,
+    attempts: [
+      attempt(1, 6000, { step: 'hold', took_ms: 12 }),
+      attempt(2, 5990, { step: 'payment', result: 'unknown', error_class: 'unknown', message: 'no answer in 20 s: neither success nor failure', took_ms: 20_000, effect_id: id(70) }),
+      attempt(3, 5980, { step: 'payment', effect_id: id(70), output: { object: 'pi_3QK8vR2eZvKYlo2C1d2Lw', status: 'requires_capture' } }),
+      attempt(4, 5900, { step: 'capture' }),
+      attempt(5, 5899, { step: 'confirm', took_ms: 3 }),
+      attempt(6, 3850, { id: 'message:8', kind: 'message', result: 'refused', error_class: 'refused', message: '550 5.1.1 no such user here', fence: null, error: '550 5.1.1 no such user here' }),
+    ],
+    effects: [
+      {
+        effect_id: id(70),
+        step: 'payment',
+        undoing: false,
+        generation: 0,
+        provider: 'stripe',
+        operation: 'create_intent',
+        idempotency_key: `bz1:abcd1234:${id(0)}:payment:F:0`,
+        intended_at: before(5990),
+        last_sent_at: before(5980),
+        sends: 2,
+        outcome: 'confirmed',
+        resolved_via: 'response',
+        resolved_at: before(5980),
+        provider_object: 'pi_3QK8vR2eZvKYlo2C1d2Lw',
+        provider_status: 'requires_capture',
+        request_id: 'req_9XcL2p',
+      },
+    ],
+    commands: [{ ...asking, command_id: id(80), saga_id: id(0), action: 'retry', reason: '', by: 'sofia', status: 'applied', outcome: 'refused', refund: null, own: true }],
+    signals: [{ signal_id: 'evt_1QK8', kind: 'payment_intent.succeeded', received_at: before(5899), consumed_at: before(5898) }],
+    offers: offers({ resolve_step: 'What became of each call is known.', reopen: 'It is not over yet.', pause: 'It waits for a decision, so nothing runs that could be paused.', resume: 'It is not paused.', extend_hold: 'It does not wait for the customer.', release_lease: 'No worker holds it.' }),
+    undo: compensation.operations,
+    resolution: null,
+  }
+}
+

@@ -1,0 +1,141 @@
+import { expect, test } from 'vitest'
+import { compensation, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
+import { appError } from '../src/backend/testing'
+import { DeskError } from '../src/backend/backend'
+import type { CommandSaga } from '../src/backend/types'
+import { world } from '../src/backend/world'
+import { caseOf } from '../src/views/sagas/case'
+import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
+
+const asked = (backend: ReturnType<typeof world>, name: string) => backend.calls.filter((call) => call.name === name)
+const one = sagaRows[0]!.saga_id
+
+test('the inbox says what waits for a person and what it costs, by step and cause', async () => {
+  const backend = open('/sagas')
+  await until(() => all('saga-row').length === 3, 'three rows')
+  expect(find('sagas-say')!.textContent).toMatch(/3 need a decision:\s+€275\.00, ¥18,000 wait for a person\./)
+  expect(all('saga-group')).toHaveLength(2)
+  expect(find('gate-stripe')!.textContent).toContain('14 sagas wait; no tries are used up.')
+  await accessible()
+  click(all('saga-group')[0]!)
+  await until(() => asked(backend, 'list_sagas').some((call) => (call.params as { group: string | null }).group === '4:F:refused'), 'asked for the group')
+})
+
+test('from the keyboard: down, retry the one that is focused, and it is asked for once', async () => {
+  const backend = open('/sagas')
+  await until(() => all('saga-row').length === 3, 'rows')
+  press('j')
+  press('j')
+  expect((document.activeElement as HTMLElement).dataset.saga).toBe(sagaRows[1]!.saga_id)
+  press('r')
+  await until(() => asked(backend, 'command_saga').length === 1, 'asked')
+  expect(asked(backend, 'command_saga')[0]!.params).toMatchObject({ saga_id: sagaRows[1]!.saga_id, action: 'retry', version: 14 })
+  await says('Asked for another try. Its result shows here.')
+})
+
+test('a saga says why it is stuck, shows every try, and what undoing would do', async () => {
+  open(`/sagas/${one}`)
+  await seen('why')
+  expect(find('saga-lead')!.textContent).toContain('€95.00 is taken and the place is booked, but no message reached the customer.')
+  expect(find('why')!.textContent).toContain('the service starts soon')
+  expect(find('plan')!.textContent).toContain('€95.00 goes back to the customer')
+  expect(all('attempt')).toHaveLength(6)
+  await accessible()
+  click(all('attempt')[4]!)
+  await seen('try')
+  expect(find('try')!.textContent).toContain('Neither success nor failure')
+  await accessible()
+  click(find('saga-tab-commands')!)
+  // Asking is not succeeding.
+  expect(find('became')!.textContent).toBe('Done, then: Refused')
+  click(find('saga-tab-effects')!)
+  expect(find('effects')!.textContent).toContain('create intent')
+})
+
+test('undoing shows its plan, wants a reason, and sends the plan’s hash back', async () => {
+  const backend = open(`/sagas/${one}`)
+  await seen('why')
+  press('c')
+  await seen('decide-dialog')
+  await until(() => find('decide-dialog')!.querySelectorAll('[data-testid="plan"] li').length === 5, 'the plan')
+  expect(find('decide-second')!.textContent).toContain('Below €150.00: no second person needed')
+  expect(find('decide-go')!.textContent).toContain('Refund €95.00 and cancel')
+  expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+  type('decide-reason', 'Called her, she made other plans')
+  press('Enter', { ctrlKey: true })
+  await until(() => find('decide-dialog') === null, 'the dialog closes')
+  const params = asked(backend, 'command_saga')[0]!.params as CommandSaga
+  expect(params).toMatchObject({ action: 'compensate', plan_hash: 'a1b2', version: 14, reason: 'Called her, she made other plans' })
+})
+
+test('who was slower is told who was faster, and decides on the plan as it is then', async () => {
+  const backend = open(`/sagas/${one}`)
+  await seen('why')
+  press('c')
+  await until(() => find('decide-dialog')?.querySelector('[data-testid="plan"]'), 'the plan')
+  let lost = true
+  backend.on('command_saga', ({ command_id }) => {
+    if (lost) throw new DeskError(appError('stream.conflict', 'ann changed this 2 s ago. Nothing was done by you.', { hint: 'Look at it as it is now, then decide again.' }))
+    return { command_id, awaits_approval: false }
+  })
+  backend.on('preview_saga', () => ({ ...compensation, hash: 'c3d4', version: 15 }))
+  type('decide-reason', 'Called her, she made other plans')
+  press('Enter', { ctrlKey: true })
+  await seen('decide-error')
+  expect(find('decide-error')!.textContent).toContain('ann changed this 2 s ago')
+  lost = false
+  // Pressed again once the plan is the new one.
+  await until(() => (press('Enter', { ctrlKey: true }), find('decide-dialog') === null), 'decided')
+  const [first, second] = asked(backend, 'command_saga').map((call) => call.params as CommandSaga)
+  expect(second!.plan_hash).toBe('c3d4')
+  expect(second!.command_id).not.toBe(first!.command_id)
+})
+
+test('ending it by hand needs evidence; what cannot be done now says why', async () => {
+  open(`/sagas/${one}`)
+  await seen('why')
+  const trigger = find('more')!
+  trigger.focus()
+  press('Enter')
+  await seen('more-resolve')
+  expect(find('more-reopen')!.textContent).toContain('It is not over yet.')
+  find('more-resolve')!.focus()
+  click(find('more-resolve')!)
+  await seen('decide-dialog')
+  type('decide-reason', 'Paid back in cash at the desk')
+  expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  type('decide-evidence', 'receipt 4711')
+  await until(() => find('decide-go')!.getAttribute('aria-disabled') !== 'true', 'on')
+})
+
+test('a second person sees the plan and says yes', async () => {
+  const backend = open('/sagas')
+  await until(() => all('approval').length === 1, 'a request')
+  click(find('approval-look')!)
+  await seen('approve-dialog')
+  await until(() => find('approve-yes')!.getAttribute('aria-disabled') !== 'true', 'on')
+  expect(find('approve-dialog')!.textContent).toContain('Her mother called')
+  await accessible()
+  click(find('approve-yes')!)
+  await until(() => find('approve-dialog') === null, 'closed')
+  expect(asked(backend, 'decide_saga_command')[0]!.params).toMatchObject({ approve: true, plan_hash: 'a1b2' })
+})
+
+test('a case for support names no customer', () => {
+  const text = JSON.stringify(caseOf(sagaPage()))
+  expect(text).not.toContain('stella@mavros.example')
+  expect(text).not.toContain(sagaRows[0]!.booking.customer.name)
+  expect(text).toContain('550 5.1.1')
+})
+
+test('nobody has to decide anything: that is said, and the other tabs still work', async () => {
+  const backend = world()
+  backend.on('list_sagas', ({ tab }) => ({ ...sagaList('none'), counts: { ...sagaList(tab).counts, needs_person: 0 }, groups: [], kept: [], approvals: [] }))
+  open('/sagas', backend)
+  await seen('empty')
+  await says('Nobody has to decide anything')
+  await accessible()
+  click(find('tab-running')!)
+  await says('Nothing here now')
+})
