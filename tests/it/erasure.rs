@@ -6,8 +6,9 @@ use std::time::Duration;
 use bizing_engine::app::backups::{Room, erase_customer, preview_erasure};
 use bizing_engine::app::desk::{Connections, Desk, DeskParts};
 use bizing_engine::app::doctor;
+use bizing_engine::app::messages::caught;
 use bizing_engine::app::wire::{
-    Code, CreateBooking, EraseCustomer, ForCustomer, Group, PreviewErasure, ProfileKind,
+    Code, CreateBooking, Empty, EraseCustomer, ForCustomer, Group, PreviewErasure, ProfileKind,
 };
 use bizing_engine::projection::{ERASED, Tail};
 use bizing_engine::runtime::bell::Bell;
@@ -334,4 +335,55 @@ async fn what_mail_servers_and_providers_told_of_an_erased_person_goes_too() {
         .await
         .unwrap();
     assert_eq!(kept, "complete");
+}
+
+#[tokio::test]
+async fn the_sandboxs_mailbox_forgets_an_erased_person_and_nobody_else() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let desk = t.desk(Some(worker.worker.clone()));
+    for (n, name) in [(0, "Marta"), (1, "Inês")] {
+        let customer = ForCustomer::New {
+            name: name.to_owned(),
+            email: Some(format!(
+                "{}@example.com",
+                name.to_lowercase().replace('ê', "e")
+            )),
+            phone: None,
+        };
+        let booked = t
+            .book(
+                &desk,
+                CreateBooking {
+                    customer,
+                    ..booking(&slot(n))
+                },
+            )
+            .await;
+        t.wait_for_saga(booked.booking_id, "completed").await;
+    }
+    let tail = Tail {
+        pool: t.worker_pool.clone(),
+        hints: Hints::default(),
+    };
+    while tail.round().await.unwrap() {}
+    let receivers = async || {
+        let mut to: Vec<String> = caught(&desk, Empty {})
+            .await
+            .unwrap()
+            .into_iter()
+            .flat_map(|m| m.to)
+            .collect();
+        to.sort();
+        to
+    };
+    assert_eq!(receivers().await, ["ines@example.com", "marta@example.com"]);
+    let marta: Uuid =
+        sqlx::query_scalar("select customer_id from read.customers_v1 where name = 'Marta'")
+            .fetch_one(&t.people)
+            .await
+            .unwrap();
+    erase_customer(&desk, request(marta)).await.unwrap();
+    assert_eq!(receivers().await, ["ines@example.com"]);
+    worker.close().await;
 }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Path, Request as AxumRequest, State},
+    extract::{DefaultBodyLimit, Path, Query, Request as AxumRequest, State},
     http::{HeaderMap, Method, StatusCode, Uri, header::HOST},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -63,7 +63,7 @@ pub fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
         .route("/_sandbox/ledger", get(ledger))
         .route("/_sandbox/clock", post(advance_clock))
         .route("/_sandbox/webhook", put(set_webhook))
-        .route("/_sandbox/messages", get(messages))
+        .route("/_sandbox/messages", get(messages).delete(forget_messages))
         .route("/_sandbox/messages/{id}", get(message))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(middleware::from_fn(only_loopback_names))
@@ -201,6 +201,22 @@ async fn messages(State(shared): State<Arc<Shared>>) -> Response {
             .collect::<Vec<_>>(),
     )
     .into_response()
+}
+
+#[derive(serde::Deserialize)]
+struct Forget {
+    to: String,
+}
+
+/// All mail that went to an address, for good.
+async fn forget_messages(
+    State(shared): State<Arc<Shared>>,
+    Query(forget): Query<Forget>,
+) -> Response {
+    match shared.world().forget_mail(forget.to.trim()) {
+        Ok(forgotten) => Json(serde_json::json!({ "forgotten": forgotten })).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
+    }
 }
 
 async fn message(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {

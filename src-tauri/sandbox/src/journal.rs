@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
@@ -45,6 +45,7 @@ impl Line {
 
 pub struct Journal {
     file: File,
+    path: PathBuf,
 }
 
 impl Journal {
@@ -85,7 +86,42 @@ impl Journal {
             file.set_len(whole as u64)?;
             file.seek(SeekFrom::End(0))?;
         }
-        Ok(Journal { file })
+        Ok(Journal {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Writes the file anew with each line as `change` leaves it: what is to be forgotten must not stand in it either. A
+    /// kill leaves the old file or the new one.
+    pub fn rewrite(&mut self, mut change: impl FnMut(&mut Line)) -> anyhow::Result<()> {
+        let text = std::fs::read(&self.path).context("can't read the sandbox's journal")?;
+        let mut anew = Vec::with_capacity(text.len());
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let mut line: Line = serde_json::from_slice(line)?;
+            change(&mut line);
+            if !line.is_empty() {
+                serde_json::to_writer(&mut anew, &line)?;
+                anew.push(b'\n');
+            }
+        }
+        let beside = self.path.with_extension("new");
+        let write = || {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .open(&beside)?;
+            // Locked before it has its name: nobody else ever holds the journal.
+            file.lock()?;
+            file.set_len(0)?;
+            file.write_all(&anew)?;
+            file.sync_all()?;
+            std::fs::rename(&beside, &self.path)?;
+            Ok::<_, std::io::Error>(file)
+        };
+        self.file = write().context("can't write the sandbox's journal anew")?;
+        Ok(())
     }
 
     /// One write call, so that a kill can't tear anything but the end. It reaches the kernel, which is what surviving

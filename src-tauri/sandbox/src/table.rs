@@ -69,6 +69,17 @@ impl<T: Row + Clone> Table<T> {
         Some(row)
     }
 
+    /// Drops the rows that are not kept, and says how many those were.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
+        let before = self.rows.len();
+        self.rows.retain(|row| keep(row));
+        self.dropped = 0;
+        self.places = (self.rows.iter().enumerate())
+            .map(|(place, row)| (row.id().to_owned(), place))
+            .collect();
+        before - self.rows.len()
+    }
+
     pub fn oldest(&self) -> Option<&T> {
         self.rows.front()
     }

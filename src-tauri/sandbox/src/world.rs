@@ -197,6 +197,17 @@ impl World {
         }
     }
 
+    /// Forgets all mail that went to an address, in memory and in the journal; says how many messages those were.
+    pub fn forget_mail(&mut self, address: &str) -> anyhow::Result<usize> {
+        let to = |message: &Message| message.to.iter().any(|to| to.eq_ignore_ascii_case(address));
+        self.commit()?;
+        let forgotten = self.messages.retain(|message| !to(message));
+        if let (Some(journal), true) = (&mut self.journal, forgotten > 0) {
+            journal.rewrite(|line| line.messages.retain(|message| !to(message)))?;
+        }
+        Ok(forgotten)
+    }
+
     fn forget_old(&mut self) {
         let now = self.now();
         let old =

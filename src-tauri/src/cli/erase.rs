@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bizing_engine::app::backups::{erase_customer, preview_erasure};
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::host::{Host, HostKind, open_for_command};
@@ -6,11 +8,14 @@ use bizing_engine::runtime::config::Config;
 use uuid::Uuid;
 
 use super::failed;
+use crate::local_sandbox::LocalSandbox;
 use crate::{Ended, Failed, runtime};
 
 pub fn run(config: Config, customer: &str, reason: String, yes: bool) -> Ended {
     runtime()?.block_on(async {
-        let host = Host::new(config, HostKind::Command);
+        // The sandbox's mailbox holds mail of theirs too.
+        let sandbox = Arc::new(LocalSandbox::default());
+        let host = Host::with(config, HostKind::Command, false, Some(sandbox));
         let ended = match open_for_command(&host).await {
             Ok(desk) => erase(&desk, customer, reason, yes).await,
             Err(error) => Err(failed(error)),

@@ -46,17 +46,27 @@ pub async fn caught(desk: &Desk, _: Empty) -> Result<Vec<CaughtMessage>, AppErro
         .collect())
 }
 
+/// Forgets all that was caught for an address. Nothing to do where nothing is caught.
+pub(super) async fn forget(desk: &Desk, address: &str) -> reqwest::Result<()> {
+    let Some(base) = &desk.sandbox_url else {
+        return Ok(());
+    };
+    let url = format!("{}/_sandbox/messages", base.trim_end_matches('/'));
+    let asked = client()?.delete(url).query(&[("to", address)]).send();
+    asked.await?.error_for_status()?;
+    Ok(())
+}
+
 async fn ask(url: &str) -> reqwest::Result<Vec<Kept>> {
-    // A client of its own: this is asked when somebody opens the page, and goes to this computer only.
+    let asked = client()?.get(url).send();
+    asked.await?.error_for_status()?.json().await
+}
+
+/// A client of its own: this is asked when somebody opens a page, and goes to this computer only.
+fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .timeout(Duration::from_secs(3))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .build()?
-        .get(url)
-        .send()
-        .await?
-        .error_for_status()?
-        .json()
-        .await
+        .build()
 }

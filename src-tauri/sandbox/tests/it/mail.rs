@@ -289,3 +289,46 @@ async fn mail_is_in_the_journal_too() {
     assert_eq!(messages(&again).await, before);
     assert_eq!(before[0]["subject"], "kept");
 }
+
+#[tokio::test]
+async fn what_went_to_an_address_is_forgotten_in_the_journal_too_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandbox.jsonl");
+    let options = Options {
+        journal: Some(path.clone()),
+        smtp: Some("127.0.0.1:0".parse().unwrap()),
+        ..Options::default()
+    };
+    let api = start(options.clone()).await;
+    api.authorise(8000).await;
+    let before = api.sandbox.ledger();
+    let mut talk = Talk::to(api.sandbox.smtp_addr().unwrap()).await;
+    talk.say("EHLO desk").await;
+    for name in ["ada", "bo"] {
+        talk.say("MAIL FROM:<desk@salon.example>").await;
+        talk.say(&format!("RCPT TO:<{name}@example.com>")).await;
+        talk.say("DATA").await;
+        talk.say(&format!("Subject: For {name}\r\n\r\nDear {name}\r\n."))
+            .await;
+    }
+    assert_eq!(messages(&api).await.len(), 2);
+    let forget = |to: &str| format!("/_sandbox/messages?to={to}");
+    assert_eq!(api.delete(&forget("Ada@Example.com")).await["forgotten"], 1);
+    assert_eq!(api.delete(&forget("ada@example.com")).await["forgotten"], 0);
+    let left = messages(&api).await;
+    assert!(
+        left.len() == 1 && left[0]["subject"] == "For bo",
+        "{left:?}"
+    );
+    // What comes later goes into the same journal, and the file tells nobody of the one who is forgotten.
+    api.authorise(9000).await;
+    let after = api.sandbox.ledger();
+    assert_ne!(before, after);
+    api.sandbox.stop().await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("bo@example.com"));
+    assert!(!text.contains("ada@") && !text.contains("Dear ada"));
+    let again = start(options).await;
+    assert_eq!(again.sandbox.ledger(), after);
+    assert_eq!(messages(&again).await.len(), 1);
+}

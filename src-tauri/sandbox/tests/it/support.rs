@@ -39,6 +39,11 @@ impl Api {
         request.send().await.unwrap().status().as_u16()
     }
 
+    pub async fn delete(&self, path: &str) -> Value {
+        let asked = self.http.delete(self.url(path)).send();
+        asked.await.unwrap().json().await.unwrap()
+    }
+
     pub fn request(&self, path: &str) -> reqwest::RequestBuilder {
         self.http.get(self.url(path))
     }

@@ -433,7 +433,6 @@ async fn name_unread(people: &PgPool) -> Result<(), AppError> {
 async fn find_sandbox(host: &Host, profile: ProfileKind, base: &Base) -> Option<SandboxAddr> {
     let starter = host.0.sandbox.as_ref()?;
     let wanted = base.installation.mode == "sandbox"
-        && (host.0.works || host.0.kind != HostKind::Command)
         && (profile != ProfileKind::Server || base.worker.is_some());
     if !wanted {
         return None;
