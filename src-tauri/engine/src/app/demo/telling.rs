@@ -396,13 +396,12 @@ impl<'a> Teller<'a> {
     // ---- writing down ------------------------------------------------------------------------------------------------
 
     pub fn event(&mut self, event: Event) {
-        let cause = self
-            .history
-            .rest
-            .last()
-            .or(self.history.opening.last())
-            .map(|h| h.id);
-        self.event_because(event, cause);
+        // As the desk names them: the command that made the booking, whose id it has, and then the saga that goes on.
+        let cause = match self.history.opening.is_empty() {
+            true => self.history.booking.0,
+            false => self.history.saga.0,
+        };
+        self.event_because(event, Some(cause));
     }
 
     pub fn event_because(&mut self, event: Event, cause: Option<Uuid>) {
