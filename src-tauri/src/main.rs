@@ -51,7 +51,7 @@ enum Command {
     Restore {
         /// The .dump file; its .json must stand beside it.
         file: PathBuf,
-        /// Makes this new database and leaves everything else as it is.
+        /// Makes this new database, or (with a / in it) this new data folder, and leaves everything else as it is.
         #[arg(long)]
         into: Option<String>,
         /// Does it. Without, it only says what it would do.

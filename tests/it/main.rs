@@ -6,9 +6,12 @@
 )]
 
 mod backups;
+mod backups_asked;
+mod backups_killed;
 mod doctor;
 mod erasure;
 mod events;
+mod guarantees;
 mod host;
 mod http;
 mod projection;

@@ -175,6 +175,73 @@ async fn a_person_opens_the_example_books_and_sees_the_booking_confirmed() {
     window.close().await.unwrap();
 }
 
+/// An admin's calm replay: start one with a reason, watch it, swap, and go back.
+#[tokio::test]
+#[ignore = "needs a display and the window's binary: make test-window"]
+async fn an_admin_rebuilds_a_projection_in_the_window_sees_it_up_to_date_and_rolls_back() {
+    let data = tempfile::Builder::new()
+        .prefix("bizing-window-")
+        .tempdir()
+        .unwrap();
+    world_can_enter(data.path());
+    let driver = driver(data.path());
+    let window = open(&driver).await;
+    click(&window, "start-go").await;
+    wait(&window, "booking-row").await;
+
+    click(&window, "nav-projections").await;
+    let row = "projection-row\"][data-name=\"bookings";
+    has(&window, row, "data-state", "up_to_date").await;
+    click(&window, row).await;
+    click(&window, "replay").await;
+    click(&window, "mode-rebuild").await;
+    write(&window, "replay-reason", "For the journey in the window").await;
+    picture(&window, "window-replay").await;
+    click(&window, "replay-go").await;
+    // However fast it is, it stands still before the swap: progress, and what would differ, are on the page by then.
+    has(&window, "rebuild", "data-state", "waits_for_swap").await;
+    picture(&window, "window-rebuild").await;
+    click(&window, "swap").await;
+    text_has(&window, "swap-dialog", "Nothing differs").await;
+    write(&window, "reason", "Nothing differs, so swap").await;
+    click(&window, "reason-go").await;
+    text_has(&window, "history", "For the journey in the window").await;
+    has(&window, row, "data-state", "up_to_date").await;
+
+    click(&window, "roll-back").await;
+    write(&window, "reason", "Only to see that it works").await;
+    click(&window, "reason-go").await;
+    has(&window, row, "data-state", "up_to_date").await;
+    text_has(&window, "history", "Rolled back").await;
+    picture(&window, "window-projections").await;
+    click(&window, "nav-bookings").await;
+    wait(&window, "booking-row").await;
+    window.close().await.unwrap();
+}
+
+async fn write(window: &Client, id: &str, words: &str) {
+    wait(window, id).await.send_keys(words).await.unwrap();
+}
+
+async fn has(window: &Client, id: &str, attribute: &str, value: &str) {
+    let begun = Instant::now();
+    loop {
+        let now = wait(window, id)
+            .await
+            .attr(attribute)
+            .await
+            .unwrap_or_default();
+        if now.as_deref() == Some(value) {
+            return;
+        }
+        assert!(
+            begun.elapsed() < 2 * PATIENCE,
+            "`{id}` has {attribute} {now:?}, not {value:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Postgres gives up root's rights and must still get to its folder.
 fn world_can_enter(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;

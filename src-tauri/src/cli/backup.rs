@@ -70,7 +70,8 @@ pub fn restore(config: Config, file: &Path, into: Option<String>, yes: bool) -> 
     let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
     with(config, async |backups| {
         let used = &backups.database;
-        if let Some(name) = &into {
+        let new_folder = into.as_deref().filter(|into| into.contains(['/', '\\']));
+        if let (Some(name), None) = (&into, new_folder) {
             check_name(name).map_err(shown)?;
         }
         let admin = backups.room.admin();
@@ -93,6 +94,9 @@ pub fn restore(config: Config, file: &Path, into: Option<String>, yes: bool) -> 
             println!("  {again} customers who were erased since are erased in it again.");
         }
         match (&into, replaced) {
+            (Some(path), _) if new_folder.is_some() => {
+                println!("  It becomes the new data folder {path}; nothing else changes.");
+            }
             (Some(name), _) => {
                 println!("  It becomes the new database `{name}`; nothing else changes.")
             }
@@ -105,6 +109,21 @@ pub fn restore(config: Config, file: &Path, into: Option<String>, yes: bool) -> 
             return Err(Failed::Usage(
                 "Nothing was done. Say --yes to do it.".to_owned(),
             ));
+        }
+        if let Some(path) = new_folder {
+            let path = std::path::absolute(path).map_err(|e| Failed::Usage(e.to_string()))?;
+            let erased = backups
+                .room
+                .restore_into_folder(&folder, &manifest, &path, said("Restoring"))
+                .await
+                .map_err(failed)?;
+            println!(
+                "Restored {} events into {}, {erased} customers erased again.\nOpen it with BIZING_DATA={}",
+                manifest.facts.events,
+                path.display(),
+                path.display()
+            );
+            return Ok(());
         }
         let name = match &into {
             Some(name) => name.clone(),

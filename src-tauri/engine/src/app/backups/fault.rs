@@ -38,6 +38,12 @@ pub enum BackupError {
     NameTaken { name: String },
     #[error("`{name}` cannot be the name of a database here")]
     BadName { name: String },
+    #[error("{} cannot be restored into: {why}", path.display())]
+    BadFolder { path: PathBuf, why: String },
+    #[error(transparent)]
+    Server(#[from] bizing_postgres::StartError),
+    #[error("the private server of the restored folder does not stop")]
+    Stop(#[from] bizing_postgres::StopError),
     #[error("the login `{login}` may not make databases, which restoring needs")]
     MayNotMake { login: String },
     #[error("the database `{name}` is open in {others} other connections")]
@@ -119,6 +125,14 @@ impl BackupError {
             BackupError::BadName { .. } => (
                 Code::Invalid,
                 "Use small letters, digits and _, up to 50 of them, the first one a letter.",
+            ),
+            BackupError::BadFolder { .. } => (
+                Code::Invalid,
+                "Name a folder that is not there yet, in one that is: a restore never writes into what exists.",
+            ),
+            BackupError::Server(_) | BackupError::Stop(_) => (
+                Code::NoServer,
+                "Mend that, then try again. The database in use is as it was.",
             ),
             BackupError::MayNotMake { ref login } => {
                 let hint = format!(

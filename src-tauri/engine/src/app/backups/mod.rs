@@ -12,6 +12,7 @@ mod erase;
 mod erasures;
 mod facts;
 mod fault;
+mod folder;
 mod manifest;
 mod marks;
 mod restore;
@@ -19,7 +20,7 @@ mod room;
 mod shelf;
 mod take;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bizing_postgres::free_bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 use super::customers::customer_row;
 use super::desk::Desk;
+use super::messages;
 use super::place::{self, moment};
 use super::wire::*;
 use crate::runtime::config::Config;
@@ -240,17 +242,25 @@ pub async fn preview_restore(
         .filter(|e| e.erased_at > manifest.started_at)
         .count();
     let refused = match target(&request.target) {
-        Ok(name) if exists(room.admin(), &name).await.map_err(AppError::from)? => Some(format!(
-            "The database `{name}` exists already: choose another name."
-        )),
+        Ok(Target::Database(name))
+            if exists(room.admin(), &name).await.map_err(AppError::from)? =>
+        {
+            Some(format!(
+                "The database `{name}` exists already: choose another name."
+            ))
+        }
         Ok(_) => None,
         Err(error) => Some(error.message),
+    };
+    let disk = match &request.target {
+        RestoreTarget::Folder { path } => Path::new(path).parent().and_then(free_bytes),
+        RestoreTarget::Database { .. } => free_bytes(room.shelf().folder()),
     };
     Ok(RestorePreview {
         typed: manifest.database.clone(),
         events_missing: missing,
         erasures_again: i64::try_from(since).unwrap_or(i64::MAX),
-        free_bytes: free_bytes(room.shelf().folder()).and_then(|b| i64::try_from(b).ok()),
+        free_bytes: disk.and_then(|b| i64::try_from(b).ok()),
         seconds: manifest.proof.as_ref().map(|p| p.seconds),
         backup: backup(&row, &zone, None)?,
         refused,
@@ -260,7 +270,7 @@ pub async fn preview_restore(
 pub async fn restore(desk: &Desk, request: RestoreBackup) -> Result<BackupRun, AppError> {
     let room = room(desk)?;
     let manifest = room.find(request.backup_id)?;
-    let name = target(&request.target)?;
+    let target = target(&request.target)?;
     erase::checked_reason(&request.reason, &[])?;
     if request.typed.trim() != manifest.database {
         return Err(AppError::invalid(
@@ -268,13 +278,16 @@ pub async fn restore(desk: &Desk, request: RestoreBackup) -> Result<BackupRun, A
             format!("Type `{}` to go on.", manifest.database),
         ));
     }
-    if exists(room.admin(), &name).await.map_err(AppError::from)? {
+    if let Target::Database(name) = &target
+        && exists(room.admin(), name).await.map_err(AppError::from)?
+    {
+        let name = name.clone();
         return Err(AppError::from(BackupError::NameTaken { name }));
     }
     let by = Some(login(desk).await?);
     tracing::warn!(
         by,
-        into = name,
+        into = %target,
         file = manifest.file,
         reason = request.reason.trim(),
         "a restore is asked for"
@@ -283,9 +296,15 @@ pub async fn restore(desk: &Desk, request: RestoreBackup) -> Result<BackupRun, A
         let room = room.clone();
         async move {
             let folder = room.shelf().folder().to_owned();
-            let erased = room.restore(&folder, &manifest, &name, silent()).await?;
+            let erased = match &target {
+                Target::Database(name) => room.restore(&folder, &manifest, name, silent()).await?,
+                Target::Folder(path) => {
+                    room.restore_into_folder(&folder, &manifest, path, silent())
+                        .await?
+                }
+            };
             tracing::warn!(
-                into = name,
+                into = %target,
                 file = manifest.file,
                 erased_again = erased,
                 "a backup is restored"
@@ -355,18 +374,17 @@ pub async fn erase_customer(
     }
     let mut conn = desk.people.acquire().await?;
     // What the read model says of them, so that no word of it stands in the reason. It may not know them yet.
-    let personal = match known(&mut conn, request.customer_id).await {
-        Ok(known) if !known.erased => {
-            let c = known.customer;
-            [Some(c.name), c.email, c.phone]
-                .into_iter()
-                .flatten()
-                .collect()
-        }
-        Ok(_) => vec![],
-        Err(error) if error.code == Code::NotFound => vec![],
+    let customer = match known(&mut conn, request.customer_id).await {
+        Ok(known) => Some(known.customer).filter(|_| !known.erased),
+        Err(error) if error.code == Code::NotFound => None,
         Err(error) => return Err(error),
     };
+    let address = customer.as_ref().and_then(|c| c.email.clone());
+    let personal: Vec<String> = customer
+        .into_iter()
+        .flat_map(|c| [Some(c.name), c.email, c.phone])
+        .flatten()
+        .collect();
     let reason = erase::checked_reason(&request.reason, &personal)?;
     let erased_at = erase::erase(
         &mut conn,
@@ -377,6 +395,16 @@ pub async fn erase_customer(
     .await?;
     drop(conn);
     desk.bell.ring();
+    // The mailbox of the sandbox stands for the customer's own, which nobody can empty; but it lies on this computer.
+    if let Some(address) = address {
+        if let Err(error) = messages::forget(desk, &address).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the sandbox did not answer: what it caught for an erased customer is still there"
+            );
+        }
+        desk.hints.changed("messages");
+    }
     if let Some(room) = &desk.backups {
         let erasure = Erasure {
             customer_id: request.customer_id,
@@ -459,18 +487,32 @@ fn started(
     })
 }
 
-fn target(into: &RestoreTarget) -> Result<String, AppError> {
+/// Where a restore goes: always something new.
+enum Target {
+    Database(String),
+    Folder(PathBuf),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Database(name) => f.write_str(name),
+            Target::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
+fn target(into: &RestoreTarget) -> Result<Target, AppError> {
     match into {
         RestoreTarget::Database { name } => {
             check_name(name).map_err(|e| AppError::from(e).field("target.name"))?;
-            Ok(name.clone())
+            Ok(Target::Database(name.clone()))
         }
-        RestoreTarget::Folder { path } => Err(AppError::invalid(
-            "target.path",
-            format!(
-                "A restore into a folder such as {path} is done by moving the desk: see docs/OPERATIONS.md, \"Another computer\"."
-            ),
-        )),
+        RestoreTarget::Folder { path } => {
+            let path = PathBuf::from(path.trim());
+            folder::check(&path).map_err(|e| AppError::from(e).field("target.path"))?;
+            Ok(Target::Folder(path))
+        }
     }
 }
 

@@ -202,7 +202,7 @@ impl Copy {
         }
         roles::ensure_groups(&mut conn, id).await?;
         let made = sqlx::query(AssertSqlSafe(format!(
-            "create database {name} template template0 encoding 'UTF8'"
+            "create database {name} template template0 encoding 'UTF8' allow_connections false"
         )))
         .execute(&mut conn)
         .await;
@@ -217,6 +217,8 @@ impl Copy {
         for statement in [
             format!("revoke all on database {name} from public"),
             format!("grant connect, create on database {name} to bizing_owner_{id}"),
+            // Until here nobody gets in, also when this process dies in between.
+            format!("alter database {name} allow_connections true"),
         ] {
             sqlx::query(AssertSqlSafe(statement))
                 .execute(&mut conn)

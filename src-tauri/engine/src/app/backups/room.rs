@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::erasures::{self, Erasure};
 use super::fault::BackupError;
+use super::folder::into_folder;
 use super::manifest::{Manifest, Proof};
 use super::restore;
 use super::shelf::Shelf;
@@ -163,6 +164,20 @@ impl Room {
             &erasures,
             on_progress,
         );
+        Ok(made.await?)
+    }
+
+    /// The same into a data folder of its own, which must not be there yet.
+    pub async fn restore_into_folder(
+        &self,
+        folder: &Path,
+        manifest: &Manifest,
+        path: &Path,
+        on_progress: OnProgress,
+    ) -> Result<usize, AppError> {
+        let _busy = self.begin(BackupWork::Restore, Some(manifest.backup_id), None)?;
+        let erased = self.erasures().await?;
+        let made = into_folder(self.bin(), folder, manifest, path, &erased, on_progress);
         Ok(made.await?)
     }
 

@@ -1,6 +1,6 @@
 //! What the person chose at the first start, and the file that remembers it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bizing_stripe::Secret;
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,27 @@ impl Saved {
         )
         .hint("It only remembers which database to open. Mend the cause, or delete the file to be asked again; your data stays where it is.")
     }
+}
+
+/// Lets a data folder that was just filled open with what is in it, without asking first.
+pub fn remember(
+    data: &Path,
+    kind: &str,
+    business: Option<(String, String, String)>,
+) -> std::io::Result<()> {
+    let choice = match (kind, business) {
+        ("demo", _) => Choice::Demo,
+        (_, Some((business_name, zone, currency))) => Choice::Own(Business {
+            business_name,
+            zone,
+            currency,
+        }),
+        // A business without a place: whoever opens the folder is asked, and finds it.
+        (_, None) => return Ok(()),
+    };
+    Saved::of(&Config::in_folder(data))
+        .write(&choice)
+        .map_err(|error| std::io::Error::other(error.message))
 }
 
 mod exposed {

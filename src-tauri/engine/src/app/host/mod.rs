@@ -30,6 +30,7 @@ use super::wire::*;
 use crate::runtime::config::Config;
 use crate::runtime::hints::Hints;
 use crate::runtime::tasks::Tasks;
+pub(super) use choice::remember;
 use choice::{Choice, Saved};
 use server::PrivateServer;
 
