@@ -290,7 +290,9 @@ async fn a_database_that_stays_away_during_a_commit_is_not_guessed_about() {
     };
     let door = Door::new(login, settings);
     let booking = new_booking();
-    door.append(notes(booking, Expected::Any, &["before"]))
+    // The statement of an append with a command is prepared by now, so its one answer is that of the commit.
+    let first = CommandId(Uuid::now_v7());
+    door.append(notes(booking, Expected::Any, &["before"]).with_command(first))
         .await
         .unwrap();
     let command = CommandId(Uuid::now_v7());

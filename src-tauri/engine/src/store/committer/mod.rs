@@ -10,12 +10,11 @@ mod resolve;
 mod task;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::append::{self, Append, AppendError, Appended, Context};
@@ -62,14 +61,6 @@ pub(super) struct Shared {
     queue: Queue,
     /// One permit a KiB.
     room: Arc<Semaphore>,
-    work: Notify,
-    /// One committer at a time listens and takes; the others carry out or wait for their turn.
-    turn: Mutex<()>,
-    /// Batches on their way, and how many requests the last one had.
-    flying: AtomicUsize,
-    last_batch: AtomicUsize,
-    /// Requests that ever came in.
-    asked: AtomicU64,
     bell: Bell,
 }
 
@@ -92,14 +83,10 @@ impl Committer {
         bell: Bell,
         settings: Settings,
     ) -> Committer {
+        let hands = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
         let shared = Arc::new(Shared {
-            queue: Queue::default(),
+            queue: Queue::new(settings.committers, hands),
             room: Arc::new(Semaphore::new(settings.waiting_bytes / 1024)),
-            work: Notify::new(),
-            turn: Mutex::new(()),
-            flying: AtomicUsize::new(0),
-            last_batch: AtomicUsize::new(0),
-            asked: AtomicU64::new(0),
             bell,
             settings,
         });
@@ -108,10 +95,10 @@ impl Committer {
             ("lock_timeout", "250ms"),
             ("idle_in_transaction_session_timeout", "15s"),
         ]);
-        for _ in 0..shared.settings.committers {
+        for who in 0..shared.settings.committers {
             let (shared, login, stop) = (shared.clone(), login.clone(), tasks.stopping());
             tasks.forever("committer", move || {
-                Task::new(shared.clone(), login.clone()).run(stop.clone())
+                Task::new(shared.clone(), who, login.clone()).run(stop.clone())
             });
         }
         Committer(shared)
@@ -151,8 +138,6 @@ impl Committer {
         if !shared.queue.push(request) {
             return Err(AppendError::Closing);
         }
-        shared.asked.fetch_add(1, Ordering::Relaxed);
-        shared.work.notify_one();
         // A committer answers whatever it took; one that panicked drops it.
         answered
             .await

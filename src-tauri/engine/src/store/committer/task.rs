@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -11,15 +10,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::queue::{Take, Taken};
+use super::queue::{Most, Take, Taken};
 use super::resolve::{self, Backend};
 use super::{Request, Shared};
 use crate::domain::ids::StreamId;
 use crate::store::append::{AppendError, Columns, Wait, refusal, verdict};
 
-/// How long nobody must have come for a crowd to be complete, and how long it may take at most.
-const QUIET: Duration = Duration::from_micros(30);
-const CROWD: Duration = Duration::from_micros(500);
+/// How long what is ready waits at most for more to come while other transactions are on their way.
+const LINGER: Duration = Duration::from_millis(2);
 /// When a stream that somebody else holds is tried again.
 const HELD: Duration = Duration::from_millis(10);
 /// How long a connection is tried for, and how often.
@@ -30,34 +28,9 @@ const IDLE: Duration = Duration::from_secs(60);
 
 pub struct Task {
     shared: Arc<Shared>,
+    who: usize,
     login: PgConnectOptions,
     line: Option<(PgConnection, Backend)>,
-}
-
-impl Shared {
-    /// Whoever was answered by the last commit is about to ask again. To leave at once with the first of them would make
-    /// the others wait for two flushes of the disk; so where appends come in crowds, the crowd is waited for: until
-    /// nobody has come for a moment. A single writer never waits here.
-    async fn gather(&self) {
-        let crowd =
-            self.flying.load(Ordering::Relaxed) > 0 || self.last_batch.load(Ordering::Relaxed) > 1;
-        if !crowd {
-            return;
-        }
-        let began = Instant::now();
-        let (mut seen, mut since) = (self.asked.load(Ordering::Relaxed), began);
-        loop {
-            // Gives way to the very tasks that are about to ask.
-            tokio::task::yield_now().await;
-            let (asked, now) = (self.asked.load(Ordering::Relaxed), Instant::now());
-            if asked != seen {
-                (seen, since) = (asked, now);
-            }
-            if now - since > QUIET || now - began > CROWD {
-                return;
-            }
-        }
-    }
 }
 
 /// Why a statement has no answer.
@@ -71,9 +44,10 @@ enum Failure {
 }
 
 impl Task {
-    pub fn new(shared: Arc<Shared>, login: PgConnectOptions) -> Task {
+    pub fn new(shared: Arc<Shared>, who: usize, login: PgConnectOptions) -> Task {
         Task {
             shared,
+            who,
             login,
             line: None,
         }
@@ -81,18 +55,7 @@ impl Task {
 
     /// Until the process stops and nothing waits any more.
     pub async fn run(mut self, stop: CancellationToken) {
-        let shared = self.shared.clone();
-        loop {
-            let Ok(turn) = timeout(IDLE, shared.turn.lock()).await else {
-                self.line = None;
-                continue;
-            };
-            let Some(batch) = self.next(&stop).await else {
-                return;
-            };
-            shared.flying.fetch_add(1, Ordering::Relaxed);
-            shared.last_batch.store(batch.len(), Ordering::Relaxed);
-            drop(turn);
+        while let Some(batch) = self.next(&stop).await {
             self.carry_out(batch).await;
         }
     }
@@ -100,21 +63,27 @@ impl Task {
     /// What is to be done next; waits for it.
     async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Request>> {
         let shared = self.shared.clone();
-        let most = &shared.settings;
+        let (queue, who) = (&shared.queue, self.who);
+        let most = Most {
+            requests: shared.settings.batch_requests,
+            bytes: shared.settings.batch_bytes,
+        };
+        let mut at_once = false;
         loop {
             if stop.is_cancelled() {
-                shared.queue.close();
-            }
-            if shared.queue.has_work() {
-                shared.gather().await;
+                queue.close();
             }
             let now = Instant::now();
-            match shared
-                .queue
-                .take(most.batch_requests, most.batch_bytes, now)
-            {
+            match queue.take(who, most, now, std::mem::take(&mut at_once)) {
                 Take::Batch(batch) => return Some(batch),
                 Take::Over => return None,
+                Take::Soon => {
+                    tokio::select! {
+                        () = queue.called(who) => {}
+                        () = stop.cancelled() => {}
+                        () = sleep_until(now + LINGER) => at_once = true,
+                    }
+                }
                 Take::Nothing(at) if stop.is_cancelled() => {
                     // Another committer has the last of it.
                     let soon = now + Duration::from_millis(5);
@@ -123,7 +92,7 @@ impl Task {
                 Take::Nothing(at) => {
                     let idle = now + IDLE;
                     tokio::select! {
-                        () = shared.work.notified() => {}
+                        () = queue.called(who) => {}
                         () = stop.cancelled() => {}
                         () = sleep_until(at.unwrap_or(idle).min(idle)) => {
                             if at.is_none() { self.line = None; }
@@ -141,8 +110,6 @@ impl Task {
         let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let oldest = batch.iter().map(|r| r.asked_at).min();
         let sent = self.send(&batch).await;
-        // Before the answers: whoever gets one may ask again at once, and is no crowd by itself.
-        shared.flying.fetch_sub(1, Ordering::Relaxed);
         match sent {
             Ok(rows) => settle(&mut hold, batch, &rows),
             Err(Failure::Refused(error)) => self.one_by_one(&mut hold, batch, error).await,
@@ -333,9 +300,7 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         let back = std::mem::take(&mut self.back);
         let at = Instant::now() + HELD;
-        if self.shared.queue.done(&self.taken, back, &self.held, at) {
-            self.shared.work.notify_one();
-        }
+        self.shared.queue.done(&self.taken, back, &self.held, at);
     }
 }
 
