@@ -43,7 +43,7 @@ async fn everything(pool: &PgPool, job: &Job) -> Result<i64, RebuildError> {
     sqlx::query(
         "insert into read.rebuild_parts (rebuild_id, part, lo, hi, events)
          select $1, row_number() over (order by min(stream_no)), min(stream_no), max(stream_no) + 1, sum(version)
-           from (select stream_no, version, (sum(version) over (order by stream_no) - version) / $3 as part
+           from (select stream_no, version, div(sum(version) over (order by stream_no) - version, $3) as part
                    from core.streams where category = 'booking' and first_position <= $2) s
           group by part",
     )
@@ -132,7 +132,7 @@ async fn take_over(pool: &PgPool, job: &Job) -> Result<i64, RebuildError> {
     sqlx::query(
         "insert into read.rebuild_parts (rebuild_id, part, lo, hi, events)
          select $1, row_number() over (order by min(stream_no)), min(stream_no), max(stream_no) + 1, sum(version)
-           from (select x.stream_no, s.version, (sum(s.version) over (order by x.stream_no) - s.version) / $2 as part
+           from (select x.stream_no, s.version, div(sum(s.version) over (order by x.stream_no) - s.version, $2) as part
                    from read.rebuild_streams x join core.streams s using (stream_no) where x.rebuild_id = $1) s
           group by part",
     )
