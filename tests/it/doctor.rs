@@ -68,10 +68,7 @@ async fn lived() -> TestDesk {
         },
     )
     .await;
-    let tail = Tail {
-        pool: t.worker_pool.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(t.worker_pool.clone(), Hints::default());
     while tail.round().await.unwrap() {}
 
     assert_eq!(

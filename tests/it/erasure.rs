@@ -292,10 +292,7 @@ async fn what_mail_servers_and_providers_told_of_an_erased_person_goes_too() {
     )
     .await;
     worker.close().await;
-    let tail = Tail {
-        pool: t.worker_pool.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(t.worker_pool.clone(), Hints::default());
     while tail.round().await.unwrap() {}
     // A notice as Stripe sends it, with the payer in it, and one of another customer.
     let superuser = t.db.superuser_pool().await;
@@ -362,10 +359,7 @@ async fn the_sandboxs_mailbox_forgets_an_erased_person_and_nobody_else() {
             .await;
         t.wait_for_saga(booked.booking_id, "completed").await;
     }
-    let tail = Tail {
-        pool: t.worker_pool.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(t.worker_pool.clone(), Hints::default());
     while tail.round().await.unwrap() {}
     let receivers = async || {
         let mut to: Vec<String> = caught(&desk, Empty {})

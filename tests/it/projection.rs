@@ -6,7 +6,9 @@ use bizing_engine::app::demo;
 use bizing_engine::projection::{self, Tail};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::hints::Hints;
+use bizing_engine::store::read;
 use chrono::Utc;
+use futures_util::TryStreamExt;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -31,10 +33,7 @@ pub async fn seeded() -> Seeded {
 
 impl Seeded {
     pub fn tail(&self) -> Tail {
-        Tail {
-            pool: self.worker.clone(),
-            hints: Hints::default(),
-        }
+        Tail::new(self.worker.clone(), Hints::default())
     }
 
     pub async fn follow(&self) {
@@ -104,6 +103,51 @@ async fn replay_from_zero_gives_identical_rows() {
     assert!(everything(&s.worker).await.iter().all(Vec::is_empty));
     s.follow().await;
     assert_eq!(everything(&s.worker).await, before);
+}
+
+#[tokio::test]
+async fn a_long_page_says_what_short_ones_say() {
+    let s = seeded().await;
+    let mut conn = s.worker.acquire().await.unwrap();
+    let safe = read::safe_position(&mut conn).await.unwrap();
+    let long = read::log(&mut conn, 0, safe, i64::MAX).await.unwrap();
+    assert!(long.len() > 1_000);
+    let mut short = vec![];
+    while let Some(page) = {
+        let after = short.last().map_or(0, |e: &read::Recorded| e.position);
+        Some(read::log(&mut conn, after, safe, 400).await.unwrap()).filter(|p| !p.is_empty())
+    } {
+        short.extend(page);
+    }
+    assert_eq!(long.len(), short.len());
+    for (long, short) in long.iter().zip(&short) {
+        assert_eq!(format!("{long:?}"), format!("{short:?}"));
+        assert_eq!(long.event().unwrap(), short.event().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_left_in_a_copy_answers_nobody_else() {
+    let s = seeded().await;
+    let pool = projection::pool(&s.worker, 1).await.unwrap();
+    for n in 0..20_i64 {
+        let mut conn = pool.acquire().await.unwrap();
+        let mut copy = conn
+            .copy_out_raw("copy (select * from core.events) to stdout")
+            .await
+            .unwrap();
+        assert!(copy.try_next().await.unwrap().is_some());
+        drop(copy);
+        drop(conn);
+        for asked in [n, n + 1_000] {
+            let answer: i64 = sqlx::query_scalar("select $1::bigint")
+                .bind(asked)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            assert_eq!(answer, asked);
+        }
+    }
 }
 
 #[tokio::test]

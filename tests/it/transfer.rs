@@ -119,10 +119,7 @@ async fn what_is_exported_and_imported_is_exported_again_as_the_same_bytes() {
         assert_eq!(count(&worker, table).await, 0, "{table}");
     }
     // The read models follow it, and show nobody's name, because no key came along.
-    let tail = Tail {
-        pool: worker.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(worker.clone(), Hints::default());
     while tail.round().await.unwrap() {}
     s.follow().await;
     let bookings = "select booking_id, reference, state, payment, captured_minor, refunded_minor, version from read.bookings_v1 order by 1";

@@ -355,7 +355,9 @@ async fn a_stream_reads_back_as_it_was_written_and_folds_to_its_booking() {
         .await
         .unwrap();
     assert_eq!(
-        read.iter().map(|r| r.event().unwrap()).collect::<Vec<_>>(),
+        read.iter()
+            .map(|r| r.event().unwrap().clone())
+            .collect::<Vec<_>>(),
         events
     );
     assert!(read.iter().all(|r| r.correlation_id == ctx.correlation.0

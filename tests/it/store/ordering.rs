@@ -328,10 +328,10 @@ async fn a_projection_that_has_read_further_than_the_log_goes_is_parked_and_says
         .execute(&db.superuser_pool().await)
         .await
         .unwrap();
-    let tail = bizing_engine::projection::Tail {
-        pool: pool.clone(),
-        hints: bizing_engine::runtime::hints::Hints::default(),
-    };
+    let tail = bizing_engine::projection::Tail::new(
+        pool.clone(),
+        bizing_engine::runtime::hints::Hints::default(),
+    );
     // A squatter's floor lies below every checkpoint too; that is no reason to park.
     let mut squatter = pool.acquire().await.unwrap();
     sqlx::query("select pg_advisory_lock_shared(77::bigint << 48)")

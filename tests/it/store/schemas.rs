@@ -121,10 +121,7 @@ async fn an_event_of_version_1_reads_as_todays_and_projects_as_it_always_did() {
     }
     assert_eq!(said, [(None, Some(true)), (Some(90), Some(true))]);
 
-    let tail = Tail {
-        pool: worker.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(worker.clone(), Hints::default());
     while tail.round().await.unwrap() {}
     let rows: Vec<(String, Value)> = sqlx::query_as(
         "select state, cancelled from read.bookings_v1 where 'booking-' || booking_id = any($1)",
@@ -211,10 +208,7 @@ async fn a_type_from_the_future_is_named_at_once_and_stops_only_what_meets_it() 
         "{refused:?}"
     );
 
-    let tail = Tail {
-        pool: worker.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(worker.clone(), Hints::default());
     while tail.round().await.unwrap() {}
     let parked: Vec<(String, bool, Option<String>)> = sqlx::query_as(
         "select name, position = api.safe_position(), parked->>'error' from read.checkpoints order by name",

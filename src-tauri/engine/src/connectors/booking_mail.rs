@@ -49,9 +49,9 @@ impl BookingMail {
         let mut cause = None;
         for recorded in read::stream(&mut conn, &booking_id.into(), 0).await? {
             let event = recorded.event()?;
-            booking = booking::evolve(booking, &event);
+            booking = booking::evolve(booking, event);
             if recorded.event_id == delivery.event_id {
-                cause = Some(event);
+                cause = Some(event.clone());
             }
         }
         // Looked up at sending time: what is no longer true is not told.

@@ -3,7 +3,7 @@
 //! Nothing personal stands here. Whether somebody did not come is told by no event yet: `no_shows` is null, which means
 //! "not known", and nobody should show it as none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -58,11 +58,7 @@ type Spent = (i64, i64);
 
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let batch = Batch::of(events)?;
-    let mut bookings: HashMap<Uuid, Booking> = Booking::load(&mut *conn, &batch.bookings)
-        .await?
-        .into_iter()
-        .map(|b| (b.booking_id, b))
-        .collect();
+    let mut bookings = Booking::by_booking(&mut *conn, &batch.begun).await?;
     // Sorted, so that two who write at once take the rows in one order.
     let mut changes: BTreeMap<Uuid, Change> = BTreeMap::new();
     let mut spent: BTreeMap<(Uuid, String), Spent> = BTreeMap::new();

@@ -37,7 +37,7 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
         match recorded.event()? {
             Event::CustomerRegistered(e) => {
                 changes.entry(e.customer_id.0).or_default();
-                sealed.insert(e.customer_id.0, e.personal);
+                sealed.insert(e.customer_id.0, e.personal.clone());
             }
             Event::CustomerErased(e) => {
                 sealed.remove(&e.customer_id.0);

@@ -4,7 +4,7 @@
 //! Opening hours are in no event. Utilisation is therefore computed when it is read (`read.utilisation_v1`), from these
 //! rows and from the working hours as they stand then; the rows stay a function of the log.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use chrono::{NaiveDate, TimeDelta};
 use sqlx::PgConnection;
@@ -74,11 +74,7 @@ table! {
 
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let batch = Batch::of(events)?;
-    let mut bookings: HashMap<Uuid, Booking> = Booking::load(&mut *conn, &batch.bookings)
-        .await?
-        .into_iter()
-        .map(|b| (b.booking_id, b))
-        .collect();
+    let mut bookings = Booking::by_booking(&mut *conn, &batch.begun).await?;
     let mut resources = vec![];
     let mut movements = vec![];
     for (id, recorded, event) in &batch.events {

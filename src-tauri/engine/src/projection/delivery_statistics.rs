@@ -55,9 +55,7 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
             });
         }
     }
-    let mut from_before = batch.bookings;
-    from_before.retain(|id| !zones.contains_key(id));
-    for place in Place::load(&mut *conn, &from_before).await? {
+    for place in Place::load(&mut *conn, &batch.begun).await? {
         zones.insert(place.booking_id, place.zone);
     }
 

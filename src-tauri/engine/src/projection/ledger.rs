@@ -12,8 +12,6 @@
 //! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Fees have
 //! an account and no event yet that tells them. Money paid at the venue leaves no event either: it stays receivable.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -79,11 +77,7 @@ table! {
 
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let batch = Batch::of(events)?;
-    let mut bookings: HashMap<Uuid, Booking> = Booking::load(&mut *conn, &batch.bookings)
-        .await?
-        .into_iter()
-        .map(|b| (b.booking_id, b))
-        .collect();
+    let mut bookings = Booking::by_booking(&mut *conn, &batch.begun).await?;
     let mut transfers = vec![];
     for (id, recorded, event) in &batch.events {
         if let Event::BookingCreated(created) = event {

@@ -12,6 +12,7 @@ mod daily_report;
 mod delivery_statistics;
 mod generation;
 mod ledger;
+mod pages;
 mod people;
 mod rates;
 mod rebuild;

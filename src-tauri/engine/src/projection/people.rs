@@ -1,8 +1,10 @@
 //! Customers' personal data, unsealed for the read models. One query for the keys of a whole batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::ApplyError;
@@ -101,7 +103,7 @@ pub async fn registered(
         .map(|id| format!("customer-{id}"))
         .collect();
     // The stream row bounds the positions, so that only the partitions that hold it are touched.
-    let rows: Vec<(i16, serde_json::Value)> = sqlx::query_as(
+    let rows: Vec<(i16, Json<Box<RawValue>>)> = sqlx::query_as(
         "select t.schema_version, e.data from core.streams s
            join core.events e on e.stream_no = s.stream_no and e.position between s.first_position and s.last_position
            join core.event_types t using (type_no)
@@ -114,9 +116,9 @@ pub async fn registered(
 }
 
 /// An event that cannot be read is told of at its own position.
-fn registration((version, data): (i16, serde_json::Value)) -> Option<(Uuid, Sealed)> {
+fn registration((version, data): (i16, Json<Box<RawValue>>)) -> Option<(Uuid, Sealed)> {
     let reader = upcast::reader("CustomerRegistered", version).ok()?;
-    match reader.read_value(data).ok()? {
+    match reader.read_text(data.0.get()).ok()? {
         Event::CustomerRegistered(e) => Some((e.customer_id.0, e.personal)),
         _ => None,
     }
@@ -134,7 +136,7 @@ impl People {
     pub async fn of(
         &self,
         conn: &mut PgConnection,
-        customers: &[Uuid],
+        customers: &HashSet<Uuid>,
         upto: i64,
     ) -> Result<HashMap<Uuid, Person>, ApplyError> {
         let all = self.0.get_or_try_init(|| everybody(conn, upto)).await?;
@@ -142,8 +144,15 @@ impl People {
             let known = |id: &Uuid| Some((*id, all.get(id)?.clone()));
             return Ok(customers.iter().filter_map(known).collect());
         }
-        let sealed = registered(conn, customers).await?;
+        let customers: Vec<Uuid> = customers.iter().copied().collect();
+        let sealed = registered(conn, &customers).await?;
         open(conn, sealed).await
+    }
+
+    /// Reads them now, so that no part has to wait for them later.
+    pub async fn read(&self, conn: &mut PgConnection, upto: i64) -> Result<(), ApplyError> {
+        self.0.get_or_try_init(|| everybody(conn, upto)).await?;
+        Ok(())
     }
 }
 
@@ -159,7 +168,7 @@ async fn everybody(
     if many > HELD {
         return Ok(None);
     }
-    let rows: Vec<(i16, serde_json::Value)> = sqlx::query_as(
+    let rows: Vec<(i16, Json<Box<RawValue>>)> = sqlx::query_as(
         "select t.schema_version, e.data from core.event_types t join core.events e using (type_no)
           where t.name = 'CustomerRegistered' and e.position <= $1 order by e.position",
     )

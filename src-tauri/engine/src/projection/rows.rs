@@ -14,8 +14,9 @@ use crate::store::read::Recorded;
 
 /// The events of a batch that belong to bookings, in order, each with its booking.
 pub struct Batch<'a> {
-    pub events: Vec<(Uuid, &'a Recorded, Event)>,
-    pub bookings: Vec<Uuid>,
+    pub events: Vec<(Uuid, &'a Recorded, &'a Event)>,
+    /// The bookings that began before this batch: only of these are there rows.
+    pub begun: Vec<Uuid>,
 }
 
 impl<'a> Batch<'a> {
@@ -26,10 +27,13 @@ impl<'a> Batch<'a> {
                 parsed.push((booking.0, *recorded, recorded.event()?));
             }
         }
-        let bookings: BTreeSet<Uuid> = parsed.iter().map(|(id, _, _)| *id).collect();
+        let mut begun: BTreeSet<Uuid> = parsed.iter().map(|(id, _, _)| *id).collect();
+        for (id, _, _) in parsed.iter().filter(|(_, e, _)| e.version == 1) {
+            begun.remove(id);
+        }
         Ok(Batch {
             events: parsed,
-            bookings: bookings.into_iter().collect(),
+            begun: begun.into_iter().collect(),
         })
     }
 }
@@ -124,6 +128,15 @@ macro_rules! table {
                     .bind(bookings)
                     .fetch_all(conn)
                     .await
+            }
+
+            /// Where a booking has one row.
+            async fn by_booking(conn: &mut sqlx::PgConnection, bookings: &[uuid::Uuid]) -> sqlx::Result<std::collections::HashMap<uuid::Uuid, $name>> {
+                if bookings.is_empty() {
+                    return Ok(std::collections::HashMap::new());
+                }
+                let rows = Self::load(conn, bookings).await?;
+                Ok(rows.into_iter().map(|row| (row.booking_id, row)).collect())
             }
 
             async fn write(conn: &mut sqlx::PgConnection, rows: &[$name]) -> sqlx::Result<()> {

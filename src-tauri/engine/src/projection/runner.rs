@@ -15,15 +15,13 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::generation::{self, Role};
+use super::pages::{Page, Pages};
 use super::{ApplyError, Generation, Projection, rates};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 use crate::store::read::{self, ReadError, Recorded};
 use crate::store::subscription::{self, SubscriptionError};
 
-/// Events that are read and written at once. Far behind, more: each page has a price of its own.
-const PAGE: i64 = 2_000;
-const LONG_PAGE: i64 = 10_000;
 const IDLE: Duration = Duration::from_secs(1);
 /// Pauses between the tries at an event that does not go in.
 const TRIES_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
@@ -41,13 +39,22 @@ pub async fn pool(worker: &PgPool, most: u32) -> sqlx::Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(Duration::from_secs(10))
+        // A rebuild that is stopped leaves a COPY in the middle, and the next statement on that connection would be given
+        // what is left of it for an answer. Such a connection is closed.
+        .after_release(|conn, _| {
+            Box::pin(async move {
+                let answer: sqlx::Result<i32> =
+                    sqlx::query_scalar("select 1").fetch_one(conn).await;
+                Ok(matches!(answer, Ok(1)))
+            })
+        })
         .connect_with(to)
         .await
 }
 
 /// Keeps the read models up to date for as long as the process runs. `pool` logs in as the worker.
 pub async fn run(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationToken) {
-    let tail = Tail { pool, hints };
+    let tail = Tail::new(pool, hints);
     let mut rings = bell.listen();
     // Where the proof does not hold, nothing is read: better late than skipped.
     while let Err(error) = tail.may_follow().await {
@@ -103,8 +110,9 @@ pub enum TailError {
 }
 
 pub struct Tail {
-    pub pool: PgPool,
-    pub hints: Hints,
+    pool: PgPool,
+    hints: Hints,
+    pages: Pages,
 }
 
 /// A generation and what fills it.
@@ -123,6 +131,14 @@ enum Moved {
 }
 
 impl Tail {
+    pub fn new(pool: PgPool, hints: Hints) -> Tail {
+        Tail {
+            pool,
+            hints,
+            pages: Pages::default(),
+        }
+    }
+
     async fn may_follow(&self) -> Result<(), TailError> {
         let mut conn = self.pool.acquire().await?;
         Ok(subscription::check_assumptions(&mut conn).await?)
@@ -164,21 +180,10 @@ impl Tail {
     }
 
     async fn page(&self, from: i64, safe: i64, followers: &[Follower]) -> Result<bool, TailError> {
-        let mut conn = self.pool.acquire().await?;
-        let most = if safe - from > LONG_PAGE {
-            LONG_PAGE
-        } else {
-            PAGE
-        };
-        let page = read::log(&mut conn, from, safe, most).await?;
-        drop(conn);
-        let full = page.len() as i64 == most;
-        let upto = match page.last() {
-            Some(last) if full => last.position,
-            // Positions without an event below the safe one will never have one.
-            _ => safe,
-        };
-        let moves = join_all(followers.iter().map(|f| self.advance(f, &page, from, upto))).await;
+        let readers: Vec<_> = followers.iter().map(|f| f.projection).collect();
+        let page = self.pages.after(&self.pool, from, safe, &readers).await?;
+        let moves = followers.iter().map(|f| self.advance(f, &page, from));
+        let moves = join_all(moves).await;
         let mut whole = false;
         for (follower, moved) in followers.iter().zip(moves) {
             match moved {
@@ -192,7 +197,7 @@ impl Tail {
                 }
             }
         }
-        Ok(full && whole)
+        Ok((page.full || page.upto < safe) && whole)
     }
 
     /// Takes one projection to the end of the page. Where the batch does not go in, halves of it are tried, down to
@@ -200,12 +205,13 @@ impl Tail {
     async fn advance(
         &self,
         follower: &Follower,
-        page: &[Recorded],
+        page: &Page,
         mut from: i64,
-        upto: i64,
     ) -> Result<Moved, ApplyError> {
+        let upto = page.upto;
         let skips = self.skips(follower, from, upto).await?;
         let wanted: Vec<&Recorded> = page
+            .events
             .iter()
             .filter(|e| follower.projection.wants(e) && !skips.contains(&e.position))
             .collect();
@@ -271,18 +277,15 @@ impl Tail {
         };
         while generation.position < upto {
             let from = generation.position;
-            let mut conn = self.pool.acquire().await?;
-            let page = read::log(&mut conn, from, upto, LONG_PAGE).await?;
-            drop(conn);
-            let to = match page.last() {
-                Some(last) if page.len() as i64 == LONG_PAGE => last.position,
-                _ => upto,
-            };
+            let page = self
+                .pages
+                .after(&self.pool, from, upto, &[projection])
+                .await?;
             let follower = Follower {
                 projection,
                 generation: generation.clone(),
             };
-            let moved = self.advance(&follower, &page, from, to).await;
+            let moved = self.advance(&follower, &page, from).await;
             let moved = moved.map_err(|source| TailError::Projection {
                 name: projection.name,
                 source,
@@ -290,8 +293,8 @@ impl Tail {
             if moved != Moved::Whole {
                 return Ok(false);
             }
-            generation.position = to;
-            told(to);
+            generation.position = page.upto;
+            told(page.upto);
         }
         Ok(true)
     }
@@ -305,10 +308,12 @@ impl Tail {
         to: i64,
     ) -> Result<bool, ApplyError> {
         let mut tx = self.pool.begin().await?;
-        // A crash may take the newest rows, and then it takes the position with them: no need to wait for the disk.
+        // A crash may take the newest rows, and then it takes the position with them: no need to wait for the disk. Plans
+        // are made once and not for each batch anew: rows are found by their keys whatever a batch holds.
         let standing: Option<(i64, bool)> = sqlx::query_as(
             "select position, parked is not null or paused_at is not null
-               from read.generations, set_config('synchronous_commit', 'off', true) sync, set_config('search_path', $3 || ', pg_catalog', true) path
+               from read.generations, set_config('synchronous_commit', 'off', true) sync, set_config('search_path', $3 || ', pg_catalog', true) path,
+                    set_config('plan_cache_mode', 'force_generic_plan', true) plans
               where name = $1 and generation = $2 for update of generations skip locked",
         )
         .bind(&follower.generation.name)
@@ -361,7 +366,8 @@ impl Tail {
             .bind(follower.generation.generation)
             .bind(from)
             .bind(json!({ "position": event.position, "event_id": event.event_id, "event_name": event.name,
-                          "schema_version": event.schema_version, "stream_id": event.stream.0, "attempts": TRIES_AFTER.len() + 1, "error": whole(error) }))
+                          "schema_version": event.schema_version, "stream_id": event.stream.0, "attempts": TRIES_AFTER.len() + 1, "error": whole(error),
+                          "excerpt": excerpt(event.data.text(), error) }))
             .execute(&self.pool)
             .await?;
         self.hints.changed("status");
@@ -387,7 +393,7 @@ impl Tail {
             error = &error as &dyn std::error::Error,
             "this projection is parked"
         );
-        sqlx::query("update read.generations set parked = $4, updated_at = now() where name = $1 and generation = $2 and position = $3 and parked is null")
+        sqlx::query("update read.generations set parked = $4, parked_at = now(), updated_at = now() where name = $1 and generation = $2 and position = $3 and parked is null")
             .bind(name)
             .bind(generation.generation)
             .bind(generation.position)
@@ -415,6 +421,26 @@ impl Tail {
     }
 }
 
+/// The place in an event's data at which reading it ended, with a mark below.
+fn excerpt(data: &str, error: &ApplyError) -> Option<String> {
+    const BEFORE: usize = 60;
+    const AFTER: usize = 30;
+    let ApplyError::Event(ReadError::Unreadable { source, .. }) = error else {
+        return None;
+    };
+    // Of an old version, what was read is no longer the text that stands in the log.
+    let end = source
+        .column()
+        .checked_sub(1)
+        .filter(|at| *at < data.len())?;
+    let begins = |at: &usize| data.is_char_boundary(*at);
+    let at = (0..=end).rev().find(begins)?;
+    let from = (0..=at.saturating_sub(BEFORE)).rev().find(begins)?;
+    let to = (at + AFTER..data.len()).find(begins).unwrap_or(data.len());
+    let mark = data[from..at].chars().count();
+    Some(format!("{}\n{}^", &data[from..to], " ".repeat(mark)))
+}
+
 /// An error with its causes.
 pub(super) fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -425,4 +451,41 @@ pub(super) fn whole(error: &dyn std::error::Error) -> String {
         cause = c.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_marks_where_reading_ended() {
+        let unreadable = |data: &str| {
+            let source = serde_json::from_str::<crate::domain::money::Money>(data).unwrap_err();
+            ApplyError::Event(ReadError::Unreadable {
+                position: 7,
+                name: "PaymentReceived".to_owned(),
+                version: 1,
+                source,
+            })
+        };
+        let data = "{\"amount_minor\": \"é80\", \"currency\": \"EUR\"}";
+        assert_eq!(
+            excerpt(data, &unreadable(data)).unwrap(),
+            "{\"amount_minor\": \"é80\", \"currency\": \"EUR\"}\n                     ^"
+        );
+        let long = format!(
+            "{{\"note\": \"{}\", \"amount_minor\": true}}",
+            "ß".repeat(400)
+        );
+        let shown = excerpt(&long, &unreadable(&long)).unwrap();
+        assert!(
+            shown
+                .lines()
+                .next()
+                .unwrap()
+                .ends_with("\"amount_minor\": true}"),
+            "{shown}"
+        );
+        assert!(excerpt(data, &ApplyError::NotCreated { position: 7 }).is_none());
+    }
 }

@@ -4,8 +4,6 @@
 //! `done` means that the customer was told. Where nobody is to be told (no address), the events end with the
 //! confirmation, and the row says `confirmed`.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -68,11 +66,7 @@ table! {
 
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let batch = Batch::of(events)?;
-    let mut runs: HashMap<Uuid, Run> = Run::load(&mut *conn, &batch.bookings)
-        .await?
-        .into_iter()
-        .map(|r| (r.booking_id, r))
-        .collect();
+    let mut runs = Run::by_booking(&mut *conn, &batch.begun).await?;
     for (id, recorded, event) in &batch.events {
         if let Event::BookingCreated(created) = event
             && !runs.contains_key(id)

@@ -67,11 +67,7 @@ table! {
 
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let batch = Batch::of(events)?;
-    let mut bookings: HashMap<Uuid, Booking> = Booking::load(&mut *conn, &batch.bookings)
-        .await?
-        .into_iter()
-        .map(|b| (b.booking_id, b))
-        .collect();
+    let mut bookings = Booking::by_booking(&mut *conn, &batch.begun).await?;
     let mut slots: HashMap<Uuid, Vec<Slot>> = HashMap::new();
     // Only what is given back has rows from before.
     let releasing: Vec<Uuid> = batch

@@ -9,7 +9,7 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the server's COPY is not what it should be: {0}")]
-pub struct Damaged(&'static str);
+pub struct Damaged(pub(super) &'static str);
 
 /// Rows on their way in.
 #[derive(Default)]
@@ -211,8 +211,16 @@ impl<'a> Fields<'a> {
 
     /// The text of a `jsonb` field.
     pub fn json(&mut self) -> Result<&'a str, Damaged> {
-        self.text()?
-            .strip_prefix('\u{1}')
+        self.json_or_null()?.ok_or(Damaged("a field is null"))
+    }
+
+    pub fn json_or_null(&mut self) -> Result<Option<&'a str>, Damaged> {
+        let Some(bytes) = self.bytes()? else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| Damaged("a text is not UTF-8"))?;
+        let text = text.strip_prefix('\u{1}');
+        text.map(Some)
             .ok_or(Damaged("a jsonb field is of another version"))
     }
 }

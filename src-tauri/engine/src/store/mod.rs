@@ -7,6 +7,7 @@ pub mod append;
 pub mod browse;
 pub mod committer;
 pub mod copy;
+mod long_page;
 pub mod migrate;
 pub mod ordering;
 pub mod read;

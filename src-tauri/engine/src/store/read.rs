@@ -1,10 +1,13 @@
 //! Reading streams and the log.
 
+use std::sync::OnceLock;
+
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use super::long_page;
 use super::upcast::{self, Payload, Reader, Unreplayable};
 
 use crate::domain::booking::{self, Booking};
@@ -26,7 +29,8 @@ pub struct Recorded {
     pub actor: String,
     pub metadata: Payload,
     pub data: Payload,
-    reader: Result<Reader, Unreplayable>,
+    pub(super) reader: Result<Reader, Unreplayable>,
+    pub(super) event: OnceLock<Event>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +56,21 @@ pub enum ReadError {
 }
 
 impl Recorded {
-    /// The event in today's shape.
-    pub fn event(&self) -> Result<Event, ReadError> {
-        let reader = self.reader()?;
-        reader
+    /// The event in today's shape: decoded for the first that asks, and shared by all projections that read the page.
+    pub fn event(&self) -> Result<&Event, ReadError> {
+        if let Some(event) = self.event.get() {
+            return Ok(event);
+        }
+        let event = self
+            .reader()?
             .read(&self.data)
             .map_err(|source| ReadError::Unreadable {
                 position: self.position,
                 name: self.name.clone(),
                 version: self.schema_version,
                 source,
-            })
+            })?;
+        Ok(self.event.get_or_init(|| event))
     }
 
     /// How it is read, or why it cannot be.
@@ -128,6 +136,7 @@ fn recorded(row: &sqlx::postgres::PgRow, readers: &mut Readers) -> sqlx::Result<
         metadata: row.try_get::<Box<RawValue>, _>("metadata")?.into(),
         data: row.try_get::<Box<RawValue>, _>("data")?.into(),
         reader,
+        event: OnceLock::new(),
     })
 }
 
@@ -191,7 +200,7 @@ pub async fn booking_as_of(
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Result<Booking, ReadError> {
     let mut state = Booking::default();
     for recorded in events {
-        state = booking::evolve(state, &recorded.event()?);
+        state = booking::evolve(state, recorded.event()?);
     }
     Ok(state)
 }
@@ -234,6 +243,9 @@ pub async fn safe_position(conn: &mut PgConnection) -> sqlx::Result<i64> {
         .await
 }
 
+/// More than this are read by COPY.
+const FEW: i64 = 500;
+
 /// Events of all streams with `after < position <= upto`, in order. `upto` comes from [`safe_position`].
 pub async fn log(
     conn: &mut PgConnection,
@@ -241,6 +253,9 @@ pub async fn log(
     upto: i64,
     limit: i64,
 ) -> Result<Vec<Recorded>, ReadError> {
+    if limit.min(upto - after) > FEW {
+        return Ok(long_page::read(conn, after, upto, limit).await?);
+    }
     let rows = sqlx::query(
         "select s.stream_id, e.position, e.version, e.type_no, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
                 e.occurred_at, e.recorded_at, e.actor, e.metadata, e.data

@@ -11,11 +11,11 @@ use crate::domain::upcasters::{Step, steps};
 
 /// JSON as it came from the database, parsed by whoever needs it.
 #[derive(Clone)]
-pub struct Payload(Box<RawValue>);
+pub struct Payload(Box<str>);
 
 impl Payload {
     pub fn text(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     pub fn value(&self) -> Value {
@@ -31,7 +31,14 @@ impl std::fmt::Debug for Payload {
 
 impl From<Box<RawValue>> for Payload {
     fn from(raw: Box<RawValue>) -> Payload {
-        Payload(raw)
+        Payload(raw.into())
+    }
+}
+
+/// Text of a `jsonb` column: the server vouches for it.
+impl From<&str> for Payload {
+    fn from(text: &str) -> Payload {
+        Payload(text.into())
     }
 }
 

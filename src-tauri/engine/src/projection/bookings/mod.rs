@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 pub use self::words::{payment_word, state_word};
 
-use self::row::{COLUMNS, Envelope, Row, Track};
+use self::row::{COLUMNS, Envelope, Name, Row, Track};
 use super::people::{self, Person};
 use super::{ApplyError, Load, Part, People, Projection, Rows};
 use crate::domain::event::{Event, Sealed};
 use crate::store::copy;
 use crate::store::read::Recorded;
-use crate::store::scan::{Scan, Scanned, scan};
+use crate::store::scan::{Scan, Scanned, scan_bare};
 
 pub static PROJECTION: Projection = Projection {
     name: "bookings",
@@ -30,18 +30,30 @@ pub static PROJECTION: Projection = Projection {
     load: Load::Fold(|conn, part, people| Box::pin(load(conn, part, people))),
 };
 
+/// Of these a row shows that they happened, and nothing of what they say.
+const BARE: [&str; 5] = [
+    "NotificationSent",
+    "NotificationFailed",
+    "CalendarSynced",
+    "InventoryReleased",
+    "InventoryHoldExpired",
+];
+
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let mut parsed = Vec::with_capacity(events.len());
     let mut sealed: HashMap<Uuid, Sealed> = HashMap::new();
     let mut erased: HashSet<Uuid> = HashSet::new();
     let (mut old, mut new) = (HashSet::new(), HashSet::new());
     for recorded in events {
-        let event = recorded.event()?;
-        match (&event, recorded.stream.booking()) {
-            (Event::CustomerRegistered(e), _) => {
+        let event = match recorded.reader() {
+            Ok(_) if BARE.contains(&recorded.name.as_str()) => None,
+            _ => Some(recorded.event()?),
+        };
+        match (event, recorded.stream.booking()) {
+            (Some(Event::CustomerRegistered(e)), _) => {
                 sealed.insert(e.customer_id.0, e.personal.clone());
             }
-            (Event::CustomerErased(e), _) => {
+            (Some(Event::CustomerErased(e)), _) => {
                 erased.insert(e.customer_id.0);
             }
             (_, Some(booking)) => {
@@ -59,7 +71,7 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
     let mut tracks = stored(conn, &old, &customers).await?;
     let mut new_customers: HashSet<Uuid> = HashSet::new();
     for (booking, recorded, event) in &parsed {
-        if let Event::BookingCreated(created) = event {
+        if let Some(Event::BookingCreated(created)) = event {
             new_customers.insert(created.customer_id.0);
             tracks
                 .entry(*booking)
@@ -69,7 +81,7 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
             position: recorded.position,
         })?;
         track.follow(
-            event,
+            *event,
             &Envelope {
                 version: recorded.version,
                 correlation_id: recorded.correlation_id,
@@ -79,19 +91,25 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
     }
 
     // Customers that this batch registers, and those whom its new bookings name.
-    let unknown: Vec<Uuid> = new_customers
-        .into_iter()
-        .filter(|c| !sealed.contains_key(c))
-        .collect();
+    new_customers.retain(|c| !sealed.contains_key(c) && !erased.contains(c));
+    let known = named(conn, &new_customers).await?;
+    new_customers.retain(|c| !known.contains_key(c));
+    let unknown: Vec<Uuid> = new_customers.into_iter().collect();
     sealed.extend(people::registered(conn, &unknown).await?);
-    let mut people = people::open(conn, sealed).await?;
-    people.extend(erased.into_iter().map(|id| (id, Person::erased())));
+    let people = people::open(conn, sealed).await?;
+    let mut names: HashMap<Uuid, Name> = people.iter().map(|(id, p)| (*id, p.into())).collect();
+    names.extend(known);
+    names.extend(
+        erased
+            .into_iter()
+            .map(|id| (id, (&Person::erased()).into())),
+    );
     let (mut made, mut changed) = (copy::Rows::new(), vec![]);
     let mut any_made = false;
     for (booking, track) in tracks {
         let mut row = track.settled();
-        if let Some(person) = people.get(&row.customer_id) {
-            row.name(person);
+        if let Some(name) = names.get(&row.customer_id) {
+            row.name(name);
         }
         if new.contains(&booking) {
             row.copy(&mut made);
@@ -115,20 +133,46 @@ async fn stored(
     bookings: &HashSet<Uuid>,
     customers: &[Uuid],
 ) -> Result<BTreeMap<Uuid, Track>, ApplyError> {
-    if bookings.is_empty() && customers.is_empty() {
-        return Ok(BTreeMap::new());
+    let mut rows: Vec<Row> = vec![];
+    if !bookings.is_empty() {
+        rows = sqlx::query_as("select * from bookings where booking_id = any($1)")
+            .bind(bookings.iter().copied().collect::<Vec<_>>())
+            .fetch_all(&mut *conn)
+            .await?;
     }
-    let rows: Vec<Row> = sqlx::query_as(
-        "select * from bookings where booking_id = any($1)
-         union select * from bookings where customer_id = any($2)",
+    if !customers.is_empty() {
+        rows.extend(
+            sqlx::query_as::<_, Row>("select * from bookings where customer_id = any($1)")
+                .bind(customers)
+                .fetch_all(conn)
+                .await?,
+        );
+    }
+    Ok(rows
+        .into_iter()
+        .map(|r| (r.booking_id, Track::of(r)))
+        .collect())
+}
+
+/// What customers who booked before are called: their rows say it, and a registration or an erasure changes those.
+async fn named(
+    conn: &mut PgConnection,
+    customers: &HashSet<Uuid>,
+) -> Result<HashMap<Uuid, Name>, ApplyError> {
+    if customers.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
+        "select c.customer_id, b.customer_name, b.search from unnest($1::uuid[]) as c(customer_id)
+          cross join lateral (select customer_name, search from bookings b where b.customer_id = c.customer_id limit 1) b
+          where b.customer_name <> ''",
     )
-    .bind(bookings.iter().copied().collect::<Vec<_>>())
-    .bind(customers)
+    .bind(customers.iter().copied().collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|r| (r.booking_id, Track::of(r)))
+        .map(|(id, name, search)| (id, Name::shown(name, &search)))
         .collect())
 }
 
@@ -190,21 +234,24 @@ async fn load(conn: &mut PgConnection, part: &Part, people: &People) -> Result<(
         hi: part.hi,
         upto: part.upto,
     };
-    scan(conn, what, |seen: Scanned<'_>| {
+    scan_bare(conn, what, &BARE, |seen: Scanned<'_>| {
         if part.skips.contains(&seen.position) {
             return Ok(());
         }
-        let event = seen.event()?;
+        let event = match seen.is_bare() {
+            true => None,
+            false => Some(seen.event()?),
+        };
         if open.as_ref().is_some_and(|(no, _)| *no != seen.stream_no) {
             rows.extend(open.take().map(|(_, track)| track.settled()));
         }
         let track = match (&mut open, &event) {
             (Some((_, track)), _) => track,
-            (None, Event::BookingCreated(created)) => {
+            (None, Some(Event::BookingCreated(created))) => {
                 &mut open.insert((seen.stream_no, Track::begun(created))).1
             }
             // Customers' streams lie between those of bookings.
-            (None, Event::CustomerRegistered(_) | Event::CustomerErased(_)) => return Ok(()),
+            (None, Some(Event::CustomerRegistered(_) | Event::CustomerErased(_))) => return Ok(()),
             (None, _) => {
                 return Err(ApplyError::NotCreated {
                     position: seen.position,
@@ -212,7 +259,7 @@ async fn load(conn: &mut PgConnection, part: &Part, people: &People) -> Result<(
             }
         };
         track.follow(
-            &event,
+            event.as_ref(),
             &Envelope {
                 version: seen.version,
                 correlation_id: seen.correlation_id,
@@ -225,12 +272,12 @@ async fn load(conn: &mut PgConnection, part: &Part, people: &People) -> Result<(
     rows.extend(open.take().map(|(_, track)| track.settled()));
 
     let customers: HashSet<Uuid> = rows.iter().map(|r| r.customer_id).collect();
-    let customers: Vec<Uuid> = customers.into_iter().collect();
     let people = people.of(conn, &customers, part.upto).await?;
+    let names: HashMap<Uuid, Name> = people.iter().map(|(id, p)| (*id, p.into())).collect();
     let mut made = copy::Rows::new();
     for row in &mut rows {
-        if let Some(person) = people.get(&row.customer_id) {
-            row.name(person);
+        if let Some(name) = names.get(&row.customer_id) {
+            row.name(name);
         }
         row.copy(&mut made);
     }

@@ -144,6 +144,17 @@ async fn parts(
     });
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get().min(8));
     let mut hands = JoinSet::new();
+    if let Load::Fold(_) = projection.load
+        && !partial
+        && Speed::of(progress.speed.load(Ordering::Relaxed)) == Speed::AllCores
+    {
+        // Beside the first parts, which will all ask for them at once.
+        let (pool, loading) = (pool.clone(), loading.clone());
+        hands.spawn(async move {
+            let mut conn = pool.acquire().await?;
+            Ok(loading.people.read(&mut conn, upto).await?)
+        });
+    }
     let (sent, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let speed = Arc::new(std::sync::atomic::AtomicI64::new(
         progress.speed.load(Ordering::Relaxed),
@@ -281,13 +292,23 @@ async fn as_it_came(
     }
 }
 
-/// The keys and indexes that are still missing, side by side.
+/// The keys and indexes that are still missing, side by side. A key is made as an index like the others, and is named a
+/// key when they are all there, since that locks out whoever makes one.
 async fn indexes(pool: &PgPool, job: &Job) -> Result<(), RebuildError> {
-    let statements: Vec<String> = sqlx::query_scalar("select core.missing_indexes($1, $2)")
-        .bind(&job.name)
-        .bind(job.generation)
-        .fetch_all(pool)
-        .await?;
+    loop {
+        let statements: Vec<String> = sqlx::query_scalar("select core.missing_indexes($1, $2)")
+            .bind(&job.name)
+            .bind(job.generation)
+            .fetch_all(pool)
+            .await?;
+        if statements.is_empty() {
+            return Ok(());
+        }
+        make(pool, job, statements).await?;
+    }
+}
+
+async fn make(pool: &PgPool, job: &Job, statements: Vec<String>) -> Result<(), RebuildError> {
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
     let hands = match job.speed {
         Speed::AllCores => cores,
@@ -301,7 +322,8 @@ async fn indexes(pool: &PgPool, job: &Job) -> Result<(), RebuildError> {
                 return Ok::<(), RebuildError>(());
             };
             let mut tx = pool.begin().await?;
-            sqlx::query("select set_config('maintenance_work_mem', '256MB', true)")
+            // Each hand is a core already.
+            sqlx::query("select set_config('maintenance_work_mem', '256MB', true), set_config('max_parallel_maintenance_workers', '0', true)")
                 .execute(&mut *tx)
                 .await?;
             sqlx::query("select core.make_index($1, $2, $3)")

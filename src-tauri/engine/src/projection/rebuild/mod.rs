@@ -156,10 +156,7 @@ impl Rebuilder {
             name: job.name.clone(),
             version: job.version,
         })?;
-        let tail = Tail {
-            pool: self.pool.clone(),
-            hints: self.hints.clone(),
-        };
+        let tail = Tail::new(self.pool.clone(), self.hints.clone());
         if job.phase == Phase::Prepare {
             job::begin(&self.pool, job, Phase::Prepare).await?;
             plan::prepare(&self.pool, job, projection).await?;
