@@ -7,6 +7,7 @@ use bizing_engine::app::desk::Desk;
 use bizing_engine::app::wire::*;
 use bizing_engine::app::{catalogue, demo};
 use chrono::Utc;
+use uuid::Uuid;
 
 use super::{desk, viewer};
 use crate::projection::seeded;
@@ -172,6 +173,43 @@ async fn filters_mean_what_they_say() {
             .all(|r| r.reference[..4] == one.reference[..4])
             && !one_sign.is_empty()
     );
+
+    // Ids of the provider and references are found by how they begin.
+    let (paid, intent): (Uuid, String) = sqlx::query_as(
+        "select booking_id, payment_intent from read.bookings_v1 where length(payment_intent) > 12 order by payment_intent limit 1",
+    )
+    .fetch_one(&desk.people)
+    .await
+    .unwrap();
+    for begins in [&intent[..], &intent[..intent.len() - 1]] {
+        let found = of(ListBookings {
+            search: Some(begins.to_uppercase()),
+            ..base.clone()
+        })
+        .await;
+        assert!(found.iter().any(|r| r.booking_id == paid), "{begins}");
+        assert!(found.len() < everything.len(), "{begins}");
+    }
+    for begins in [&one.reference[..6], &one.reference[3..6]] {
+        let found = of(ListBookings {
+            search: Some(begins.to_lowercase()),
+            ..base.clone()
+        })
+        .await;
+        assert!(
+            found.iter().any(|r| r.booking_id == one.booking_id),
+            "{begins}"
+        );
+        assert!(found.len() < everything.len(), "{begins}");
+    }
+    for nothing in ["'; drop", "pi_%", "\\", "a'b:*", "&|!()"] {
+        let found = of(ListBookings {
+            search: Some(nothing.to_owned()),
+            ..base.clone()
+        })
+        .await;
+        assert!(found.is_empty(), "{nothing}");
+    }
 
     let date = one.starts.wall[..10].to_owned();
     let day = of(ListBookings {

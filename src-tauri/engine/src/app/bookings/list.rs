@@ -104,7 +104,7 @@ async fn total(conn: &mut PgConnection) -> Result<i64, AppError> {
 /// The checked filters of a request.
 #[derive(Debug, Default)]
 struct Filter {
-    /// Each must occur somewhere in the search text.
+    /// Each must be found, in the customer's data or in what the booking is called.
     words: Vec<String>,
     /// One sign only: the beginning of a reference.
     reference: Option<String>,
@@ -190,13 +190,11 @@ impl Filter {
         query.push(" where true");
         for word in &self.words {
             query.push(" and ");
-            push_word(query, "b.search", word);
+            push_found(query, word);
         }
         if let Some(prefix) = &self.reference {
-            // The search text begins with the reference, and its index knows beginnings of words.
-            query
-                .push(" and b.search like ")
-                .push_bind(format!("{}%", escaped(prefix)));
+            query.push(" and ");
+            push_reference(query, prefix);
         }
         if !self.states.is_empty() {
             query
@@ -239,6 +237,37 @@ impl Filter {
             query.push(" and b.starts_at < ").push_bind(to);
         }
     }
+}
+
+/// A word anywhere in what is known of the customer, or that begins the reference or one of the provider's ids. Each has
+/// an index of its own, and the customers' holds a name once and not once for each booking.
+fn push_found(query: &mut QueryBuilder<Postgres>, word: &str) {
+    query.push("(b.customer_id = any(array(select customer_id from read.customers_v1 where ");
+    push_word(query, "search", word);
+    query.push(")) or ");
+    push_reference(query, word);
+    query
+        .push(" or octet_length(b.search) <= 2000 and array_to_tsvector((string_to_array(b.search, E'\\n'))[5:]) @@ ")
+        .push_bind(beginning(word))
+        .push("::tsquery)");
+}
+
+fn push_reference(query: &mut QueryBuilder<Postgres>, begins: &str) {
+    let begins = match "bk-".starts_with(begins) {
+        true => "",
+        false => begins.strip_prefix("bk-").unwrap_or(begins),
+    };
+    query
+        .push(format!("{REFERENCE} like "))
+        .push_bind(format!("bk-{}%", escaped(begins)));
+}
+
+/// As its index has it.
+const REFERENCE: &str = "lower(b.reference) collate \"C\"";
+
+/// A `tsquery` for whatever begins like that.
+fn beginning(word: &str) -> String {
+    format!("'{}':*", word.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// A word anywhere in the text. Of one or two signs it must begin a word: the trigram index can find that, and would
@@ -289,7 +318,7 @@ fn column(sort: BookingSort) -> &'static str {
         BookingSort::Changed => "b.changed_at",
         BookingSort::Customer => "b.customer_name",
         BookingSort::Price => "b.price_minor",
-        BookingSort::Reference => "b.reference",
+        BookingSort::Reference => REFERENCE,
     }
 }
 
@@ -326,7 +355,7 @@ fn cursor_of(row: &BookingRow, sort: BookingSort, descending: bool) -> Cursor {
         BookingSort::Changed => Key::Time(row.changed_at.timestamp_micros()),
         BookingSort::Customer => Key::Text(row.customer.name.clone()),
         BookingSort::Price => Key::Number(row.price.amount_minor),
-        BookingSort::Reference => Key::Text(row.reference.clone()),
+        BookingSort::Reference => Key::Text(row.reference.to_lowercase()),
     };
     Cursor {
         sort,
@@ -349,6 +378,12 @@ mod tests {
     #[test]
     fn signs_of_like_mean_themselves() {
         assert_eq!(escaped(r"100%_\"), r"100\%\_\\");
+    }
+
+    #[test]
+    fn what_an_id_begins_with_is_taken_as_it_stands() {
+        assert_eq!(beginning("pi_3q"), "'pi_3q':*");
+        assert_eq!(beginning(r"o'n\:*"), r"'o''n\\:*':*");
     }
 
     #[test]
