@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bizing_engine::store::migrate;
+use bizing_engine::store::migrate::{self, Installation};
 use bizing_engine::store::roles::{self, GROUPS};
 use bizing_postgres::{Cluster, Options};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -15,6 +15,7 @@ const DATABASE: &str = "bench";
 
 /// A server with the shipped settings and flushes, a migrated database, and a login in each group. Gone when dropped.
 pub struct Ground {
+    pub installation: Installation,
     cluster: Cluster,
     password: String,
     // After the cluster: the server stops before its folder goes.
@@ -45,6 +46,7 @@ impl Ground {
         }
         conn.close().await?;
         Ok(Ground {
+            installation,
             cluster,
             password,
             _folder: folder,

@@ -83,7 +83,8 @@ async fn at_pace(
     Ok((Some(seen?), asked?))
 }
 
-async fn write(
+/// One booking after the other, without waiting for the one before.
+pub async fn write(
     committer: &Committer,
     told: mpsc::Sender<(i64, Instant)>,
     lasting: Duration,

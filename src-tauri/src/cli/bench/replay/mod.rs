@@ -1,7 +1,8 @@
 //! Replay: the past read typed, followed by the running projection, and rebuilt beside it; each beside COPY out of the
-//! same log.
+//! same log. And what a window notices of a rebuild.
 
 mod fill;
+mod window;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use bizing_engine::projection::{self, Rebuilder, Tail};
 use bizing_engine::runtime::hints::Hints;
 use bizing_engine::runtime::ids;
+use bizing_engine::store::read;
 use bizing_engine::store::scan::{Scan, ScanError, scan};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgPoolCopyExt;
@@ -34,7 +36,7 @@ pub async fn run(events: usize, common: Common, ground: Arc<Ground>) -> Result<(
     let worker = ground.pool("worker", 4).await?;
     let projector = projection::pool(&worker, 8).await?;
     let superuser = PgPool::connect_with(ground.superuser()).await?;
-    let limit = async || copy_out(&worker).await;
+    let limit = async || copy_out(&worker, ALL).await;
     let print = |figure: super::rounds::Figure| {
         common.print(
             &figure
@@ -44,10 +46,19 @@ pub async fn run(events: usize, common: Common, ground: Arc<Ground>) -> Result<(
         );
     };
     if common.wants("typed-read") {
+        forget_the_peak();
+        // The columns that a scan reads, on both sides.
+        let limit = async || copy_out(&worker, SCANNED).await;
         let ours = async || typed_read(&worker, last).await;
         print(compare(&common, "replay", "typed-read", UNIT, limit, ours).await?);
     }
+    if common.wants("typed-pages") {
+        forget_the_peak();
+        let ours = async || typed_pages(&worker, last).await;
+        print(compare(&common, "replay", "typed-pages", UNIT, limit, ours).await?);
+    }
     if common.wants("incremental-bookings") {
+        forget_the_peak();
         let ours = async || incremental(&superuser, &projector, last).await;
         print(compare(&common, "replay", "incremental-bookings", UNIT, limit, ours).await?);
     }
@@ -55,6 +66,7 @@ pub async fn run(events: usize, common: Common, ground: Arc<Ground>) -> Result<(
         // The live rows stand at the end of the log, so that the rebuild has something to be compared with.
         incremental(&superuser, &projector, last).await?;
         let admin = ground.pool("admin", 1).await?;
+        forget_the_peak();
         let mut whole = vec![];
         let ours = async || {
             let (sample, compared) = rebuild(&admin, &projector, last).await?;
@@ -65,16 +77,24 @@ pub async fn run(events: usize, common: Common, ground: Arc<Ground>) -> Result<(
         // With the comparison of every row: until somebody could say "swap".
         print(figure.with("compared_events_s", whole));
     }
+    if common.wants("window-during-rebuild") {
+        incremental(&superuser, &projector, last).await?;
+        window::run(&common, &ground, &superuser, last).await?;
+    }
     Ok(())
 }
 
-async fn copy_out(pool: &PgPool) -> Result<Sample, BenchError> {
+/// What an event is, but for its hash.
+const ALL: &str = "position, stream_no, version, type_no, event_id, correlation_id, causation_id, occurred_at, recorded_at, actor, metadata, data";
+/// What a scan reads of it.
+const SCANNED: &str = "stream_no, position, version, type_no, occurred_at, correlation_id, data";
+
+async fn copy_out(pool: &PgPool, columns: &str) -> Result<Sample, BenchError> {
     let began = Instant::now();
     let mut out = pool
-        .copy_out_raw(
-            "copy (select position, stream_no, version, type_no, event_id, correlation_id, causation_id, occurred_at, recorded_at, actor, metadata, data
-                     from core.events order by position) to stdout",
-        )
+        .copy_out_raw(&format!(
+            "copy (select {columns} from core.events order by position) to stdout"
+        ))
         .await?;
     let mut rows = 0;
     while out.try_next().await?.is_some() {
@@ -106,6 +126,25 @@ async fn typed_read(pool: &PgPool, last: i64) -> Result<Sample, BenchError> {
     Ok(Sample::of(count, began.elapsed(), vec![]))
 }
 
+/// Whole events in pages, each decoded: what the running projections share.
+async fn typed_pages(pool: &PgPool, last: i64) -> Result<Sample, BenchError> {
+    let (began, mut after, mut named) = (Instant::now(), 0, 0);
+    let mut conn = pool.acquire().await?;
+    while after < last {
+        let page = read::log(&mut conn, after, last, 10_000).await?;
+        named += page
+            .iter()
+            .filter_map(|e| e.event().ok())
+            .map(|e| e.name().len())
+            .sum::<usize>();
+        after = page.last().map_or(last, |e| e.position);
+    }
+    if named == 0 {
+        return Err("no event could be read".into());
+    }
+    Ok(Sample::of(last as u64, began.elapsed(), vec![]))
+}
+
 /// The running projection from zero, page by page, each with its position in one commit.
 async fn incremental(
     superuser: &PgPool,
@@ -126,10 +165,7 @@ async fn incremental(
         .execute(superuser)
         .await?;
     let began = Instant::now();
-    let tail = Tail {
-        pool: projector.clone(),
-        hints: Hints::default(),
-    };
+    let tail = Tail::new(projector.clone(), Hints::default());
     while tail.round().await? {}
     let elapsed = began.elapsed();
     let at: i64 =
@@ -184,6 +220,12 @@ async fn rebuild(
         latencies_ms: vec![],
     };
     Ok((sample, last as f64 / compared))
+}
+
+/// The next peak is that of what comes now.
+fn forget_the_peak() {
+    // Where it cannot be forgotten, the peak is that of the whole run.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Memory of this process; the database's is the server's own.
