@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bizing_engine::app::projections::get_rebuild;
+use bizing_engine::app::wire::{GetRebuild, Group};
 use bizing_engine::projection::{self, Rebuilder};
 use bizing_engine::runtime::hints::Hints;
 use serde_json::{Value, json};
@@ -462,6 +464,11 @@ async fn a_skipped_event_is_passed_by_in_the_live_rows_and_in_rebuilds() {
             .await
             .unwrap();
     let poison = parked["position"].as_i64().unwrap();
+    let excerpt = parked["excerpt"].as_str().unwrap();
+    assert!(
+        excerpt.contains("not a time") && excerpt.ends_with('^'),
+        "{excerpt}"
+    );
 
     // A rebuild meets it as well, and waits for a person.
     let id = w.whole("bookings", "rebuild").await;
@@ -485,12 +492,84 @@ async fn a_skipped_event_is_passed_by_in_the_live_rows_and_in_rebuilds() {
     assert_eq!(behind, 0);
     assert_eq!(w.change(id, "resume").await, "done");
     same(&w.work_until(id, "waits_for_swap").await);
+    let desk = crate::reading::desk(&w.s, w.s.people.clone(), Group::Admin);
+    let report = get_rebuild(&desk, GetRebuild { rebuild_id: id }).await;
+    let report = report.unwrap();
+    assert_eq!(report.skipped.len(), 1);
+    assert_eq!(
+        (
+            report.skipped[0].position,
+            report.skipped[0].event_name.as_deref(),
+            report.skipped[0].reason.as_str()
+        ),
+        (poison, Some("BookingConfirmed"), WHY)
+    );
     let event: i64 = sqlx::query_scalar("select count(*) from core.events where position = $1")
         .bind(poison)
         .fetch_one(&w.s.worker)
         .await
         .unwrap();
     assert_eq!(event, 1, "the event itself is untouched");
+}
+
+#[tokio::test]
+async fn streams_share_a_part_until_it_is_full() {
+    let w = World::new().await;
+    for (from, position) in [
+        (json!({ "from": "start" }), 0),
+        (json!({ "from": "position", "position": 1 }), 1),
+    ] {
+        let id = w.ask("bookings", from, position, None, "dry_run").await;
+        w.work_until(id, "done").await;
+        let (parts, events): (i64, i64) = sqlx::query_as(
+            "select count(*), sum(events)::bigint from read.rebuild_parts where rebuild_id = $1",
+        )
+        .bind(id)
+        .fetch_one(&w.s.people)
+        .await
+        .unwrap();
+        assert!(events > 1_000, "{events}");
+        assert_eq!(parts, 1 + events / 20_000, "of {events} events");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_killed_inside_the_swap_leaves_what_was_read_and_the_next_one_swaps() {
+    let w = World::new().await;
+    let right = w.rows("bookings").await;
+    let id = w.whole("bookings", "rebuild").await;
+    w.work_until(id, "waits_for_swap").await;
+    let before = w.generation("bookings").await;
+    assert_eq!(w.change(id, "swap").await, "done");
+
+    // Somebody reads the list for a while: the swap waits for them in the middle of its transaction, and dies there.
+    let superuser = w.s.db.superuser_pool().await;
+    let mut reader = w.s.people.begin().await.unwrap();
+    sqlx::query("select count(*) from read.bookings_v1")
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    let killed = wait_until("a swap", Duration::from_secs(60), || async {
+        let killed: Option<bool> = sqlx::query_scalar(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+              where datname = current_database() and query like 'select core.swap_rebuild%' and wait_event_type = 'Lock'",
+        )
+        .fetch_optional(&superuser)
+        .await
+        .unwrap();
+        killed == Some(true)
+    });
+    let rebuilder = w.rebuilder();
+    let (ended, ()) = tokio::join!(rebuilder.round(), killed);
+    assert!(ended.is_err(), "its connection was cut: {ended:?}");
+    assert_eq!(w.generation("bookings").await, before);
+    assert_eq!(w.state(id).await.0, "running");
+    reader.rollback().await.unwrap();
+    assert_eq!(w.rows("bookings").await, right);
+
+    w.work_until(id, "done").await;
+    assert!(w.generation("bookings").await > before);
+    assert_eq!(w.rows("bookings").await, right);
 }
 
 #[tokio::test]

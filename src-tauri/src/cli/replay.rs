@@ -252,6 +252,15 @@ fn end_line() {
 
 /// Prints what differs; gives the number of rows.
 async fn compared(host: &Host, rebuild: &Rebuild) -> Result<i64, Failed> {
+    for skipped in &rebuild.skipped {
+        println!(
+            "Event {} ({}) is passed by, as {} asked: {}",
+            skipped.position,
+            skipped.event_name.as_deref().unwrap_or("unknown"),
+            skipped.by,
+            skipped.reason
+        );
+    }
     let Some(compare) = &rebuild.compare else {
         return Ok(0);
     };

@@ -263,6 +263,7 @@ export function rebuild(more: Partial<Rebuild> = {}): Rebuild {
     ended_by: null,
     error: null,
     compare: { rows: 28_310, complete: false, different: 12, only_live: 0, only_new: 3, live_hash: null, new_hash: null },
+    skipped: [],
     actions: may('pause_rebuild', 'resume_rebuild', 'cancel_rebuild', 'set_rebuild_speed'),
     ...more,
   }

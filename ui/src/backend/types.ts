@@ -989,6 +989,10 @@ ranges_done: number, ranges_total: number, speed: ReplaySpeed, started: Moment, 
  */
 ended_by: string | null, error: string | null, compare: Compare | null, 
 /**
+ * Events that a person let the projection pass by: they are in neither the live rows nor the new ones. The first 100.
+ */
+skipped: Array<SkippedEvent>, 
+/**
  * `pause_rebuild`, `resume_rebuild`, `cancel_rebuild`, `set_rebuild_speed`, `swap_rebuild`.
  */
 actions: Array<Action>, };
@@ -1336,6 +1340,8 @@ position: number,
  * At least 10 characters; it stands in the audit.
  */
 reason: string, };
+
+export type SkippedEvent = { position: number, event_name: string | null, reason: string, by: string, at: string, };
 
 export type Space = { 
 /**

@@ -314,6 +314,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'compare.equal': 'Nichts weicht ab.',
   'compare.equal.hint': { one: '{n} Zeile ist auf beiden Seiten gleich.', other: '{n} Zeilen sind auf beiden Seiten gleich.' },
   'compare.none_here': 'Keine dieser Art.',
+  'compare.skipped': 'Übergangen: Ereignis {position}, {event}. {by}: {reason}',
   'swap.ask': 'Tauschen…',
   'swap.title': 'Alle die neue {name}, v{next}, lesen lassen?',
   'swap.hint': 'Eine Transaktion: Niemand sieht etwas Halbes.',

@@ -311,6 +311,7 @@ export const log = {
   'compare.equal': 'Nothing differs.',
   'compare.equal.hint': { one: '{n} row is the same on both sides.', other: '{n} rows are the same on both sides.' },
   'compare.none_here': 'None of this kind.',
+  'compare.skipped': 'Passed by: event {position}, {event}. {by}: {reason}',
   'swap.ask': 'Swap…',
   'swap.title': 'Let everybody read the new {name}, v{next}?',
   'swap.hint': 'One transaction: no reader sees half of it.',

@@ -13,7 +13,12 @@ use crate::app::error::internal;
 use crate::app::place::{self, moment, word};
 use crate::app::wire::*;
 
-const SELECT: &str = "select r.*, p.done as parts_done, p.total as parts_total from read.rebuilds r
+const SELECT: &str = "select r.*, p.done as parts_done, p.total as parts_total, k.skipped from read.rebuilds r
+    left join lateral (select coalesce(jsonb_agg(jsonb_build_object('position', s.position, 'event_name', e.name, 'reason', s.reason,
+                                                                    'by', s.skipped_by, 'at', s.skipped_at) order by s.position), '[]') as skipped
+                         from (select * from read.projection_skips x where x.name = r.name and x.position > r.from_position and x.position <= r.target
+                                order by x.position limit 100) s
+                         left join read.events_v1 e on e.position = s.position) k on true
     left join lateral (select count(*) filter (where done_at is not null) as done, count(*) as total from read.rebuild_parts x
                         where x.rebuild_id = r.rebuild_id) p on true ";
 
@@ -169,6 +174,7 @@ fn rebuild(desk: &Desk, row: &PgRow, zone: &str, now: DateTime<Utc>) -> Result<R
             .map(Compare::deserialize)
             .transpose()
             .map_err(internal)?,
+        skipped: Vec::deserialize(row.try_get::<Value, _>("skipped")?).map_err(internal)?,
         actions: actions(desk, state, dry_run),
     })
 }

@@ -45,6 +45,8 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
         "select g.*, p.generation as before_generation, p.version as before_version, p.position as before_position,
                 p.retired_at as before_retired_at, p.parked is not null as before_parked,
                 (select e.recorded_at from read.events_v1 e where e.position > g.position order by e.position limit 1) as waiting_since,
+                (select b.reference from read.bookings_v1 b
+                  where b.booking_id = case when g.parked->>'stream_id' like 'booking-%' then substr(g.parked->>'stream_id', 9)::uuid end) as parked_at_booking,
                 n.rows, n.estimated
            from read.generations g cross join lateral api.generation_rows(g.name, g.generation) n
            left join lateral (select * from read.generations x where x.name = g.name and x.role = 'previous' order by retired_at desc limit 1) p on true
@@ -114,6 +116,7 @@ fn projection(
     let parked = parked(
         row.try_get("parked")?,
         row.try_get("parked_at")?,
+        row.try_get("parked_at_booking")?,
         around.now,
     );
     let paused_at: Option<DateTime<Utc>> = row.try_get("paused_at")?;
@@ -195,7 +198,12 @@ fn projection(
     })
 }
 
-fn parked(parked: Option<Value>, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Parked> {
+fn parked(
+    parked: Option<Value>,
+    at: Option<DateTime<Utc>>,
+    subject: Option<String>,
+    now: DateTime<Utc>,
+) -> Option<Parked> {
     let parked = parked?;
     let text = |key: &str| parked[key].as_str().unwrap_or_default().to_owned();
     Some(Parked {
@@ -206,9 +214,9 @@ fn parked(parked: Option<Value>, at: Option<DateTime<Utc>>, now: DateTime<Utc>) 
             .and_then(|v| i32::try_from(v).ok())
             .unwrap_or(1),
         stream_id: text("stream_id"),
-        subject: None,
+        subject,
         error: text("error"),
-        excerpt: None,
+        excerpt: parked["excerpt"].as_str().map(str::to_owned),
         since: at.unwrap_or(now),
         attempts: parked["attempts"]
             .as_u64()

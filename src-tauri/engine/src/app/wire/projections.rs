@@ -216,8 +216,20 @@ pub struct Rebuild {
     pub ended_by: Option<String>,
     pub error: Option<String>,
     pub compare: Option<Compare>,
+    /// Events that a person let the projection pass by: they are in neither the live rows nor the new ones. The first 100.
+    pub skipped: Vec<SkippedEvent>,
     /// `pause_rebuild`, `resume_rebuild`, `cancel_rebuild`, `set_rebuild_speed`, `swap_rebuild`.
     pub actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SkippedEvent {
+    #[ts(type = "number")]
+    pub position: i64,
+    pub event_name: Option<String>,
+    pub reason: String,
+    pub by: String,
+    pub at: DateTime<Utc>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
