@@ -133,6 +133,7 @@ const answers: Record<string, PlainKey> = {
   processing: 'answer.processing',
   quarantine: 'answer.quarantine',
   not_set: 'answer.not_set',
+  gate: 'answer.gate',
   answer: 'answer.answer',
 }
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { compensation, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
+import { batch, compensation, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
-import type { CommandSaga } from '../src/backend/types'
+import type { CommandSaga, StartBatch } from '../src/backend/types'
 import { world } from '../src/backend/world'
 import { caseOf } from '../src/views/sagas/case'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -138,4 +138,39 @@ test('nobody has to decide anything: that is said, and the other tabs still work
   await accessible()
   click(find('tab-running')!)
   await says('Nothing here now')
+})
+
+test('a group is decided once: the set is frozen, its sum shown, its number typed', async () => {
+  const backend = open('/sagas?group=4%3AF%3Arefused')
+  await until(() => all('saga-row').length === 3, 'rows')
+  click(find('decide-group')!)
+  await seen('bulk-dialog')
+  await seen('bulk-sums')
+  expect(find('bulk-sums')!.textContent).toContain('€275.00')
+  expect(find('bulk-refused')!.textContent).toContain('It is being taken back already.')
+  await accessible()
+  type('bulk-reason', 'The mail server was down')
+  expect(find('bulk-go')!.getAttribute('aria-disabled')).toBe('true')
+  type('bulk-typed', '2')
+  press('Enter', { ctrlKey: true })
+  await until(() => find('bulk-dialog') === null, 'begun')
+  const params = asked(backend, 'start_batch')[0]!.params as StartBatch
+  expect(params.members).toHaveLength(2)
+  expect(params).toMatchObject({ action: 'compensate', typed: 2 })
+})
+
+test('with x some are chosen, and the bar says their sums apart', async () => {
+  const backend = world()
+  backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), batches: [batch] }))
+  open('/sagas', backend)
+  await until(() => all('saga-row').length === 3, 'rows')
+  press('j')
+  press('x')
+  press('j')
+  press('j')
+  press('x')
+  expect(find('bulk-bar')!.textContent).toContain('2 selected')
+  expect(find('bulk-bar')!.textContent).toContain('€95.00, ¥18,000')
+  expect(find('batch-tally')!.textContent).toBe('1 done, 0 left out, 1 to come')
+  await accessible()
 })

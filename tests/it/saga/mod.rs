@@ -1,6 +1,7 @@
 //! The booking saga against real Postgres, real HTTP and real SMTP.
 
 mod crash;
+mod gate;
 mod link;
 mod operator;
 mod paths;

@@ -1,7 +1,7 @@
 //! Three sagas that need a person and one that runs, for tests and for the gallery.
 
 import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
-import type { SagaAttempt, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaRow } from './types'
+import type { BatchPlan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaRow } from './types'
 
 const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
 
@@ -76,6 +76,7 @@ export function sagaList(tab: string): SagaList {
       { provider: 'stripe', paused: true, reason: 'It refused our key (401).', since: before(660), waiting: 14 },
     ],
     approvals: [asking],
+    batches: [],
   }
 }
 
@@ -174,3 +175,33 @@ export function sagaPage(): SagaPage {
   }
 }
 
+
+export const batchPlan: BatchPlan = {
+  members: sagaRows.slice(0, 2).map((r) => ({ saga_id: r.saga_id, version: r.version, hash: 'b1' })),
+  refused: [{ saga_id: id(2), reference: sagaRows[2]!.booking.reference, reason: 'It is being taken back already.' }],
+  refunds: [eur(275)],
+  refund_count: 2,
+  bookings_cancelled: 2,
+  slots_freed: 2,
+  messages: 2,
+  needs_approval: false,
+  typed: true,
+}
+
+export const batch: SagaBatch = {
+  batch_id: id(90),
+  action: 'compensate',
+  reason: 'The mail server was down',
+  by: 'sofia',
+  at: before(20),
+  state: 'running',
+  approval: 'not_needed',
+  approved_by: null,
+  ended_at: null,
+  refunds: [eur(275)],
+  count: 2,
+  applied: 1,
+  left: 1,
+  refused: [],
+  own: true,
+}

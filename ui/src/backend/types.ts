@@ -100,6 +100,24 @@ running: BackupRun | null,
  */
 actions: Array<Action>, };
 
+export type BatchMember = { saga_id: string, version: number, hash: string, };
+
+export type BatchPlan = { 
+/**
+ * What would be done: send it back to begin. What comes later never joins.
+ */
+members: Array<BatchMember>, refused: Array<BatchRefusal>, 
+/**
+ * A sum for each currency.
+ */
+refunds: Array<Money>, refund_count: number, bookings_cancelled: number, slots_freed: number, messages: number, needs_approval: boolean, 
+/**
+ * The number of sagas must be typed.
+ */
+typed: boolean, };
+
+export type BatchRefusal = { saga_id: string, reference: string, reason: string, };
+
 export type Booked = { booking_id: string, reference: string, saga_id: string, };
 
 export type BookingList = { rows: Array<BookingRow>, next: string | null, 
@@ -226,6 +244,12 @@ export type ChainCheck = { at: Moment, intact: boolean, events: number,
  */
 broken_at: number | null, };
 
+export type ChangeBatch = { batch_id: string, 
+/**
+ * `approve`, `reject`, `stop`, `go_on`
+ */
+change: string, };
+
 export type ChangeProjection = { command_id: string, projection: string, 
 /**
  * Needed to roll back: at least 10 characters.
@@ -308,7 +332,15 @@ preview_saga: [PreviewSaga, SagaPlan], command_saga: [CommandSaga, SagaCommanded
 /**
  * A request that waits for a second person, with its plan as it is now.
  */
-get_approval: [GetApproval, Approval], decide_saga_command: [DecideCommand, SagaCommand], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+get_approval: [GetApproval, Approval], decide_saga_command: [DecideCommand, SagaCommand], 
+/**
+ * What one decision for many would do. Changes nothing.
+ */
+preview_batch: [PreviewBatch, BatchPlan], 
+/**
+ * Freezes the set that was seen; workers carry it out.
+ */
+start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
 /**
  * What a replay would read, and how long it would take. Changes nothing.
  */
@@ -861,6 +893,16 @@ export type PlannedOp = { step: string | null,
  */
 op: string, amount: Money | null, count: number | null, };
 
+export type PreviewBatch = { 
+/**
+ * `retry`, `compensate`, `skip`
+ */
+action: string, 
+/**
+ * At most 500.
+ */
+saga_ids: Array<string>, };
+
 export type PreviewErasure = { customer_id: string, };
 
 export type PreviewReplay = { projection: string, from: ReplayFrom, };
@@ -1101,6 +1143,16 @@ result: string | null, error_class: string | null,
  */
 message: string | null, effect_id: string | null, worker: string | null, fence: number | null, next_try_at: string | null, output: unknown, error: unknown, };
 
+export type SagaBatch = { batch_id: string, action: string, reason: string, by: string, at: string, 
+/**
+ * `running`, `stopped`, `done`, `rejected`
+ */
+state: string, 
+/**
+ * `not_needed`, `pending`, `approved`, `rejected`, `expired`
+ */
+approval: string, approved_by: string | null, ended_at: string | null, refunds: Array<Money>, count: number, applied: number, left: number, refused: Array<BatchRefusal>, own: boolean, };
+
 export type SagaCommand = { command_id: string, saga_id: string, 
 /**
  * `BK-7Q4M2K`
@@ -1171,7 +1223,11 @@ kept: Array<Money>, gates: Array<ProviderGate>,
 /**
  * Requests that wait for a second person, oldest first.
  */
-approvals: Array<SagaCommand>, };
+approvals: Array<SagaCommand>, 
+/**
+ * Decisions for many: open ones, and those that ended lately.
+ */
+batches: Array<SagaBatch>, };
 
 export type SagaOffer = { action: string, 
 /**
@@ -1360,6 +1416,12 @@ bytes_per_day: number | null, };
 export type SpaceOf = "events" | "lists" | "deliveries" | "sagas" | "rest";
 
 export type SpacePart = { of: SpaceOf, bytes: number, };
+
+export type StartBatch = { 
+/**
+ * Made when the dialog opens: pressing twice begins once.
+ */
+batch_id: string, action: string, members: Array<BatchMember>, typed: number | null, reason: string, };
 
 export type StartReplay = { 
 /**

@@ -89,6 +89,12 @@ commands! {
         get_approval(GetApproval) -> Approval = sagas::approval;
         decide_saga_command(DecideCommand) -> SagaCommand = sagas::decide;
 
+        /// What one decision for many would do. Changes nothing.
+        preview_batch(PreviewBatch) -> BatchPlan = sagas::preview_batch;
+        /// Freezes the set that was seen; workers carry it out.
+        start_batch(StartBatch) -> SagaBatch = sagas::start_batch;
+        change_batch(ChangeBatch) -> SagaBatch = sagas::change_batch;
+
         list_projections(Empty) -> Projections = projections::list;
         list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;
         get_rebuild(GetRebuild) -> Rebuild = projections::get_rebuild;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::answers::{self, Found};
 use super::definition::{Policy, Step};
+use super::gate::{self, Gate};
 use super::instance::{Effect, Outcome, idempotency_key};
 use super::plan::{self, Look, Next, Wait, delta};
 use super::store::{self, Leave, SagaError};
@@ -245,6 +246,54 @@ impl Executor {
         self.leave(world).await
     }
 
+    // ---- the provider's gate -------------------------------------------------------------------------------------
+
+    /// Nothing is asked: no try is used up, and what is decided so far is kept.
+    async fn at_the_gate(
+        &self,
+        world: &mut World,
+        until: chrono::DateTime<chrono::Utc>,
+    ) -> Result<Step1, SagaError> {
+        let key = world.instance.await_key.clone();
+        self.wait(
+            world,
+            Wait {
+                until,
+                key,
+                why: "gate",
+            },
+        )
+        .await
+    }
+
+    /// The provider answered: whoever waited for that may follow.
+    async fn answered(&self, world: &mut World) -> Result<(), SagaError> {
+        if world.gate == Gate::Ahead {
+            gate::open(&self.pool).await?;
+            world.gate = Gate::Open;
+            self.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Whether this failure is the provider's own, and shuts it for everybody.
+    async fn shuts(&self, world: &mut World, failure: &Failure) -> Result<bool, SagaError> {
+        let shut = match failure {
+            Failure::Unauthorized { message } => {
+                gate::shut(&self.pool, message, gate::REFUSED).await?;
+                true
+            }
+            Failure::NotSent { cause } => gate::away(&self.pool, cause).await?,
+            _ => false,
+        };
+        if shut {
+            world.gate = Gate::Shut {
+                until: world.now() + delta(gate::REFUSED),
+            };
+        }
+        Ok(shut)
+    }
+
     // ---- the outside -------------------------------------------------------------------------------------------
 
     async fn call(&self, world: &mut World, id: Uuid) -> Result<Step1, SagaError> {
@@ -258,6 +307,9 @@ impl Executor {
                 )
                 .await;
         };
+        if let Gate::Shut { until } = world.gate {
+            return self.at_the_gate(world, until).await;
+        }
         let fresh = world.draft.effects.iter().any(|e| e.effect_id == id);
         if world.draft.touched {
             world.instance.state = if world.instance.forward() {
@@ -290,6 +342,22 @@ impl Executor {
         self.crash.point("after_call").await;
 
         let (step, direction) = (effect.step, effect.direction);
+        match &answer {
+            Ok(_) | Err(Failure::Declined { .. } | Failure::Refused { .. }) => {
+                self.answered(world).await?
+            }
+            Err(failure) => {
+                if self.shuts(world, failure).await? {
+                    // The provider refuses everybody: this saga's tries are not what failed.
+                    let attempt = world.attempt(step, direction, started, "unauthorized");
+                    attempt.effect_id = Some(id);
+                    attempt.error_class = Some(answers::class(failure));
+                    attempt.error = Some(answers::error_json(failure));
+                    let until = world.now() + delta(gate::REFUSED);
+                    return self.at_the_gate(world, until).await;
+                }
+            }
+        }
         match answer {
             Ok(answer) => {
                 let output = answers::output(&answer);
@@ -433,16 +501,9 @@ impl Executor {
                     .await
             }
             Failure::Unauthorized { .. } => {
-                // The key is wrong for everybody: wait without using up this saga's tries.
                 record(world, "unauthorized");
-                world.instance.attempt -= 1;
-                self.retry_later(
-                    world,
-                    class,
-                    failure.to_string(),
-                    Some(std::time::Duration::from_secs(30)),
-                )
-                .await
+                self.retry_later(world, class, failure.to_string(), None)
+                    .await
             }
             Failure::NotSent { .. } => {
                 record(world, "not_sent");
@@ -463,6 +524,9 @@ impl Executor {
                 )
                 .await;
         };
+        if let Gate::Shut { until } = world.gate {
+            return self.at_the_gate(world, until).await;
+        }
         self.crash.point("before_look").await;
         let looked = match look {
             Look::Payment => self.look_at_payment(world, &stripe).await,
@@ -502,7 +566,14 @@ impl Executor {
             }
         };
         match looked {
-            Ok(()) => Ok(Step1::Again),
+            Ok(()) => {
+                self.answered(world).await?;
+                Ok(Step1::Again)
+            }
+            Err(failure) if self.shuts(world, &failure).await? => {
+                let until = world.now() + delta(gate::REFUSED);
+                self.at_the_gate(world, until).await
+            }
             Err(failure) => {
                 self.retry_later(world, answers::class(&failure), failure.to_string(), None)
                     .await

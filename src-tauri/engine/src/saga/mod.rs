@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod definition;
 pub mod executor;
+pub mod gate;
 pub mod guards;
 pub mod instance;
 pub mod notify;

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::executor::Executor;
-use super::store;
+use super::{gate, store};
 use crate::domain::ids::WorkerId;
 use crate::queue::WorkSource;
 
@@ -33,7 +33,11 @@ impl WorkSource for Sagas {
     const NAME: &'static str = "sagas";
 
     async fn claim(&self, limit: i32) -> sqlx::Result<Vec<Uuid>> {
-        store::claim(self.pool(), self.worker(), limit, self.lease()).await
+        let mut ids = store::claim(self.pool(), self.worker(), limit, self.lease()).await?;
+        if ids.is_empty() {
+            ids.extend(gate::probe(self.pool(), self.worker(), self.lease()).await?);
+        }
+        Ok(ids)
     }
 
     async fn claim_one(&self, id: Uuid) -> sqlx::Result<bool> {

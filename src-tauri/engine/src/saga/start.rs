@@ -41,7 +41,11 @@ pub async fn start(conn: &mut PgConnection, start: Start<'_>) -> sqlx::Result<Sa
         .bind(created.price.amount_minor)
         .bind(created.price.currency.as_str())
         .bind(start.hold_expires_at)
-        .bind(json!({ "reference": created.reference }))
+        .bind(json!({
+            "reference": created.reference,
+            // Whether the provider's gate concerns this saga.
+            "provider": if asks_stripe { "stripe" } else { "none" },
+        }))
         .bind(start.correlation.0)
         .bind(start.causation)
         .bind(start.lease.map(|w| w.0))

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::definition::{self, Step};
+use super::gate;
 use super::guards::Guards;
 use super::instance::{COLUMNS, Direction, Effect, Instance, Outcome};
 use super::world::{Claims, Facts, Message, World};
@@ -42,34 +43,42 @@ pub async fn claim(
     limit: i32,
     lease: Duration,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(
+    let text = format!(
         "with due as (
            select i.saga_id from saga.instance i
             where i.state in ('running', 'waiting', 'compensating') and i.paused_at is null and i.wake_at <= now()
               and (i.lease_expires_at is null or i.lease_expires_at < now())
-              and i.definition = $3 and i.def_version = $4
+              and i.definition = $3 and i.def_version = $4 and {}
             order by i.wake_at limit $2 for update skip locked)
          update saga.instance i set lease_owner = $1, lease_expires_at = now() + $5, fence = fence + 1,
                                     take_overs = case when lease_owner is null then take_overs else least(take_overs + 1, 1000) end
            from due where i.saga_id = due.saga_id returning i.saga_id",
-    )
-    .bind(worker.0)
-    .bind(limit)
-    .bind(definition::NAME)
-    .bind(definition::VERSION)
-    .bind(lease)
-    .fetch_all(pool)
-    .await
+        gate::PASSES
+    );
+    // The text is made of our own conditions.
+    sqlx::query_scalar(sqlx::AssertSqlSafe(text))
+        .bind(worker.0)
+        .bind(limit)
+        .bind(definition::NAME)
+        .bind(definition::VERSION)
+        .bind(lease)
+        .fetch_all(pool)
+        .await
 }
 
 /// When the next saga is due that nobody holds, for the sleep of an idle worker.
 pub async fn next_due(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar(
-        "select min(greatest(wake_at, coalesce(lease_expires_at, wake_at))) from saga.instance
-          where state in ('running', 'waiting', 'compensating') and paused_at is null",
-    )
-    .fetch_one(pool)
-    .await
+    // While a provider is shut, its sagas are due when the next one may be sent ahead.
+    let text = format!(
+        "select least(min(greatest(i.wake_at, coalesce(i.lease_expires_at, i.wake_at))),
+                      (select min(g.open_until) from saga.provider_gate g where g.state <> 'closed' and g.open_until > now()))
+           from saga.instance i where i.state in ('running', 'waiting', 'compensating') and i.paused_at is null and {}",
+        gate::PASSES
+    );
+    // The text is made of our own conditions.
+    sqlx::query_scalar(sqlx::AssertSqlSafe(text))
+        .fetch_one(pool)
+        .await
 }
 
 /// Renews the leases of what is being worked on. Returns those that are still ours.
@@ -124,6 +133,7 @@ pub async fn load(
         Some(Step::Notify) => message(&mut tx, BookingId(instance.booking_id)).await?,
         _ => None,
     };
+    let gate = gate::looks(&mut tx, saga).await?;
     let guards = match &message {
         Some(m) if m.state == "gave_up" => Some(guards(&mut tx, &instance, m).await?),
         _ => None,
@@ -137,6 +147,7 @@ pub async fn load(
             effects,
             message,
             guards,
+            gate,
             now,
         },
         installation,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::definition::Step;
+use super::gate::Gate;
 use super::guards::Guards;
 use super::instance::{Direction, Effect, Instance, Outcome};
 use crate::domain::booking::{self, Booking, Command};
@@ -26,6 +27,7 @@ pub struct World {
     pub effects: Vec<Effect>,
     pub message: Option<Message>,
     pub guards: Option<Guards>,
+    pub gate: Gate,
     pub seen: Seen,
     pub draft: Draft,
     pub installation: String,
@@ -44,6 +46,8 @@ pub struct Facts {
     pub message: Option<Message>,
     /// Only when the message gave up: policies and what they look at.
     pub guards: Option<Guards>,
+    /// Whether the provider may be asked.
+    pub gate: Gate,
     /// The database's clock.
     pub now: DateTime<Utc>,
 }
@@ -124,6 +128,7 @@ impl World {
             effects: facts.effects,
             message: facts.message,
             guards: facts.guards,
+            gate: facts.gate,
             seen: Seen::default(),
             draft: Draft::default(),
             installation: installation.to_owned(),

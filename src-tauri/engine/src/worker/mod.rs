@@ -136,6 +136,7 @@ impl Worker {
         }
         worker.start_deliveries(&parts);
         worker.start_inbox(&parts);
+        worker.start_batches(&parts);
         worker.keep_room_for_events(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
@@ -225,6 +226,19 @@ impl Worker {
                     }
                 }
             }
+        });
+    }
+
+    /// Carries out what was decided for many, a few at a time.
+    fn start_batches(&self, parts: &WorkerParts) {
+        let (pool, bell, idle, stop) = (
+            parts.pool.clone(),
+            parts.bell.clone(),
+            parts.pace.idle,
+            parts.tasks.stopping(),
+        );
+        parts.tasks.forever("saga batches", move || {
+            work_batches(pool.clone(), bell.clone(), idle, stop.clone())
         });
     }
 
@@ -321,6 +335,48 @@ async fn wait_for_more_work(bell: &Bell, pause: Duration, soonest: Duration) {
     tokio::select! {
         _ = rings.changed() => {}
         () = tokio::time::sleep(rest) => {}
+    }
+}
+
+/// Often while a batch is open: its throttle, and not this pause, says how fast it goes.
+const BATCH_PAUSE: Duration = Duration::from_millis(250);
+
+async fn work_batches(
+    pool: PgPool,
+    bell: Bell,
+    idle: Duration,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let mut rings = bell.listen();
+    loop {
+        rings.borrow_and_update();
+        let open: Result<(i32, bool), _> = sqlx::query_as(
+            "select case when o.open then saga.work_batches(10) else 0 end, o.open
+               from (select exists (select 1 from saga.batch where state = 'running' and approval in ('not_needed', 'approved')) as open) o",
+        )
+        .fetch_one(&pool)
+        .await;
+        let pause = match open {
+            Ok((done, true)) => {
+                if done > 0 {
+                    bell.ring();
+                }
+                BATCH_PAUSE
+            }
+            Ok((_, false)) => idle,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a batch of sagas could not go on; trying again"
+                );
+                Duration::from_secs(1)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rings.changed(), if pause > BATCH_PAUSE => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub async fn decide(desk: &Desk, request: DecideCommand) -> Result<SagaCommand, 
         .ok_or_else(no_request)
 }
 
-fn rung(desk: &Desk) {
+pub fn rung(desk: &Desk) {
     desk.bell.ring();
     desk.hints.changed("sagas");
     desk.hints.changed("bookings");

@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::page;
+use super::{batch, page};
 use crate::app::bookings::list::push_word;
 use crate::app::bookings::row::{COLUMNS, booking_row, saga_facts};
 use crate::app::bookings::steps::NAMES;
@@ -137,6 +137,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
     let groups = groups(&mut tx).await?;
     let gates = gates(&mut tx).await?;
     let approvals = page::waiting_commands(&mut tx).await?;
+    let batches = batch::batches(&mut tx, None).await?;
     tx.commit().await?;
     Ok(SagaList {
         rows,
@@ -146,6 +147,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
         groups,
         gates,
         approvals,
+        batches,
     })
 }
 
@@ -382,7 +384,7 @@ pub async fn gates(conn: &mut PgConnection) -> Result<Vec<ProviderGate>, AppErro
 }
 
 /// One sum for each currency; sums of different currencies are never added.
-fn sums<'a>(all: impl Iterator<Item = &'a Money>) -> Vec<Money> {
+pub fn sums<'a>(all: impl Iterator<Item = &'a Money>) -> Vec<Money> {
     let mut sums: Vec<Money> = vec![];
     for one in all {
         match sums.iter_mut().find(|sum| sum.currency == one.currency) {

@@ -4,11 +4,13 @@
 //! and counts a command once. What is said here in sentences, it says in words.
 
 mod act;
+mod batch;
 mod list;
 mod page;
 mod plan;
 mod words;
 
 pub use act::{approval, command, decide, preview};
+pub use batch::{change as change_batch, preview as preview_batch, start as start_batch};
 pub use list::list;
 pub use page::page;

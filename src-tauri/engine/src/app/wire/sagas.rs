@@ -123,6 +123,8 @@ pub struct SagaList {
     pub gates: Vec<ProviderGate>,
     /// Requests that wait for a second person, oldest first.
     pub approvals: Vec<SagaCommand>,
+    /// Decisions for many: open ones, and those that ended lately.
+    pub batches: Vec<SagaBatch>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -353,4 +355,83 @@ pub struct DecideCommand {
     pub plan_hash: String,
     #[serde(default)]
     pub reason: String,
+}
+
+// ---- one decision for many -----------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PreviewBatch {
+    /// `retry`, `compensate`, `skip`
+    pub action: String,
+    /// At most 500.
+    pub saga_ids: Vec<Uuid>,
+}
+
+/// One saga of a set as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchMember {
+    pub saga_id: Uuid,
+    pub version: i32,
+    pub hash: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchRefusal {
+    pub saga_id: Uuid,
+    pub reference: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchPlan {
+    /// What would be done: send it back to begin. What comes later never joins.
+    pub members: Vec<BatchMember>,
+    pub refused: Vec<BatchRefusal>,
+    /// A sum for each currency.
+    pub refunds: Vec<Money>,
+    pub refund_count: u32,
+    pub bookings_cancelled: u32,
+    pub slots_freed: u32,
+    pub messages: u32,
+    pub needs_approval: bool,
+    /// The number of sagas must be typed.
+    pub typed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StartBatch {
+    /// Made when the dialog opens: pressing twice begins once.
+    pub batch_id: Uuid,
+    pub action: String,
+    pub members: Vec<BatchMember>,
+    pub typed: Option<u32>,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ChangeBatch {
+    pub batch_id: Uuid,
+    /// `approve`, `reject`, `stop`, `go_on`
+    pub change: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaBatch {
+    pub batch_id: Uuid,
+    pub action: String,
+    pub reason: String,
+    pub by: String,
+    pub at: DateTime<Utc>,
+    /// `running`, `stopped`, `done`, `rejected`
+    pub state: String,
+    /// `not_needed`, `pending`, `approved`, `rejected`, `expired`
+    pub approval: String,
+    pub approved_by: Option<String>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub refunds: Vec<Money>,
+    pub count: u32,
+    pub applied: u32,
+    pub left: u32,
+    pub refused: Vec<BatchRefusal>,
+    pub own: bool,
 }

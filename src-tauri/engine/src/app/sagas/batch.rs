@@ -1,0 +1,261 @@
+//! One decision for many sagas: the set that was seen, frozen, carried out by workers.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::act::rung;
+use super::list::sums;
+use super::words;
+use crate::app::desk::Desk;
+use crate::app::error::internal;
+use crate::app::place::money;
+use crate::app::wire::*;
+
+/// From this many on the number is typed.
+const TYPED_FROM: usize = 10;
+
+pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, AppError> {
+    allowed(&request.action, request.saga_ids.len())?;
+    let mut conn = desk.people.acquire().await?;
+    let rows = sqlx::query(
+        "select p.saga_id, p.plan, p.hash, coalesce(s.context->>'reference', '?') as reference
+           from api.preview_saga_batch($1, $2) p join read.sagas_v2 s on s.saga_id = p.saga_id",
+    )
+    .bind(&request.action)
+    .bind(&request.saga_ids)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut plan = BatchPlan {
+        members: vec![],
+        refused: vec![],
+        refunds: vec![],
+        refund_count: 0,
+        bookings_cancelled: 0,
+        slots_freed: 0,
+        messages: 0,
+        needs_approval: false,
+        typed: false,
+    };
+    let mut refunds = vec![];
+    let mut threshold = vec![];
+    for row in &rows {
+        let one = super::plan::plan(with_hash(row.try_get("plan")?, row.try_get("hash")?))?;
+        let saga_id: Uuid = row.try_get("saga_id")?;
+        if let Some(reason) = one.refused {
+            plan.refused.push(BatchRefusal {
+                saga_id,
+                reference: row.try_get("reference")?,
+                reason,
+            });
+            continue;
+        }
+        let has = |op: &str| u32::from(one.operations.iter().any(|o| o.op == op));
+        plan.bookings_cancelled += has("cancel_booking");
+        plan.messages += has("cancel_booking") + has("send_again");
+        plan.slots_freed += has("release");
+        plan.refund_count += u32::from(one.refund.is_some());
+        plan.needs_approval |= one.needs_approval;
+        threshold.push(one.threshold);
+        refunds.extend(one.refund);
+        plan.members.push(BatchMember {
+            saga_id,
+            version: one.version,
+            hash: one.hash,
+        });
+    }
+    plan.refunds = sums(refunds.iter());
+    // Above the sum of one refund the sum of all counts: many small ones are much money too.
+    let others: bool = sqlx::query_scalar("select api.others_may_approve()")
+        .fetch_one(&mut *conn)
+        .await?;
+    plan.needs_approval |= others
+        && plan.refunds.iter().any(|sum| {
+            threshold
+                .iter()
+                .any(|t| t.currency == sum.currency && sum.amount_minor >= t.amount_minor)
+        });
+    plan.typed = plan.members.len() >= TYPED_FROM || plan.refund_count > 0;
+    Ok(plan)
+}
+
+fn with_hash(mut plan: Value, hash: String) -> Value {
+    plan["hash"] = Value::String(hash);
+    plan
+}
+
+fn allowed(action: &str, sagas: usize) -> Result<(), AppError> {
+    if !["retry", "compensate", "skip"].contains(&action) {
+        return Err(AppError::invalid(
+            "action",
+            "Many at once can be tried again, undone, or left as they are.",
+        ));
+    }
+    if !(1..=500).contains(&sagas) {
+        return Err(AppError::invalid(
+            "saga_ids",
+            "One decision is for 1 to 500 sagas.",
+        ));
+    }
+    Ok(())
+}
+
+pub async fn start(desk: &Desk, request: StartBatch) -> Result<SagaBatch, AppError> {
+    allowed(&request.action, request.members.len())?;
+    read_only(desk)?;
+    let mut conn = desk.people.acquire().await?;
+    let of = |pick: fn(&BatchMember) -> Uuid| request.members.iter().map(pick).collect::<Vec<_>>();
+    let answer: Value =
+        sqlx::query_scalar("select api.start_saga_batch($1, $2, $3, $4, $5, $6, $7)")
+            .bind(request.batch_id)
+            .bind(&request.action)
+            .bind(of(|m| m.saga_id))
+            .bind(
+                request
+                    .members
+                    .iter()
+                    .map(|m| m.version)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                request
+                    .members
+                    .iter()
+                    .map(|m| m.hash.clone())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(request.typed.and_then(|n| i32::try_from(n).ok()))
+            .bind(&request.reason)
+            .fetch_one(&mut *conn)
+            .await?;
+    match answer["status"].as_str().unwrap_or_default() {
+        "started" | "awaiting_approval" | "repeated" => {}
+        "reason" => return Err(words::lacks("reason")),
+        "typed" => {
+            return Err(AppError::invalid(
+                "typed",
+                format!("Type the number of sagas: {}.", request.members.len()),
+            ));
+        }
+        "reused" => {
+            return Err(AppError::new(
+                Code::CommandReused,
+                "This form was sent before with other content. Nothing was done.",
+            )
+            .hint("Open the form again."));
+        }
+        other => {
+            return Err(AppError::new(
+                Code::Refused,
+                format!("The database refused: {other}."),
+            ));
+        }
+    }
+    rung(desk);
+    one(&mut conn, request.batch_id).await
+}
+
+pub async fn change(desk: &Desk, request: ChangeBatch) -> Result<SagaBatch, AppError> {
+    read_only(desk)?;
+    if !["approve", "reject", "stop", "go_on"].contains(&request.change.as_str()) {
+        return Err(AppError::invalid(
+            "change",
+            "A batch is approved, rejected, stopped or let go on.",
+        ));
+    }
+    let mut conn = desk.people.acquire().await?;
+    let answer: Value = sqlx::query_scalar("select api.change_saga_batch($1, $2)")
+        .bind(request.batch_id)
+        .bind(&request.change)
+        .fetch_one(&mut *conn)
+        .await?;
+    rung(desk);
+    match answer["status"].as_str().unwrap_or_default() {
+        "done" => one(&mut conn, request.batch_id).await,
+        "own" => Err(AppError::new(
+            Code::Refused,
+            "You asked for this yourself: somebody else decides.",
+        )),
+        "not_found" => Err(AppError::new(
+            Code::NotFound,
+            "There is no such batch here.",
+        )),
+        "expired" => Err(AppError::new(
+            Code::Refused,
+            "This request is older than 24 hours and has ended. Nothing was done.",
+        )),
+        _ => Err(AppError::new(
+            Code::Conflict,
+            "This is decided or over already. Nothing was changed by you.",
+        )
+        .hint("Look at it as it is now.")),
+    }
+}
+
+fn read_only(desk: &Desk) -> Result<(), AppError> {
+    match &desk.read_only {
+        Some(reason) => Err(AppError::new(Code::Forbidden, reason.clone())),
+        None => Ok(()),
+    }
+}
+
+async fn one(conn: &mut PgConnection, id: Uuid) -> Result<SagaBatch, AppError> {
+    batches(conn, Some(id))
+        .await?
+        .pop()
+        .ok_or_else(|| AppError::new(Code::NotFound, "There is no such batch here."))
+}
+
+/// One by its id, or those that are open or ended lately.
+pub async fn batches(
+    conn: &mut PgConnection,
+    id: Option<Uuid>,
+) -> Result<Vec<SagaBatch>, AppError> {
+    let rows = sqlx::query(
+        "select b.*, b.requested_by = session_user as own,
+                coalesce((select jsonb_agg(jsonb_build_object('saga_id', i.saga_id, 'reference', coalesce(s.context->>'reference', '?'), 'reason', i.refusal) order by i.ordinal)
+                            from read.saga_batch_items_v1 i join read.sagas_v2 s using (saga_id) where i.batch_id = b.batch_id and i.status = 'refused'), '[]') as refusals
+           from read.saga_batches_v1 b
+          where case when $1::uuid is null then b.state = 'running' or b.state = 'stopped' and b.pending > 0 or b.ended_at > now() - interval '15 minutes' else b.batch_id = $1 end
+          order by b.requested_at desc limit 20",
+    )
+    .bind(id)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let sums: Value = row.try_get("refund_minor")?;
+            let mut refused: Vec<BatchRefusal> =
+                serde_json::from_value(row.try_get("refusals")?).map_err(internal)?;
+            for one in &mut refused {
+                one.reason = words::refusal(&one.reason);
+            }
+            let number = |name: &str| -> sqlx::Result<u32> {
+                Ok(u32::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0))
+            };
+            Ok(SagaBatch {
+                batch_id: row.try_get("batch_id")?,
+                action: row.try_get("action")?,
+                reason: row.try_get("reason")?,
+                by: row.try_get("requested_by")?,
+                at: row.try_get::<DateTime<Utc>, _>("requested_at")?,
+                state: row.try_get("state")?,
+                approval: row.try_get("approval")?,
+                approved_by: row.try_get("approved_by")?,
+                ended_at: row.try_get("ended_at")?,
+                refunds: sums
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(currency, minor)| money(minor.as_i64().unwrap_or(0), currency))
+                    .collect(),
+                count: u32::try_from(row.try_get::<i32, _>("frozen_count")?).unwrap_or(0),
+                applied: number("applied")?,
+                left: number("pending")?,
+                refused,
+                own: row.try_get("own")?,
+            })
+        })
+        .collect()
+}

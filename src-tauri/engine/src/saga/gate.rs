@@ -1,0 +1,141 @@
+//! A provider that refuses everybody: nothing is asked of it, no saga uses up its tries, and one case tells people.
+//!
+//! Shared by all workers through one row. One saga at a time is sent ahead; its answer opens the way for the others, who
+//! follow at the provider's rate, so that a recovered provider is not met by a crowd.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::domain::ids::WorkerId;
+
+pub const STRIPE: &str = "stripe";
+/// One saga is sent ahead this often while a key is refused: a person mends that, not time.
+pub const REFUSED: Duration = Duration::from_secs(30);
+/// And while a provider is only away.
+const AWAY: Duration = Duration::from_secs(10);
+/// That many failures of a provider that cannot be reached, within [`WINDOW_S`], are its own and not a saga's.
+const FAILURES: i32 = 5;
+const WINDOW_S: i32 = 30;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Open,
+    /// This saga is sent ahead: its answer opens the way.
+    Ahead,
+    Shut {
+        until: DateTime<Utc>,
+    },
+}
+
+/// Whether this saga must not ask now. The one that is sent ahead may.
+pub async fn looks(conn: &mut PgConnection, saga: Uuid) -> sqlx::Result<Gate> {
+    let row: Option<(bool, Option<DateTime<Utc>>, Option<Uuid>)> = sqlx::query_as(
+        "select state <> 'closed', open_until, probe_saga from saga.provider_gate where provider = $1",
+    )
+    .bind(STRIPE)
+    .fetch_optional(conn)
+    .await?;
+    Ok(match row {
+        Some((true, _, Some(probe))) if probe == saga => Gate::Ahead,
+        Some((true, Some(until), _)) => Gate::Shut { until },
+        _ => Gate::Open,
+    })
+}
+
+/// What sagas of a claim must not be while their provider is shut. Steps two and three ask it; a booking that is paid at the
+/// venue never does.
+pub const PASSES: &str = "not (i.\"cursor\" in (1, 2) and coalesce(i.context->>'provider', 'stripe') <> 'none'
+      and exists (select 1 from saga.provider_gate g where g.provider = 'stripe' and g.state <> 'closed'))";
+
+/// Shuts it, and opens the one case that says so.
+pub async fn shut(pool: &PgPool, reason: &str, probe_after: Duration) -> sqlx::Result<()> {
+    sqlx::query(
+        "with g as (update saga.provider_gate set state = 'open', reason = $2, open_until = now() + $3, probe_saga = null, failures = 0 where provider = $1 returning provider)
+         insert into saga.attention (case_id, kind, severity, fact)
+         select gen_random_uuid(), 'provider:' || provider, 1, jsonb_build_object('provider', provider, 'reason', $2::text) from g on conflict do nothing",
+    )
+    .bind(STRIPE)
+    .bind(reason)
+    .bind(probe_after)
+    .execute(pool)
+    .await
+    .map(|_| ())
+}
+
+/// Counts a failure to reach it. `true`: it is shut now.
+pub async fn away(pool: &PgPool, reason: &str) -> sqlx::Result<bool> {
+    let failures: Option<i32> = sqlx::query_scalar(
+        "update saga.provider_gate
+            set failures = case when failing_since > now() - make_interval(secs => $2) then failures + 1 else 1 end,
+                failing_since = case when failing_since > now() - make_interval(secs => $2) then failing_since else now() end
+          where provider = $1 returning failures",
+    )
+    .bind(STRIPE)
+    .bind(WINDOW_S)
+    .fetch_optional(pool)
+    .await?;
+    if failures.is_none_or(|n| n < FAILURES) {
+        return Ok(false);
+    }
+    shut(pool, reason, AWAY).await?;
+    Ok(true)
+}
+
+/// It answers again: the case closes, and those that waited follow at its rate.
+pub async fn open(pool: &PgPool) -> sqlx::Result<()> {
+    let mut tx = pool.begin().await?;
+    let rate: Option<f32> = sqlx::query_scalar(
+        "update saga.provider_gate set state = 'closed', reason = null, open_until = null, probe_saga = null, failures = 0 where provider = $1 and state <> 'closed' returning rate_per_s",
+    )
+    .bind(STRIPE)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(rate) = rate else {
+        return Ok(());
+    };
+    sqlx::query(
+        "update saga.attention set closed_at = now(), closed_reason = 'it answers again' where saga_id is null and kind = 'provider:' || $1 and closed_at is null",
+    )
+    .bind(STRIPE)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        r#"with waiting as (
+             select saga_id, row_number() over (order by created_at, saga_id) - 1 as n from saga.instance
+              where finished_at is null and state in ('running', 'waiting', 'compensating') and "cursor" in (1, 2) and lease_owner is null
+                and (wake_at <= now() or context->>'waits_for' = 'gate'))
+           update saga.instance i set wake_at = now() + make_interval(secs => w.n / $1) from waiting w where w.saga_id = i.saga_id"#,
+    )
+    .bind(f64::from(rate.max(0.1)))
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
+}
+
+/// Sends one saga ahead, when it is time. Leased to this worker.
+pub async fn probe(pool: &PgPool, worker: WorkerId, lease: Duration) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar(
+        r#"with due as (
+             select i.saga_id from saga.instance i
+              where i.state in ('running', 'waiting', 'compensating') and i.finished_at is null and i.paused_at is null and i."cursor" in (1, 2)
+                and coalesce(i.context->>'provider', 'stripe') <> 'none' and (i.wake_at <= now() or i.context->>'waits_for' = 'gate')
+                and (i.lease_expires_at is null or i.lease_expires_at < now())
+                and exists (select 1 from saga.provider_gate g where g.provider = $1 and g.state <> 'closed' and g.open_until <= now())
+              order by i.wake_at limit 1 for update skip locked),
+           p as (
+             update saga.provider_gate set state = 'half_open', open_until = now() + $4, probe_saga = (select saga_id from due)
+              where provider = $1 and state <> 'closed' and open_until <= now() and exists (select 1 from due) returning probe_saga)
+           update saga.instance i set lease_owner = $2, lease_expires_at = now() + $3, fence = fence + 1,
+                  take_overs = case when lease_owner is null then take_overs else least(take_overs + 1, 1000) end
+             from p where i.saga_id = p.probe_saga returning i.saga_id"#,
+    )
+    .bind(STRIPE)
+    .bind(worker.0)
+    .bind(lease)
+    .bind(REFUSED)
+    .fetch_optional(pool)
+    .await
+}

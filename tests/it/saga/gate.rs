@@ -1,0 +1,136 @@
+//! A provider that refuses everybody: one case, no tries used up, and everybody goes on when it answers again.
+
+use std::time::Duration;
+
+use bizing_sandbox::{Fault, Rule, When};
+use sqlx::PgPool;
+
+use super::referee;
+use crate::support::desk::{TestDesk, booking, slot};
+use crate::support::wait_until;
+
+const SAGAS: u32 = 40;
+
+async fn number(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_key_is_one_case_and_burns_no_try_and_all_go_on_at_the_providers_rate() {
+    let t = TestDesk::new().await;
+    let owner = t.db.superuser_pool().await;
+    t.sandbox.faults().add(Rule {
+        operation: "*".to_owned(),
+        when: When::Nth {
+            nth: 1,
+            times: 1_000_000,
+        },
+        fault: Fault::Unauthorized,
+    });
+    let mut booked = vec![];
+    for n in 0..SAGAS {
+        booked.push(t.book(&t.desk(None), booking(&slot(n))).await.booking_id);
+    }
+    let worker = t.work().await;
+    wait_until("the gate is shut", Duration::from_secs(20), || async {
+        number(
+            &owner,
+            "select count(*) from saga.provider_gate where state <> 'closed'",
+        )
+        .await
+            == 1
+    })
+    .await;
+    // Everybody who could, looks: nothing more is asked.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(number(&owner, "select count(*) from saga.attention where kind = 'provider:stripe' and closed_at is null").await, 1);
+    assert_eq!(
+        number(
+            &owner,
+            "select coalesce(max(attempt), 0)::bigint from saga.instance"
+        )
+        .await,
+        0,
+        "no try is used up"
+    );
+    assert_eq!(
+        number(
+            &owner,
+            "select count(*) from saga.instance where state = 'parked'"
+        )
+        .await,
+        0
+    );
+    let asked = number(
+        &owner,
+        "select count(*) from saga.attempt where result = 'unauthorized'",
+    )
+    .await;
+    assert!(
+        asked <= 8,
+        "only those that were under way had asked: {asked}"
+    );
+
+    // Still refused when one is sent ahead: shut again, one more question.
+    sqlx::query("update saga.provider_gate set open_until = now()")
+        .execute(&owner)
+        .await
+        .unwrap();
+    wait_until("one was sent ahead", Duration::from_secs(20), || async {
+        number(
+            &owner,
+            "select count(*) from saga.attempt where result = 'unauthorized'",
+        )
+        .await
+            == asked + 1
+    })
+    .await;
+
+    // The key is mended.
+    t.sandbox.faults().clear();
+    sqlx::query("update saga.provider_gate set open_until = now()")
+        .execute(&owner)
+        .await
+        .unwrap();
+    wait_until("all are done", Duration::from_secs(60), || async {
+        number(
+            &owner,
+            "select count(*) from saga.instance where state <> 'completed'",
+        )
+        .await
+            == 0
+    })
+    .await;
+    assert_eq!(
+        number(
+            &owner,
+            "select count(*) from saga.attention where closed_at is null"
+        )
+        .await,
+        0,
+        "the case closed by itself"
+    );
+    for id in booked {
+        referee::check(&t, id).await;
+    }
+    // 20 a second, as the gate says: forty do not come back as one.
+    let spread: f64 = sqlx::query_scalar("select extract(epoch from max(at) - min(at))::float8 from (select min(started_at) as at from saga.attempt where result = 'done' and step = 'payment' group by saga_id) x").fetch_one(&owner).await.unwrap();
+    assert!(spread > 1.0, "they followed within {spread} s");
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_booking_paid_at_the_venue_does_not_wait_for_stripe() {
+    let t = TestDesk::new().await;
+    sqlx::query("update saga.provider_gate set state = 'open', open_until = now() + interval '1 hour' where provider = 'stripe'")
+        .execute(&t.db.superuser_pool().await)
+        .await
+        .unwrap();
+    let worker = t.work().await;
+    let mut request = booking(&slot(0));
+    request.payment_mode = bizing_engine::app::wire::PaymentMode::Venue;
+    request.payment_method = None;
+    let booked = t.book(&t.desk(None), request).await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    worker.close().await;
+}
