@@ -9,6 +9,7 @@ pub mod ground;
 mod read;
 mod replay;
 pub mod rounds;
+mod saga;
 mod subscribe;
 
 use std::error::Error;
@@ -37,6 +38,8 @@ enum What {
     Read(Common),
     /// Following the log: from an append until the read models show it, and the price of the safe point.
     Subscribe(Common),
+    /// Sagas of five steps with a provider that answers at once, at 1, 8 and 32 clients.
+    Saga(Common),
     /// Reading the past into read models: typed, by the running projection, and by a rebuild.
     Replay(replay::Replay),
 }
@@ -84,6 +87,7 @@ pub fn run(bench: Bench) -> Ended {
         What::Append(what) => on_ground(what.common.clone(), |_, ground| append::run(what, ground)),
         What::Read(common) => on_ground(common, read::run),
         What::Subscribe(common) => on_ground(common, subscribe::run),
+        What::Saga(common) => on_ground(common, saga::run),
         What::Replay(replay) => on_ground(replay.common.clone(), move |common, ground| {
             replay::run(replay.events, common, ground)
         }),
