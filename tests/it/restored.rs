@@ -164,6 +164,21 @@ async fn a_desk_that_stays_open_across_a_restore_notices_and_goes_on_with_what_w
 
     let (code, told) = team.run(&["restore", &file, "--into", "desk_restored", "--yes"]);
     assert_eq!(code, Some(0), "{told}");
+    // Looked at beside the one in use, it is another database and no news to anybody.
+    let beside = command(team.data.path())
+        .env(
+            "DATABASE_URL",
+            team.url.replace("/desk?", "/desk_restored?"),
+        )
+        .arg("doctor")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&beside.stdout).into_owned();
+    assert!(
+        told.contains("checks,") && !told.contains("Note:"),
+        "{told}"
+    );
+    assert_eq!(positions(team.data.path()).len(), 2);
     team.put_in_place("desk_restored", "desk_lost").await;
 
     wait_until("the desk has noticed", SOON, async || {

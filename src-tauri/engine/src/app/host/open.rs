@@ -400,7 +400,8 @@ async fn look_at_log(
     base: &Base,
     people: &PgPool,
 ) -> (Option<Seen>, Option<Uuid>, Option<Changed>) {
-    let seen = Seen::of(&host.0.config, &base.installation.id);
+    let database = base.person.get_database().unwrap_or_default();
+    let seen = Seen::of(&host.0.config, &base.installation.id, database);
     let admin = base.admin.as_ref().filter(|_| base.read_only.is_none());
     let looked = async { seen.look(&mut *people.acquire().await?, admin).await };
     match looked.await {

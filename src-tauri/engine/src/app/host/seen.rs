@@ -41,18 +41,18 @@ struct Entry {
     changed: Option<Changed>,
 }
 
-/// What this computer knows of one installation's log.
+/// What this computer knows of the log in one database. A copy beside it, under another name, is another one.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     path: PathBuf,
-    installation: String,
+    key: String,
 }
 
 impl Seen {
-    pub fn of(config: &Config, installation: &str) -> Seen {
+    pub fn of(config: &Config, installation: &str, database: &str) -> Seen {
         Seen {
             path: config.data.join("seen.json"),
-            installation: installation.to_owned(),
+            key: format!("{installation} {database}"),
         }
     }
 
@@ -105,10 +105,11 @@ impl Seen {
         let Some(entry) = self.read() else {
             return Ok(true);
         };
-        if difference(conn, &entry.mark).await?.is_some() {
+        let mark = mark(conn).await?;
+        // A mark of another log is of another process, which tells it itself.
+        if entry.mark.log == mark.log && difference(conn, &entry.mark).await?.is_some() {
             return Ok(false);
         }
-        let mark = mark(conn).await?;
         if mark != entry.mark {
             self.write(Entry { mark, ..entry });
         }
@@ -124,12 +125,12 @@ impl Seen {
     }
 
     fn read(&self) -> Option<Entry> {
-        self.book().remove(&self.installation)
+        self.book().remove(&self.key)
     }
 
     fn write(&self, entry: Entry) {
         let mut book = self.book();
-        book.insert(self.installation.clone(), entry);
+        book.insert(self.key.clone(), entry);
         let written = serde_json::to_vec_pretty(&book)
             .map_err(std::io::Error::other)
             .and_then(|text| files::replace(&self.path, &text));
