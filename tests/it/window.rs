@@ -192,7 +192,7 @@ async fn an_admin_rebuilds_a_projection_in_the_window_sees_it_up_to_date_and_rol
     click(&window, "nav-projections").await;
     let row = "projection-row\"][data-name=\"bookings";
     has(&window, row, "data-state", "up_to_date").await;
-    click(&window, row).await;
+    click(&window, "name-bookings").await;
     click(&window, "replay").await;
     click(&window, "mode-rebuild").await;
     write(&window, "replay-reason", "For the journey in the window").await;
@@ -203,16 +203,14 @@ async fn an_admin_rebuilds_a_projection_in_the_window_sees_it_up_to_date_and_rol
     picture(&window, "window-rebuild").await;
     click(&window, "swap").await;
     text_has(&window, "swap-dialog", "Nothing differs").await;
-    write(&window, "reason", "Nothing differs, so swap").await;
-    click(&window, "reason-go").await;
-    text_has(&window, "history", "For the journey in the window").await;
+    decide(&window, "swap-dialog", "Nothing differs, so swap").await;
+    has(&window, "history-row", "data-state", "done").await;
     has(&window, row, "data-state", "up_to_date").await;
 
     click(&window, "roll-back").await;
-    write(&window, "reason", "Only to see that it works").await;
-    click(&window, "reason-go").await;
+    decide(&window, "roll-back-dialog", "Only to see that it works").await;
     has(&window, row, "data-state", "up_to_date").await;
-    text_has(&window, "history", "Rolled back").await;
+    has(&window, "history-row", "data-state", "rolled_back").await;
     picture(&window, "window-projections").await;
     click(&window, "nav-bookings").await;
     wait(&window, "booking-row").await;
@@ -221,6 +219,26 @@ async fn an_admin_rebuilds_a_projection_in_the_window_sees_it_up_to_date_and_rol
 
 async fn write(window: &Client, id: &str, words: &str) {
     wait(window, id).await.send_keys(words).await.unwrap();
+}
+
+/// Gives the reason and presses until the dialog is gone: while it glides in, a press there meets what is below.
+async fn decide(window: &Client, dialog: &str, reason: &str) {
+    write(window, "reason", reason).await;
+    let begun = Instant::now();
+    let there = test_id(dialog);
+    while let Ok(found) = window.find_all(Locator::Css(&there)).await {
+        if found.is_empty() {
+            return;
+        }
+        if let Ok(go) = window.find(Locator::Css(&test_id("reason-go"))).await {
+            let _ = go.click().await;
+        }
+        if begun.elapsed() > PATIENCE {
+            picture(window, "window-failed").await;
+            panic!("`{dialog}` stays (see artefacts/window-failed.png)");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn has(window: &Client, id: &str, attribute: &str, value: &str) {
