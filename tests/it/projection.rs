@@ -124,6 +124,11 @@ async fn a_long_page_says_what_short_ones_say() {
         assert_eq!(format!("{long:?}"), format!("{short:?}"));
         assert_eq!(long.event().unwrap(), short.event().unwrap());
     }
+    let types = ["BookingCancelled", "CustomerRegistered"];
+    let some = read::log_of(&mut conn, 0, safe, &types, i64::MAX);
+    let some: Vec<i64> = some.await.unwrap().iter().map(|e| e.position).collect();
+    let wanted = long.iter().filter(|e| types.contains(&e.name.as_str()));
+    assert_eq!(some, wanted.map(|e| e.position).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Pages of the log on their way into projections: while one is written, the next is read and decoded.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
 use sqlx::PgPool;
@@ -15,7 +16,7 @@ const LONG_PAGE: i64 = 10_000;
 /// Positions from which projections may be far behind at the same time with a page in advance for each.
 const AHEAD: usize = 3;
 
-/// Events after a position.
+/// Events after a position, of the types that its readers want.
 pub struct Page {
     pub events: Vec<Recorded>,
     /// Nothing is missing up to here.
@@ -30,8 +31,12 @@ pub struct Pages(Mutex<Vec<Ahead>>);
 
 struct Ahead {
     from: i64,
+    types: Types,
     reading: Reading,
 }
+
+/// The types that a page holds. `None`: all.
+type Types = Option<BTreeSet<&'static str>>;
 
 type Reading = JoinHandle<Result<Page, TailError>>;
 
@@ -44,21 +49,22 @@ impl Pages {
         upto: i64,
         readers: &[&'static Projection],
     ) -> Result<Page, TailError> {
-        let ahead = match self.take(from) {
+        let types = types(readers);
+        let ahead = match self.take(from, &types) {
             Some(reading) => Some(ended(reading).await?),
             None => None,
         };
         let page = match ahead.filter(|page| page.upto <= upto) {
             Some(page) => page,
-            None => ended(read(pool, from, upto, readers)).await?,
+            None => ended(read(pool, from, upto, types.clone())).await?,
         };
         if page.full && upto > page.upto {
-            self.read_ahead(pool, page.upto, upto, readers);
+            self.read_ahead(pool, page.upto, upto, types);
         }
         Ok(page)
     }
 
-    fn read_ahead(&self, pool: &PgPool, from: i64, upto: i64, readers: &[&'static Projection]) {
+    fn read_ahead(&self, pool: &PgPool, from: i64, upto: i64, types: Types) {
         let mut ahead = self.held();
         ahead.retain(|a| a.from != from);
         if ahead.len() == AHEAD {
@@ -66,13 +72,15 @@ impl Pages {
         }
         ahead.push(Ahead {
             from,
-            reading: read(pool, from, upto, readers),
+            types: types.clone(),
+            reading: read(pool, from, upto, types),
         });
     }
 
-    fn take(&self, from: i64) -> Option<Reading> {
+    fn take(&self, from: i64, types: &Types) -> Option<Reading> {
         let mut ahead = self.held();
-        let at = ahead.iter().position(|a| a.from == from)?;
+        let fits = |a: &Ahead| a.from == from && a.types == *types;
+        let at = ahead.iter().position(fits)?;
         Some(ahead.remove(at).reading)
     }
 
@@ -81,12 +89,20 @@ impl Pages {
     }
 }
 
-fn read(pool: &PgPool, from: i64, upto: i64, readers: &[&'static Projection]) -> Reading {
+fn types(readers: &[&'static Projection]) -> Types {
+    let mut all = BTreeSet::new();
+    for projection in readers {
+        all.extend(projection.event_types?);
+    }
+    Some(all)
+}
+
+fn read(pool: &PgPool, from: i64, upto: i64, types: Types) -> Reading {
     #[allow(
         clippy::disallowed_methods,
         reason = "it ends with its page, whoever still waits for it: cut in the middle of a COPY, its connection would be lost"
     )]
-    tokio::spawn(one(pool.clone(), from, upto, readers.to_vec()))
+    tokio::spawn(one(pool.clone(), from, upto, types))
 }
 
 async fn ended(reading: Reading) -> Result<Page, TailError> {
@@ -98,23 +114,22 @@ async fn ended(reading: Reading) -> Result<Page, TailError> {
     }
 }
 
-async fn one(
-    pool: PgPool,
-    from: i64,
-    upto: i64,
-    readers: Vec<&'static Projection>,
-) -> Result<Page, TailError> {
+async fn one(pool: PgPool, from: i64, upto: i64, types: Types) -> Result<Page, TailError> {
     let far = upto - from > LONG_PAGE;
     let most = if far { LONG_PAGE } else { PAGE };
     let mut conn = pool.acquire().await?;
-    let events = log::log(&mut conn, from, upto, most).await?;
+    let events = match types.filter(|_| far) {
+        Some(types) => {
+            let types: Vec<&str> = types.into_iter().collect();
+            log::log_of(&mut conn, from, upto, &types, most).await?
+        }
+        None => log::log(&mut conn, from, upto, most).await?,
+    };
     drop(conn);
     if far {
         // Here, beside whoever writes the page before. What cannot be read is told to each that asks for it again.
         for event in &events {
-            if readers.iter().any(|projection| projection.wants(event)) {
-                let _ = event.event();
-            }
+            let _ = event.event();
         }
     }
     let full = events.len() as i64 == most;

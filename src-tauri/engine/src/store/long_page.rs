@@ -8,23 +8,74 @@ use futures_util::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::copy::{self, Damaged, Fields};
-use super::read::Recorded;
+use super::read::{Recorded, Streams};
 use super::scan::{self, Kind};
 use crate::domain::ids::StreamId;
 
-/// Events of all streams with `after < position <= upto`, in order.
-pub async fn read(
+/// Events of all streams with `after < position <= upto`, in order; of these types, or of all.
+pub async fn log(
     conn: &mut PgConnection,
     after: i64,
     upto: i64,
+    types: Option<&[&str]>,
     limit: i64,
 ) -> sqlx::Result<Vec<Recorded>> {
+    let which = format!("position > {after} and position <= {upto}");
+    let page = read(conn, &which, types, "position", limit).await?;
+    Ok(page.into_iter().map(|(_, recorded)| recorded).collect())
+}
+
+/// Events stream by stream, each in its order, with the stream's number; of these types, or of all.
+pub async fn streams(
+    conn: &mut PgConnection,
+    which: Streams,
+    types: Option<&[&str]>,
+    limit: i64,
+) -> sqlx::Result<Vec<(i64, Recorded)>> {
+    let Streams {
+        from,
+        after_version,
+        before,
+        upto,
+        only_of,
+    } = which;
+    let only_of = only_of.map_or(String::new(), |rebuild| {
+        format!(
+            " and exists (select 1 from read.rebuild_streams x where x.rebuild_id = '{rebuild}' and x.stream_no = events.stream_no)"
+        )
+    });
+    let which = format!(
+        "stream_no >= {from} and (stream_no, version) > ({from}, {after_version}) and stream_no < {before} and position <= {upto}{only_of}"
+    );
+    read(conn, &which, types, "stream_no, version", limit).await
+}
+
+/// `which` and `order` are made here, of numbers: COPY takes no parameters.
+async fn read(
+    conn: &mut PgConnection,
+    which: &str,
+    types: Option<&[&str]>,
+    order: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<(i64, Recorded)>> {
     // Read after the safe position was: whatever stands below that is of a type that was registered before.
     let kinds = scan::kinds(conn).await?;
-    // COPY takes no parameters; these are numbers.
+    let types = types.map_or(String::new(), |types| {
+        let numbers = kinds
+            .iter()
+            .enumerate()
+            .filter(|(_, kind)| {
+                kind.as_ref()
+                    .is_some_and(|kind| types.contains(&kind.name.as_str()))
+            })
+            .map(|(no, _)| no.to_string());
+        // No type has the number 0.
+        let numbers: Vec<String> = std::iter::once("0".to_owned()).chain(numbers).collect();
+        format!(" and type_no in ({})", numbers.join(", "))
+    });
     let sql = format!(
         "copy (select stream_no, position, version, type_no, event_id, correlation_id, causation_id, occurred_at, recorded_at, actor, metadata, data
-                 from core.events where position > {after} and position <= {upto} order by position limit {limit}) to stdout (format binary)"
+                 from core.events where {which}{types} order by {order} limit {limit}) to stdout (format binary)"
     );
     let mut page: Vec<(i64, Recorded)> = vec![];
     let mut reader = copy::Reader::default();
@@ -38,7 +89,8 @@ pub async fn read(
             .map_err(|damaged| sqlx::Error::Protocol(damaged.to_string()))?;
     }
     drop(stream);
-    named(conn, page).await
+    name(conn, &mut page).await?;
+    Ok(page)
 }
 
 fn recorded(mut fields: Fields<'_>, kinds: &[Option<Kind>]) -> Result<(i64, Recorded), Damaged> {
@@ -66,8 +118,8 @@ fn recorded(mut fields: Fields<'_>, kinds: &[Option<Kind>]) -> Result<(i64, Reco
     Ok((stream_no, recorded))
 }
 
-/// With the streams' names.
-async fn named(conn: &mut PgConnection, page: Vec<(i64, Recorded)>) -> sqlx::Result<Vec<Recorded>> {
+/// Gives the events their streams' names.
+async fn name(conn: &mut PgConnection, page: &mut [(i64, Recorded)]) -> sqlx::Result<()> {
     let mut numbers: Vec<i64> = page.iter().map(|(no, _)| *no).collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -77,13 +129,11 @@ async fn named(conn: &mut PgConnection, page: Vec<(i64, Recorded)>) -> sqlx::Res
             .fetch_all(conn)
             .await?;
     let names: HashMap<i64, String> = names.into_iter().collect();
-    page.into_iter()
-        .map(|(no, mut recorded)| {
-            let name = names.get(&no).ok_or_else(|| {
-                sqlx::Error::Protocol(format!("stream {no} has events and no row of its own"))
-            })?;
-            recorded.stream = StreamId(name.clone());
-            Ok(recorded)
-        })
-        .collect()
+    for (no, recorded) in page {
+        let name = names.get(no).ok_or_else(|| {
+            sqlx::Error::Protocol(format!("stream {no} has events and no row of its own"))
+        })?;
+        recorded.stream = StreamId(name.clone());
+    }
+    Ok(())
 }

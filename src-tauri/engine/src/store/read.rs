@@ -254,7 +254,7 @@ pub async fn log(
     limit: i64,
 ) -> Result<Vec<Recorded>, ReadError> {
     if limit.min(upto - after) > FEW {
-        return Ok(long_page::read(conn, after, upto, limit).await?);
+        return Ok(long_page::log(conn, after, upto, None, limit).await?);
     }
     let rows = sqlx::query(
         "select s.stream_id, e.position, e.version, e.type_no, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
@@ -282,31 +282,23 @@ pub struct Streams {
     pub only_of: Option<Uuid>,
 }
 
-/// Events stream by stream, each in its order, with the stream's number.
+/// Events stream by stream, each in its order, with the stream's number; of these types, or of all.
 pub async fn streams(
     conn: &mut PgConnection,
     which: Streams,
+    types: Option<&[&str]>,
     limit: i64,
 ) -> Result<Vec<(i64, Recorded)>, ReadError> {
-    let rows = sqlx::query(
-        "select e.stream_no, s.stream_id, e.position, e.version, e.type_no, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
-                e.occurred_at, e.recorded_at, e.actor, e.metadata, e.data
-           from core.events e join core.streams s using (stream_no) join core.event_types t using (type_no)
-          where e.stream_no >= $1 and (e.stream_no, e.version) > ($1, $2) and e.stream_no < $3 and e.position <= $4
-            and ($5::uuid is null or exists (select 1 from read.rebuild_streams x where x.rebuild_id = $5 and x.stream_no = e.stream_no))
-          order by e.stream_no, e.version limit $6",
-    )
-    .bind(which.from)
-    .bind(which.after_version)
-    .bind(which.before)
-    .bind(which.upto)
-    .bind(which.only_of)
-    .bind(limit)
-    .fetch_all(conn)
-    .await?;
-    let numbers: Vec<i64> = rows
-        .iter()
-        .map(|row| row.try_get("stream_no"))
-        .collect::<sqlx::Result<_>>()?;
-    Ok(numbers.into_iter().zip(all_recorded(&rows)?).collect())
+    Ok(long_page::streams(conn, which, types, limit).await?)
+}
+
+/// As [`log`], but of these types: whoever needs few of them reads the rest of the log at the speed of the disk.
+pub async fn log_of(
+    conn: &mut PgConnection,
+    after: i64,
+    upto: i64,
+    types: &[&str],
+    limit: i64,
+) -> Result<Vec<Recorded>, ReadError> {
+    Ok(long_page::log(conn, after, upto, Some(types), limit).await?)
 }

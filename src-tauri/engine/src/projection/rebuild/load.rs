@@ -53,11 +53,17 @@ pub async fn read(
     if !as_it_came {
         indexes(pool, job).await?;
     }
+    // A third of the usual sample, since nobody reads until it is there; autovacuum takes a whole one in its own time.
+    let mut tx = pool.begin().await?;
+    sqlx::query("select set_config('default_statistics_target', '33', true)")
+        .execute(&mut *tx)
+        .await?;
     sqlx::query("select core.analyze_generation($1, $2)")
         .bind(job.id)
         .bind(job.fence)
-        .execute(pool)
+        .execute(&mut *tx)
         .await?;
+    tx.commit().await?;
     sqlx::query("update read.generations set position = $3, updated_at = now() where name = $1 and generation = $2 and position < $3")
         .bind(&built.name)
         .bind(built.generation)
@@ -270,6 +276,7 @@ async fn as_it_came(
                 upto: part.upto,
                 only_of: partial.then_some(job.id),
             },
+            loading.projection.event_types,
             HELD,
         )
         .await
