@@ -58,6 +58,12 @@ fn new_stream() -> i64 {
 
 impl Writer for Bare {
     async fn write(&mut self) -> Result<u64, BenchError> {
+        self.insert().await
+    }
+}
+
+impl Bare {
+    async fn insert(&mut self) -> Result<u64, BenchError> {
         if self.version == LIFE {
             (self.stream, self.version) = (new_stream(), 0);
         }
@@ -79,6 +85,25 @@ impl Writer for Bare {
         .bind(&[7_u8; 32][..])
         .execute(&mut self.conn)
         .await?;
+        Ok(1)
+    }
+}
+
+/// The same within `begin` and `commit`: two round trips more, which is what a transaction costs whoever has more to do in it.
+pub struct InTransaction(Bare);
+
+impl InTransaction {
+    pub async fn many(ground: &Ground, n: usize) -> Result<Vec<InTransaction>, BenchError> {
+        let all = Bare::many(ground, n).await?;
+        Ok(all.into_iter().map(InTransaction).collect())
+    }
+}
+
+impl Writer for InTransaction {
+    async fn write(&mut self) -> Result<u64, BenchError> {
+        sqlx::raw_sql("begin").execute(&mut self.0.conn).await?;
+        self.0.insert().await?;
+        sqlx::raw_sql("commit").execute(&mut self.0.conn).await?;
         Ok(1)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::tasks::Tasks;
 use bizing_engine::store::committer::{Committer, Settings};
-use limit::{Bare, Copy};
+use limit::{Bare, Copy, InTransaction};
 use ours::{Direct, Group, UseCase};
 
 use super::ground::Ground;
@@ -43,7 +43,7 @@ pub async fn run(append: Append, ground: Arc<Ground>) -> Result<(), BenchError> 
         if common.wants(&case) {
             let bare = Bare::many(&ground, writers).await?;
             let ours = Group::many(&committer, writers, 1);
-            against(&common, &case, bare, ours).await?;
+            common.print(&against(&common, &case, bare, ours).await?);
         }
     }
     for writers in [8, 32] {
@@ -51,13 +51,17 @@ pub async fn run(append: Append, ground: Arc<Ground>) -> Result<(), BenchError> 
         if common.wants(&case) {
             let bare = Bare::many(&ground, writers).await?;
             let ours = UseCase::many(&ground, writers).await?;
-            against(&common, &case, bare, ours).await?;
+            let figure = against(&common, &case, bare, ours).await?;
+            // What the bare INSERT itself comes to with a transaction around it.
+            let mut around = InTransaction::many(&ground, writers).await?;
+            let rate = drive(&mut around, common.lasting()).await?.rate;
+            common.print(&figure.with("bare_in_transaction", rounded(rate)));
         }
     }
     if common.wants("batch-100") {
         let copy = Copy::many(&ground, 8).await?;
         let ours = Group::many(&committer, 8, 100);
-        against(&common, "batch-100", copy, ours).await?;
+        common.print(&against(&common, "batch-100", copy, ours).await?);
     }
     if common.wants("idle") {
         idle(&common, &ground, &committer).await?;
@@ -71,8 +75,8 @@ async fn against<L: Writer, O: Writer>(
     case: &str,
     mut limit: Vec<L>,
     mut ours: Vec<O>,
-) -> Result<(), BenchError> {
-    let figure = compare(
+) -> Result<Figure, BenchError> {
+    compare(
         common,
         "append",
         case,
@@ -80,9 +84,7 @@ async fn against<L: Writer, O: Writer>(
         async || drive(&mut limit, common.lasting()).await,
         async || drive(&mut ours, common.lasting()).await,
     )
-    .await?;
-    common.print(&figure);
-    Ok(())
+    .await
 }
 
 /// One writer with pauses: what a single append costs when nobody shares its commit.
