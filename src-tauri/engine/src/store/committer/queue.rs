@@ -34,8 +34,9 @@ struct Waiting {
     commands: HashSet<Uuid>,
     /// Requests that wait or are on their way.
     pending: usize,
-    /// Events on their way.
+    /// Events on their way, and of the last transaction that came back.
     flying: usize,
+    last_flight: usize,
     /// Committers that rest, the last one on top: its connection is the warmest.
     resting: Vec<usize>,
     /// The committer that was called and has not taken anything yet.
@@ -100,6 +101,9 @@ pub enum Take {
     /// There is something, and it is not worth a transaction yet: the taker is on duty, and comes again when it is called
     /// or has waited long enough.
     Soon,
+    /// The same, and nothing is on its way: those who were answered just now are about to ask again. To leave with the first of
+    /// them would make the others wait for two flushes of the disk.
+    Crowd,
     /// Nothing to do before this time, unless it is called.
     Nothing(Option<Instant>),
     /// Nothing will ever come again.
@@ -163,6 +167,10 @@ impl Queue {
             all.on_duty = Some(who);
             return Take::Soon;
         }
+        if !at_once && !all.closed && all.flying == 0 && all.ready_events < all.last_flight {
+            all.on_duty = Some(who);
+            return Take::Crowd;
+        }
         let batch = all.batch(most);
         if batch.is_empty() {
             return all.rest(who);
@@ -178,6 +186,7 @@ impl Queue {
         let mut all = self.lock();
         all.pending -= taken.requests - back.len();
         all.flying -= taken.events;
+        all.last_flight = taken.events;
         for command in &taken.commands {
             all.commands.remove(command);
         }

@@ -18,6 +18,8 @@ use crate::store::append::{AppendError, Columns, Wait, refusal, verdict};
 
 /// How long what is ready waits at most for more to come while other transactions are on their way.
 const LINGER: Duration = Duration::from_millis(2);
+/// How long a crowd may take to come again. A single writer never waits here.
+const CROWD: Duration = Duration::from_micros(100);
 /// When a stream that somebody else holds is tried again.
 const HELD: Duration = Duration::from_millis(10);
 /// How long a connection is tried for, and how often.
@@ -68,7 +70,7 @@ impl Task {
             requests: shared.settings.batch_requests,
             bytes: shared.settings.batch_bytes,
         };
-        let mut at_once = false;
+        let (mut at_once, mut crowd) = (false, None);
         loop {
             if stop.is_cancelled() {
                 queue.close();
@@ -77,6 +79,11 @@ impl Task {
             match queue.take(who, most, now, std::mem::take(&mut at_once)) {
                 Take::Batch(batch) => return Some(batch),
                 Take::Over => return None,
+                Take::Crowd => {
+                    // Gives way to the very tasks that are about to ask.
+                    tokio::task::yield_now().await;
+                    at_once = crowd.get_or_insert(now).elapsed() > CROWD;
+                }
                 Take::Soon => {
                     tokio::select! {
                         () = queue.called(who) => {}
