@@ -13,7 +13,7 @@ const one = sagaRows[0]!.saga_id
 test('the inbox says what waits for a person and what it costs, by step and cause', async () => {
   const backend = open('/sagas')
   await until(() => all('saga-row').length === 3, 'three rows')
-  expect(find('sagas-say')!.textContent).toMatch(/3 need a decision:\s+€275\.00, ¥18,000 wait for a person\./)
+  expect(find('sagas-say')!.textContent).toMatch(/3 need a decision:\s+€275\.00, ¥18,000 at stake\./)
   expect(all('saga-group')).toHaveLength(2)
   expect(find('gate-stripe')!.textContent).toContain('14 sagas wait; no tries are used up.')
   await accessible()

@@ -177,6 +177,7 @@ const results: Record<string, Result> = {
   nothing_to_undo: { word: 'result.nothing_to_undo', icon: 'minus', role: 'idle' },
   captured_meanwhile: { word: 'result.captured_meanwhile', icon: 'triangle-alert', role: 'risk' },
   unknown: { word: 'result.unknown', icon: 'circle-question-mark', role: 'risk' },
+  failed: { word: 'result.failed', icon: 'circle-x', role: 'fail' },
   refused: { word: 'result.refused', icon: 'circle-x', role: 'fail' },
   declined: { word: 'result.declined', icon: 'circle-x', role: 'fail' },
   busy: { word: 'result.busy', icon: 'clock', role: 'risk' },

@@ -273,12 +273,11 @@ async fn sagas(conn: &mut PgConnection, histories: &[History]) -> Result<(), App
         .await?;
     sqlx::query(
         r#"insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, direction, "cursor", pivot_passed_at, version, fence, wake_at,
-                                     attempt, hold_expires_at, cancel_requested_at, cancel_requested_by, park_reason, parked_at, error_class, error_message,
-                                     outcome, booking_id, customer_id, amount_minor, currency, context, correlation_id, started_by, created_at, updated_at,
+                                     attempt, hold_expires_at, cancel_requested_at, cancel_requested_by, park_reason, parked_at, park_code, outcome, booking_id, customer_id, amount_minor, currency, context, correlation_id, started_by, created_at, updated_at,
                                      finished_at)
            select saga_id, $2, $3, 'booking:' || booking_id || ':1', state, direction::"char", "cursor", pivot_passed_at, tries, 1, ended_at,
                   0, hold_expires_at, case when cancel_requested then ended_at end, case when cancel_requested then $4 end, park_reason,
-                  case when state = 'parked' then ended_at end, case when state = 'parked' then 'refused' end, park_reason,
+                  case when state = 'parked' then ended_at end, case when state = 'parked' then 'refund_failed' end,
                   case when state <> 'parked' then state end, booking_id, customer_id, amount_minor, currency, context, correlation_id, $4, begun_at,
                   ended_at, case when state <> 'parked' then ended_at end
              from jsonb_to_recordset($1) as x(saga_id uuid, booking_id uuid, customer_id uuid, state text, direction text, "cursor" smallint,
