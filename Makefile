@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos
 test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -68,6 +68,10 @@ test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.
 stress-order: setup-test ## No event skipped, doubled or out of order: 64 writers held, rolled back, killed. SECONDS_LONG=60 SEED=…
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Order under stress" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture store::order::stress_order
+
+chaos: setup-test ## Sagas while workers are killed, the database restarts and answers are lost. CHAOS_SAGAS=2000 CHAOS_SEED=…
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Chaos" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture saga::chaos::nothing_is_lost_stuck_doubled_or_leaked_whatever_dies
 
 ##@ Before a commit
 .PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc

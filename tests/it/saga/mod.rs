@@ -1,5 +1,6 @@
 //! The booking saga against real Postgres, real HTTP and real SMTP.
 
+mod chaos;
 mod crash;
 mod gate;
 mod link;

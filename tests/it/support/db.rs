@@ -119,19 +119,36 @@ async fn start() -> Server {
     let folder = scratch();
     forget_old_runs(&folder);
     let root: PathBuf = folder.join(format!("bizing-test-{}", std::process::id()));
-    let options = Options {
+    let (cluster, superuser, installation) = fresh(&root, "template_desk").await;
+    Server {
+        superuser,
+        installation,
+        _cluster: cluster,
+    }
+}
+
+/// Options of a server that is only for tests, on this folder.
+pub fn server(root: &std::path::Path) -> Options {
+    Options {
         no_sync: true,
         max_connections: 300,
-        ..Options::new(&root)
-    };
-    let cluster = Cluster::start(options)
+        ..Options::new(root)
+    }
+}
+
+/// A private server on this folder, with one migrated database and a login in each group.
+async fn fresh(
+    root: &std::path::Path,
+    database: &str,
+) -> (Cluster, PgConnectOptions, Installation) {
+    let cluster = Cluster::start(server(root))
         .await
         .expect("a private test server starts");
     let superuser = cluster.connect_options("postgres");
-    migrate::ensure_database(&superuser, "template_desk")
+    migrate::ensure_database(&superuser, database)
         .await
-        .expect("template");
-    let mut conn = PgConnection::connect_with(&superuser.clone().database("template_desk"))
+        .expect("the database");
+    let mut conn = PgConnection::connect_with(&superuser.clone().database(database))
         .await
         .expect("connect");
     // Tests are about what is true after a commit, not after a power cut.
@@ -153,11 +170,19 @@ async fn start() -> Server {
             .expect("test login");
     }
     conn.close().await.expect("close");
-    Server {
-        superuser,
+    (cluster, superuser, installation)
+}
+
+/// A server of a test's own, which the test may stop and start again on its folder.
+pub async fn own_server() -> (Cluster, PathBuf, TestDb) {
+    let root = scratch().join(format!("bizing-test-{}-own", std::process::id()));
+    let (cluster, superuser, installation) = fresh(&root, "own").await;
+    let db = TestDb {
+        name: "own".to_owned(),
         installation,
-        _cluster: cluster,
-    }
+        superuser,
+    };
+    (cluster, root, db)
 }
 
 /// Memory where there is plenty of it: a test run makes and drops thousands of files.

@@ -53,8 +53,11 @@ impl TestDesk {
     }
 
     pub async fn with(policy: Policy) -> TestDesk {
+        TestDesk::on(TestDb::new().await, policy).await
+    }
+
+    pub async fn on(db: TestDb, policy: Policy) -> TestDesk {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let db = TestDb::new().await;
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let sandbox = Sandbox::start(Options {
             smtp: Some(loopback),

@@ -1,0 +1,307 @@
+//! Real processes, killed; a database that is stopped and started; a provider that loses a third of its answers after the
+//! work is done. At the end a referee that is not the code under test holds provider, events and inventory together.
+//!
+//! `make chaos`, with `CHAOS_SAGAS=n` and `CHAOS_SEED=n`.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bizing_engine::app::bookings::create::create;
+use bizing_engine::app::wire::{CreateBooking, ForCustomer};
+use bizing_engine::connectors::email::{Mailer, SmtpConfig};
+use bizing_engine::runtime::bell::Bell;
+use bizing_engine::runtime::crash::CrashPoints;
+use bizing_engine::runtime::tasks::Tasks;
+use bizing_engine::saga::definition::Policy;
+use bizing_engine::worker::{Kind, MailParts, Pace, Worker, WorkerParts};
+use bizing_postgres::Cluster;
+use bizing_sandbox::{Fault, Rule};
+use bizing_stripe::{Config, Secret, Stripe};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use uuid::Uuid;
+
+use super::referee;
+use crate::support::db::{PASSWORD, own_server, server};
+use crate::support::desk::{TestDesk, booking, quick_policy};
+
+const WORKERS: usize = 3;
+const KILL_EVERY: Duration = Duration::from_secs(2);
+const RESTART_EVERY: Duration = Duration::from_secs(15);
+
+fn policy() -> Policy {
+    Policy {
+        lease: Duration::from_secs(3),
+        call_timeout: Duration::from_millis(1500),
+        ..quick_policy()
+    }
+}
+
+/// One process of the run: this test program started again, as a worker, until it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a process of the chaos run, not a test"]
+async fn a_worker_process() {
+    let Ok(database) = std::env::var("CHAOS_DATABASE") else {
+        return;
+    };
+    let told = |name: &str| std::env::var(name).expect("the run tells its workers");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let login = PgConnectOptions::from_str(&database).expect("an address");
+    let smtp = SmtpConfig::parse(&told("CHAOS_SMTP"), "desk@halcyon.example", "Halcyon")
+        .expect("an address");
+    loop {
+        let Ok(pool) = PgPoolOptions::new()
+            .max_connections(8)
+            .connect_with(login.clone())
+            .await
+        else {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        };
+        let parts = WorkerParts {
+            pool,
+            installation: told("CHAOS_INSTALLATION"),
+            kind: Kind::Headless,
+            stripe: Some(Arc::new(Stripe::new(
+                reqwest::Client::new(),
+                Config {
+                    base_url: told("CHAOS_STRIPE"),
+                    secret_key: Secret::new("sk_test_sandbox"),
+                    timeout: policy().call_timeout,
+                },
+            ))),
+            mail: Some(MailParts {
+                mailer: Arc::new(Mailer::new(&smtp).expect("mailer")),
+                from: "desk@halcyon.example".to_owned(),
+            }),
+            policy: policy(),
+            pace: Pace {
+                idle: Duration::from_millis(200),
+                polls: false,
+                poll_awaited: Duration::from_secs(1),
+                poll_quiet: Duration::from_secs(1),
+            },
+            bell: Bell::default(),
+            tasks: Tasks::default(),
+            crash: CrashPoints::default(),
+        };
+        if Worker::start(parts).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Which process dies next: the same seed, the same order.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+struct Processes {
+    environment: Vec<(&'static str, String)>,
+    running: Vec<Child>,
+    killed: usize,
+}
+
+impl Processes {
+    fn start(&mut self) {
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--ignored", "--exact", "saga::chaos::a_worker_process"])
+            .envs(self.environment.iter().map(|(k, v)| (*k, v)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a worker process");
+        self.running.push(child);
+    }
+
+    fn kill(&mut self, n: usize) {
+        let mut child = self.running.swap_remove(n);
+        child.kill().expect("SIGKILL");
+        child.wait().expect("it is gone");
+        self.killed += 1;
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Every fifth reaches nobody, and is taken back.
+fn request(n: usize) -> CreateBooking {
+    let day =
+        chrono::NaiveDate::from_ymd_opt(2030, 1, 1).unwrap() + chrono::Days::new((n / 5) as u64);
+    let starts = format!("{day}T{:02}:00", 9 + (n % 5) * 2);
+    let email = if n.is_multiple_of(5) {
+        format!("bounce{n}@example.com")
+    } else {
+        format!("c{n}@example.com")
+    };
+    CreateBooking {
+        customer: ForCustomer::New {
+            name: format!("Customer {n}"),
+            email: Some(email),
+            phone: None,
+        },
+        ..booking(&starts)
+    }
+}
+
+async fn restart(cluster: Cluster, root: &Path) -> Cluster {
+    cluster.stop().await.expect("the server stops");
+    Cluster::start(server(root))
+        .await
+        .expect("the server starts again")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: make chaos"]
+async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|t| t.parse::<u64>().ok());
+    let sagas = number("CHAOS_SAGAS").unwrap_or(2000) as usize;
+    let seed = number("CHAOS_SEED").unwrap_or_else(|| Uuid::now_v7().as_u128() as u64);
+    println!("chaos: {sagas} sagas, {WORKERS} workers, CHAOS_SEED={seed}");
+    let mut dice = Dice(seed);
+
+    let (mut cluster, root, db) = own_server().await;
+    let login = db.login("worker");
+    let t = Arc::new(TestDesk::on(db, policy()).await);
+    sqlx::query("insert into saga.policy (version, value, reason) select version + 1, value || '{\"blast_sagas\": 1000, \"blast_minutes\": 1}', 'an outage is meant here' from saga.policy")
+        .execute(&t.db.superuser_pool().await)
+        .await
+        .unwrap();
+    for (n, operation) in ["create_intent", "capture", "refund", "cancel_intent"]
+        .into_iter()
+        .enumerate()
+    {
+        t.sandbox.faults().add(Rule::rate(
+            operation,
+            0.33,
+            seed.wrapping_add(n as u64),
+            Fault::LostAfterEffect,
+        ));
+    }
+    let socket = login.get_socket().expect("a socket").display().to_string();
+    let mut processes = Processes {
+        environment: vec![
+            (
+                "CHAOS_DATABASE",
+                format!(
+                    "postgres://{}:{PASSWORD}@localhost:{}/own?host={socket}",
+                    login.get_username(),
+                    login.get_port()
+                ),
+            ),
+            ("CHAOS_INSTALLATION", t.db.installation.id.clone()),
+            ("CHAOS_STRIPE", t.sandbox.url()),
+            (
+                "CHAOS_SMTP",
+                format!("smtp://{}?tls=none", t.sandbox.smtp_addr().expect("mail")),
+            ),
+        ],
+        running: vec![],
+        killed: 0,
+    };
+    for _ in 0..WORKERS {
+        processes.start();
+    }
+
+    // People go on booking whatever dies; a form that got no answer is sent again as it is.
+    let booking = {
+        let t = t.clone();
+        tokio::spawn(async move {
+            let mut at_once = tokio::task::JoinSet::new();
+            let mut ids: Vec<Uuid> = vec![];
+            for n in 0..sagas {
+                while at_once.len() >= 8 {
+                    ids.push(at_once.join_next().await.unwrap().unwrap());
+                }
+                let t = t.clone();
+                at_once.spawn(async move {
+                    let (desk, request) = (t.desk(None), request(n));
+                    loop {
+                        match create(&desk, request.clone()).await {
+                            Ok(booked) => return booked.booking_id,
+                            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                        }
+                    }
+                });
+            }
+            while let Some(id) = at_once.join_next().await {
+                ids.push(id.unwrap());
+            }
+            ids
+        })
+    };
+
+    let began = Instant::now();
+    let longest = Duration::from_secs(120 + sagas as u64);
+    let (mut next_restart, mut restarts) = (RESTART_EVERY, 0);
+    loop {
+        tokio::time::sleep(KILL_EVERY).await;
+        let victim = dice.below(processes.running.len());
+        processes.kill(victim);
+        processes.start();
+        if began.elapsed() > next_restart {
+            cluster = restart(cluster, &root).await;
+            restarts += 1;
+            next_restart = began.elapsed() + RESTART_EVERY;
+        }
+        let over: Result<i64, _> =
+            sqlx::query_scalar("select count(*) from saga.instance where finished_at is not null")
+                .fetch_one(&t.worker_pool)
+                .await;
+        if booking.is_finished() && over.is_ok_and(|n| n == sagas as i64) {
+            break;
+        }
+        if began.elapsed() > longest {
+            let stuck: Vec<String> = sqlx::query_scalar("select row_to_json(i)::text from saga.instance i where finished_at is null limit 5").fetch_all(&t.worker_pool).await.unwrap_or_default();
+            panic!("CHAOS_SEED={seed}: not all sagas ended within {longest:?}: {stuck:#?}");
+        }
+    }
+    let ids = booking.await.unwrap();
+    let killed = processes.killed;
+    drop(processes);
+
+    assert_eq!(ids.len(), sagas, "CHAOS_SEED={seed}");
+    for id in &ids {
+        referee::check(&t, *id).await;
+    }
+    // What the provider has and nobody here knows of.
+    let ledger = t.sandbox.ledger();
+    let orphans: Vec<_> = ledger
+        .payments
+        .iter()
+        .filter(|p| p.held > 0)
+        .map(|p| p.payment_intent.clone())
+        .collect();
+    assert!(
+        orphans.is_empty(),
+        "CHAOS_SEED={seed}: still authorised at the provider: {orphans:?}"
+    );
+    let doubled: i64 = sqlx::query_scalar("select count(*) from booking.inventory_claim a join booking.inventory_claim b on a.resource_id = b.resource_id and a.unit = b.unit and a.claim_id < b.claim_id and a.during && b.during where a.released_at is null and b.released_at is null").fetch_one(&t.worker_pool).await.unwrap();
+    assert_eq!(doubled, 0);
+    let (completed, compensated, lost): (i64, i64, i64) = sqlx::query_as("select count(*) filter (where state = 'completed'), count(*) filter (where state = 'compensated'), (select count(*) from saga.attempt where result = 'unknown') from saga.instance").fetch_one(&t.worker_pool).await.unwrap();
+    println!(
+        "chaos: {sagas} sagas in {:.0} s: {completed} completed, {compensated} taken back, {killed} kills, {restarts} restarts of the database, {lost} answers lost; nothing lost, stuck, doubled or leaked",
+        began.elapsed().as_secs_f64()
+    );
+    drop(t);
+    cluster.stop().await.expect("the server stops");
+    let _ = std::fs::remove_dir_all(root);
+}
