@@ -174,3 +174,17 @@ test('with x some are chosen, and the bar says their sums apart', async () => {
   expect(find('batch-tally')!.textContent).toBe('1 done, 0 left out, 1 to come')
   await accessible()
 })
+
+test('policies say in words what they lead to, and change with a reason', async () => {
+  const backend = open('/settings/policies')
+  await seen('policies')
+  await says('Once 3 bookings fail for one cause within 10 minutes')
+  expect(find('policy-save')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+  type('policy-approval', '200.50')
+  type('policy-reason', 'Two people on weekdays only')
+  await until(() => find('policy-save')!.getAttribute('aria-disabled') !== 'true', 'on')
+  click(find('policy-save')!)
+  await until(() => asked(backend, 'put_saga_policy').length === 1, 'asked')
+  expect(asked(backend, 'put_saga_policy')[0]!.params).toMatchObject({ version: 3, approval: { amount_minor: 20_050, currency: 'EUR' }, blast_sagas: 3, on_exhausted: 'compensate' })
+})

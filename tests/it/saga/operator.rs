@@ -715,3 +715,56 @@ async fn many_small_refunds_are_much_money_and_need_a_second_person() {
     .await;
     worker.close().await;
 }
+
+#[tokio::test]
+async fn policies_are_versions_and_a_lost_race_changes_nothing() {
+    let t = TestDesk::new().await;
+    let desk = t.desk(None);
+    let now = sagas::get_policy(&desk, Empty {}).await.unwrap();
+    let put = |late_hours, reason: &str| PutSagaPolicy {
+        version: now.version,
+        on_exhausted: OnExhausted::Park,
+        approval: now.approval.clone(),
+        blast_sagas: now.blast_sagas,
+        blast_minutes: now.blast_minutes,
+        late_hours,
+        reason: reason.to_owned(),
+    };
+    let refused = sagas::put_policy(&desk, put(721, "as long as it gets"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.field.as_deref(), Some("late_hours"));
+    let refused = sagas::put_policy(&desk, put(12, "short"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.field.as_deref(), Some("reason"));
+    let kept = sagas::put_policy(&desk, put(12, "people cancel late here"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (kept.version, kept.late_hours, kept.on_exhausted),
+        (now.version + 1, 12, OnExhausted::Park)
+    );
+    let lost = sagas::put_policy(&desk, put(6, "decided on what was before"))
+        .await
+        .unwrap_err();
+    assert_eq!(lost.code, Code::Conflict);
+    let manager = desk_of(&t, "manager").await;
+    assert!(
+        sagas::get_policy(&manager, Empty {})
+            .await
+            .unwrap()
+            .refused
+            .is_some()
+    );
+    let refused = sagas::put_policy(
+        &manager,
+        PutSagaPolicy {
+            version: kept.version,
+            ..put(6, "decided by a manager")
+        },
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(refused.code, Code::Forbidden);
+}

@@ -1,7 +1,7 @@
 //! Three sagas that need a person and one that runs, for tests and for the gallery.
 
 import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
-import type { BatchPlan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaRow } from './types'
+import type { BatchPlan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaPolicy, SagaRow } from './types'
 
 const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
 
@@ -204,4 +204,17 @@ export const batch: SagaBatch = {
   left: 1,
   refused: [],
   own: true,
+}
+
+export const policy: SagaPolicy = {
+  version: 3,
+  on_exhausted: 'compensate',
+  approval: eur(150),
+  blast_sagas: 3,
+  blast_minutes: 10,
+  late_hours: 24,
+  changed_by: 'sofia',
+  changed_at: before(86_400),
+  reason: 'as delivered',
+  refused: null,
 }

@@ -340,7 +340,11 @@ preview_batch: [PreviewBatch, BatchPlan],
 /**
  * Freezes the set that was seen; workers carry it out.
  */
-start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], get_saga_policy: [Empty, SagaPolicy], 
+/**
+ * A new version of the policies, with its reason.
+ */
+put_saga_policy: [PutSagaPolicy, SagaPolicy], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
 /**
  * What a replay would read, and how long it would take. Changes nothing.
  */
@@ -855,6 +859,8 @@ unknown: boolean, };
 
 export type Named = { id: string, name: string, };
 
+export type OnExhausted = "compensate" | "park" | "continue";
+
 export type Parked = { position: number, 
 /**
  * The event it cannot read.
@@ -1008,6 +1014,12 @@ paused: boolean, reason: string | null, since: string | null,
  * Sagas whose next step asks it.
  */
 waiting: number, };
+
+export type PutSagaPolicy = { 
+/**
+ * The version that was looked at.
+ */
+version: number, on_exhausted: OnExhausted, approval: Money, blast_sagas: number, blast_minutes: number, late_hours: number, reason: string, };
 
 export type Rebuild = { rebuild_id: string, projection: string, mode: ReplayMode, from: ReplayFrom, 
 /**
@@ -1288,6 +1300,16 @@ hash: string, version: number, code: string | null, refused: string | null, oper
  * From this sum on a second person decides.
  */
 threshold: Money, };
+
+export type SagaPolicy = { version: number, on_exhausted: OnExhausted, 
+/**
+ * From this sum on a second person decides, and nothing is undone by itself.
+ */
+approval: Money, blast_sagas: number, blast_minutes: number, late_hours: number, changed_by: string, changed_at: string, reason: string, 
+/**
+ * Why they cannot be changed from here.
+ */
+refused: string | null, };
 
 export type SagaResolution = { by: string, reason: string, evidence: string, };
 

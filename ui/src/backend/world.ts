@@ -2,7 +2,7 @@
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, projections, proofs, rebuild, space, stateAt } from './admin'
-import { asking, batch, batchPlan, compensation, sagaList, sagaPage, sagaRows } from './sagas'
+import { asking, batch, batchPlan, compensation, policy, sagaList, sagaPage, sagaRows } from './sagas'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
 import type { BookingPage, BookingRow, CaughtMessage, FreeTime, HostState, ListBookings } from './types'
@@ -115,6 +115,8 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     preview_saga: ({ action }) => (action === 'compensate' ? compensation : { ...compensation, operations: [], refund: null }),
     command_saga: ({ command_id }) => ({ command_id, awaits_approval: false }),
     get_approval: () => ({ command: asking, plan: compensation, changed: false }),
+    get_saga_policy: () => policy,
+    put_saga_policy: (p) => ({ ...policy, ...p, version: p.version + 1 }),
     preview_batch: () => batchPlan,
     start_batch: () => batch,
     change_batch: () => batch,

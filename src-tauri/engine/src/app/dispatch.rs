@@ -94,6 +94,9 @@ commands! {
         /// Freezes the set that was seen; workers carry it out.
         start_batch(StartBatch) -> SagaBatch = sagas::start_batch;
         change_batch(ChangeBatch) -> SagaBatch = sagas::change_batch;
+        get_saga_policy(Empty) -> SagaPolicy = sagas::get_policy;
+        /// A new version of the policies, with its reason.
+        put_saga_policy(PutSagaPolicy) -> SagaPolicy = sagas::put_policy;
 
         list_projections(Empty) -> Projections = projections::list;
         list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;

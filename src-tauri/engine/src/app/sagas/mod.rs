@@ -8,9 +8,11 @@ mod batch;
 mod list;
 mod page;
 mod plan;
+mod policy;
 mod words;
 
 pub use act::{approval, command, decide, preview};
 pub use batch::{change as change_batch, preview as preview_batch, start as start_batch};
 pub use list::list;
 pub use page::page;
+pub use policy::{get as get_policy, put as put_policy};

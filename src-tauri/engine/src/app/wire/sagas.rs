@@ -435,3 +435,45 @@ pub struct SagaBatch {
     pub refused: Vec<BatchRefusal>,
     pub own: bool,
 }
+
+// ---- policies ------------------------------------------------------------------------------------------------------
+
+/// What follows when a message reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExhausted {
+    /// Everything is taken back, unless a guard asks first.
+    Compensate,
+    /// A person decides.
+    Park,
+    /// The booking stands, with a warning.
+    Continue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaPolicy {
+    pub version: i32,
+    pub on_exhausted: OnExhausted,
+    /// From this sum on a second person decides, and nothing is undone by itself.
+    pub approval: Money,
+    pub blast_sagas: u32,
+    pub blast_minutes: u32,
+    pub late_hours: u32,
+    pub changed_by: String,
+    pub changed_at: DateTime<Utc>,
+    pub reason: String,
+    /// Why they cannot be changed from here.
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PutSagaPolicy {
+    /// The version that was looked at.
+    pub version: i32,
+    pub on_exhausted: OnExhausted,
+    pub approval: Money,
+    pub blast_sagas: u32,
+    pub blast_minutes: u32,
+    pub late_hours: u32,
+    pub reason: String,
+}

@@ -1,0 +1,107 @@
+//! By which figures a saga asks a person. Each change is a new version with its reason; the newest counts.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::Row;
+
+use super::words;
+use crate::app::desk::Desk;
+use crate::app::error::internal;
+use crate::app::place;
+use crate::app::wire::*;
+
+#[derive(Deserialize)]
+struct Stored {
+    notify_on_exhausted: OnExhausted,
+    approval_minor: serde_json::Map<String, Value>,
+    blast_sagas: u32,
+    blast_minutes: u32,
+    late_hours: u32,
+}
+
+pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let currency = place::find(&mut conn)
+        .await?
+        .map_or_else(|| "EUR".to_owned(), |p| p.currency);
+    let row = sqlx::query("select * from read.saga_policy_v1 order by version desc limit 1")
+        .fetch_one(&mut *conn)
+        .await?;
+    let stored: Stored = serde_json::from_value(row.try_get("value")?).map_err(internal)?;
+    let minor = |name: &str| stored.approval_minor.get(name).and_then(Value::as_i64);
+    Ok(SagaPolicy {
+        version: row.try_get("version")?,
+        on_exhausted: stored.notify_on_exhausted,
+        approval: place::money(
+            minor(&currency).or_else(|| minor("*")).unwrap_or(0),
+            &currency,
+        ),
+        blast_sagas: stored.blast_sagas,
+        blast_minutes: stored.blast_minutes,
+        late_hours: stored.late_hours,
+        changed_by: row.try_get("changed_by")?,
+        changed_at: row.try_get("changed_at")?,
+        reason: row.try_get("reason")?,
+        refused: desk
+            .read_only
+            .clone()
+            .or_else(|| (desk.group < Group::Admin).then(|| words::refusal("needs_admin"))),
+    })
+}
+
+pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppError> {
+    if let Some(reason) = &desk.read_only {
+        return Err(AppError::new(Code::Forbidden, reason.clone()));
+    }
+    let between = |field: &str, value: u32, from: u32, to: u32| {
+        if (from..=to).contains(&value) {
+            Ok(())
+        } else {
+            Err(AppError::invalid(
+                field,
+                format!("Between {from} and {to}."),
+            ))
+        }
+    };
+    between("blast_sagas", request.blast_sagas, 2, 1000)?;
+    between("blast_minutes", request.blast_minutes, 1, 1440)?;
+    between("late_hours", request.late_hours, 0, 720)?;
+    if request.approval.amount_minor < 0 {
+        return Err(AppError::invalid(
+            "approval",
+            "A sum from zero on: with zero every refund needs a second person.",
+        ));
+    }
+    let mut conn = desk.people.acquire().await?;
+    let value: Value =
+        sqlx::query_scalar("select value from read.saga_policy_v1 order by version desc limit 1")
+            .fetch_one(&mut *conn)
+            .await?;
+    // Other currencies keep their own sums.
+    let mut approval = value["approval_minor"].clone();
+    approval[request.approval.currency.as_str()] = json!(request.approval.amount_minor);
+    approval["*"] = json!(request.approval.amount_minor);
+    let told: String = sqlx::query_scalar("select api.put_saga_policy($1, $2, $3)")
+        .bind(request.version)
+        .bind(json!({
+            "notify_on_exhausted": request.on_exhausted, "approval_minor": approval, "blast_sagas": request.blast_sagas,
+            "blast_minutes": request.blast_minutes, "late_hours": request.late_hours,
+        }))
+        .bind(&request.reason)
+        .fetch_one(&mut *conn)
+        .await?;
+    match told.as_str() {
+        "done" => {}
+        "reason" => return Err(words::lacks("reason")),
+        _ => {
+            return Err(AppError::new(
+                Code::Conflict,
+                "Somebody else changed the policies while you looked. Nothing was changed by you.",
+            )
+            .hint("Look at them as they are now, then decide again."));
+        }
+    }
+    drop(conn);
+    desk.hints.changed("sagas");
+    get(desk, Empty {}).await
+}
