@@ -106,7 +106,8 @@ test('what was proved has its time, and what was found its meaning', async () =>
 
 test('a check is asked for once, and shows how far it is', async () => {
   const backend = open('/settings/database')
-  await until(() => find('check-now')?.getAttribute('aria-disabled') !== 'true', 'it may be pressed')
+  await seen('check-now')
+  await until(() => find('check-now')!.getAttribute('aria-disabled') !== 'true', 'it may be pressed')
   backend.on('list_proofs', () => ({ ...proofs, running: { run_id: 'r', started_at: new Date().toISOString(), streams: 40, of: 160 } }))
   click(find('check-now')!)
   expect((await seen('checking')).textContent).toContain('25 % of the log hashed')
