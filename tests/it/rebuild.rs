@@ -117,6 +117,13 @@ impl World {
             () = there => {}
             () = work => {}
         }
+        // A statement that was let go may still be carried out, and take what the next rebuilder is about to take.
+        wait_until(
+            "its statements are over",
+            Duration::from_secs(30),
+            || async { self.projector.num_idle() == self.projector.size() as usize },
+        )
+        .await;
         // What the rebuilder held is free at once, as after a shutdown.
         sqlx::query("update read.rebuilds set lease_until = null")
             .execute(&self.projector)
