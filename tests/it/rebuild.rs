@@ -607,6 +607,8 @@ async fn workers_killed_at_random_points_while_the_log_grows_lose_and_double_not
     let (worker, done) = (w.s.worker.clone(), stop.clone());
     others.spawn(async move {
         let mut pace = tokio::time::interval(Duration::from_millis(2));
+        // On a busy machine the log is not to grow faster than its readers can follow.
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for (n, id) in ids.iter().cycle().enumerate() {
             if done.is_cancelled() {
                 return;
