@@ -1,6 +1,7 @@
 //! Export and import: the log comes back byte for byte, or the file is refused at its line and nothing is written.
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use bizing_engine::app::transfer::{self, Imported, TransferError};
 use bizing_engine::app::wire::{AppError, Code};
@@ -13,6 +14,7 @@ use sqlx::{PgPool, Row};
 
 use crate::projection::seeded;
 use crate::support::db::TestDb;
+use crate::support::wait_until;
 
 async fn export(pool: &PgPool, from: i64) -> Vec<u8> {
     let mut out = vec![];
@@ -352,6 +354,10 @@ async fn a_log_goes_on_with_its_own_next_part_and_with_no_other() {
         "{refused}"
     );
     let mut conn = admin.acquire().await.unwrap();
+    let server: i32 = sqlx::query_scalar("select pg_backend_pid()")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
     // Cut off behind the first 300.
     let mut few = Cursor::new(&whole[..]);
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -369,6 +375,19 @@ async fn a_log_goes_on_with_its_own_next_part_and_with_no_other() {
         done = transfer::import(&mut conn, &mut few, 100, &mut progress) => panic!("{done:?}"),
     }
     conn.close().await.unwrap();
+    // The batch that was on its way when its sender was let go may still be carried out.
+    wait_until(
+        "the server's side is over",
+        Duration::from_secs(30),
+        || async {
+            sqlx::query_scalar("select not exists (select from pg_stat_activity where pid = $1)")
+                .bind(server)
+                .fetch_one(&admin)
+                .await
+                .unwrap()
+        },
+    )
+    .await;
     let held = count(&admin, "core.events").await;
     assert!((300..=400).contains(&held), "{held}");
     let done = import(&admin, &second).await.unwrap();
