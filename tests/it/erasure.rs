@@ -308,6 +308,17 @@ async fn what_mail_servers_and_providers_told_of_an_erased_person_goes_too() {
             .await
             .unwrap();
     }
+    // What somebody wrote when they decided the saga.
+    sqlx::query(
+        "insert into saga.command (command_id, saga_id, action, expected_version, params, reason, requested_by)
+         select gen_random_uuid(), saga_id, 'note', version, jsonb_build_object('evidence', 'wrote to ' || $2), 'Asked ' || $2 || ' by mail', 'somebody'
+           from saga.instance where booking_id = $1",
+    )
+    .bind(booked.booking_id)
+    .bind(address)
+    .execute(&superuser)
+    .await
+    .unwrap();
     let customer: Uuid =
         sqlx::query_scalar("select customer_id from read.bookings_v1 where booking_id = $1")
             .bind(booked.booking_id)
@@ -317,6 +328,12 @@ async fn what_mail_servers_and_providers_told_of_an_erased_person_goes_too() {
     erase_customer(&desk, request(customer)).await.unwrap();
     while tail.round().await.unwrap() {}
 
+    let reason: String =
+        sqlx::query_scalar("select reason from saga.command where action = 'note'")
+            .fetch_one(&superuser)
+            .await
+            .unwrap();
+    assert_eq!(reason, "Asked (address) by mail");
     assert_eq!(rows_with(&superuser, address).await, Vec::<String>::new());
     assert_eq!(
         rows_with(&superuser, "912 345 678").await,
