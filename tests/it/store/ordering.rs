@@ -361,7 +361,8 @@ async fn a_projection_that_has_read_further_than_the_log_goes_is_parked_and_says
 
 #[tokio::test]
 async fn whoever_keeps_old_rows_is_named_wherever_they_are_on_the_server() {
-    let db = TestDb::new().await;
+    // A server of its own: on a shared one, somebody else's transaction may be the oldest for minutes.
+    let (cluster, root, db) = crate::support::db::own_server().await;
     let elsewhere = db
         .superuser()
         .database("postgres")
@@ -377,7 +378,6 @@ async fn whoever_keeps_old_rows_is_named_wherever_they_are_on_the_server() {
         .await
         .unwrap();
     let viewer = db.pool("viewer").await;
-    // Other tests on this server have transactions of their own, which end.
     crate::support::wait_until("it is the oldest", Duration::from_secs(60), async || {
         let oldest: Option<(Option<i32>, String, String)> =
             sqlx::query_as("select pid, database::text, state from api.oldest_snapshot()")
@@ -393,4 +393,9 @@ async fn whoever_keeps_old_rows_is_named_wherever_they_are_on_the_server() {
     })
     .await;
     open.rollback().await.unwrap();
+    report.close().await.unwrap();
+    viewer.close().await;
+    drop(db);
+    cluster.stop().await.expect("the server stops");
+    let _ = std::fs::remove_dir_all(root);
 }

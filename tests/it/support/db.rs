@@ -175,7 +175,9 @@ async fn fresh(
 
 /// A server of a test's own, which the test may stop and start again on its folder.
 pub async fn own_server() -> (Cluster, PathBuf, TestDb) {
-    let root = scratch().join(format!("bizing-test-{}-own", std::process::id()));
+    static SERVERS: AtomicU32 = AtomicU32::new(0);
+    let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+    let root = scratch().join(format!("bizing-test-{}-own-{number}", std::process::id()));
     let (cluster, superuser, installation) = fresh(&root, "own").await;
     let db = TestDb {
         name: "own".to_owned(),
