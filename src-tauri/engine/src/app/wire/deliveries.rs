@@ -36,6 +36,7 @@ pub struct DeliveryFilter {
     pub booking_id: Option<Uuid>,
     pub event_id: Option<Uuid>,
     /// The event's payload contains this (`jsonb @>`).
+    #[ts(type = "Record<string, unknown> | null")]
     pub payload: Option<Value>,
     /// A booking's reference, a delivery's or a message's id.
     pub search: Option<String>,

@@ -128,6 +128,7 @@ pub struct Endpoint {
     pub events: Vec<String>,
     /// Those that it takes today.
     pub matches: Vec<String>,
+    #[ts(type = "Record<string, unknown> | null")]
     pub filter: Option<Value>,
     pub secrets: Vec<EndpointSecret>,
     pub sending: Option<EndpointSending>,
@@ -147,6 +148,7 @@ pub struct PutEndpoint {
     pub url: String,
     pub note: Option<String>,
     pub events: Vec<String>,
+    #[ts(type = "Record<string, unknown> | null")]
     pub filter: Option<Value>,
     pub sending: Option<EndpointSending>,
 }
@@ -213,6 +215,7 @@ pub struct SecretShown {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 pub struct TryFilter {
     pub events: Vec<String>,
+    #[ts(type = "Record<string, unknown> | null")]
     pub filter: Option<Value>,
 }
 
@@ -269,6 +272,8 @@ pub struct PutAllowList {
 pub struct HookEvent {
     pub name: String,
     pub version: u32,
+    #[ts(type = "Record<string, unknown>")]
     pub schema: Value,
+    #[ts(type = "Record<string, unknown>")]
     pub example: Value,
 }

@@ -60,6 +60,7 @@ pub struct InboxFilter {
     pub kinds: Vec<String>,
     pub booking_id: Option<Uuid>,
     /// The payload contains this (`jsonb @>`).
+    #[ts(type = "Record<string, unknown> | null")]
     pub payload: Option<Value>,
     /// `evt_…`, `pi_…`, `re_…`, a booking's reference.
     pub search: Option<String>,
