@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos inbox-storm
 test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -72,6 +72,10 @@ stress-order: setup-test ## No event skipped, doubled or out of order: 64 writer
 chaos: setup-test ## Sagas while workers are killed, the database restarts and answers are lost. CHAOS_SAGAS=2000 CHAOS_SEED=…
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Chaos" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture saga::chaos::nothing_is_lost_stuck_doubled_or_leaked_whatever_dies
+
+inbox-storm: setup-test ## 100,000 events of the provider: shuffled, doubled, forged, stale, by webhook and by poll at once
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Inbox storm" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture inbox::storm::the_same_with_a_hundred_thousand
 
 ##@ Before a commit
 .PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc

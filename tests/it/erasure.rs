@@ -300,7 +300,7 @@ async fn what_mail_servers_and_providers_told_of_an_erased_person_goes_too() {
         ("evt_theirs", booked.booking_id, address),
         ("evt_other", Uuid::now_v7(), "other@example.com"),
     ] {
-        sqlx::query("insert into delivery.inbox (source, external_id, kind, object_id, via, payload, processed_at) values ('stripe', $1, 'checkout.session.completed', 'cs_1', 'webhook', $2, now())")
+        sqlx::query("insert into delivery.inbox (source, external_id, kind, object_id, via, payload, state, processed_at) values ('stripe', $1, 'checkout.session.completed', 'cs_1', 'webhook', $2, 'done', now())")
             .bind(id)
             .bind(serde_json::json!({ "id": id, "data": { "object": { "id": "cs_1", "status": "complete", "metadata": { "booking_id": booking },
                 "customer_details": { "email": email, "name": "Bo Lindqvist" } } } }))

@@ -14,6 +14,7 @@ mod events;
 mod guarantees;
 mod host;
 mod http;
+mod inbox;
 mod projection;
 mod proxy;
 mod read_models;
@@ -28,6 +29,5 @@ mod silence;
 mod store;
 mod support;
 mod transfer;
-mod webhook;
 #[cfg(feature = "desktop")]
 mod window;

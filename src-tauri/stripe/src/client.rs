@@ -117,32 +117,34 @@ impl Stripe {
         cursor: Option<&str>,
         types: &[&str],
         limit: u8,
-    ) -> Result<Vec<EventRecord>, Failure> {
-        let (mut events, _) = self
-            .page::<EventRecord>(&encode::events_before(cursor, types, limit))
+    ) -> Result<EventPage, Failure> {
+        let mut page = self
+            .events(&encode::events_before(cursor, types, limit))
             .await?;
-        events.reverse();
-        Ok(events)
+        page.events.reverse();
+        Ok(page)
     }
 
-    /// All events created since then, oldest first: the overlap against events that become visible late, and the way
-    /// back after a lost cursor. Stripe keeps 30 days.
+    /// A page of what was created since then, newest first, from `after` on back: the overlap against events that become
+    /// visible late, and the way back after a lost cursor. Stripe keeps 30 days.
     pub async fn events_since(
         &self,
         created_since: i64,
         types: &[&str],
-    ) -> Result<Vec<EventRecord>, Failure> {
-        let mut all = Vec::new();
-        self.walk(
-            |after| encode::events_since(created_since, types, after),
-            |event: EventRecord| {
-                all.push(event);
-                None::<()>
-            },
-        )
-        .await?;
-        all.reverse();
-        Ok(all)
+        after: Option<&str>,
+    ) -> Result<EventPage, Failure> {
+        self.events(&encode::events_since(created_since, types, after))
+            .await
+    }
+
+    async fn events(&self, request: &Encoded) -> Result<EventPage, Failure> {
+        let reply = attempt(&self.http, &self.config, request, None).await?;
+        let page: Page<EventRecord> = read(&reply, false)?.0;
+        Ok(EventPage {
+            events: page.items,
+            has_more: page.has_more,
+            answered_at: reply.answered_at,
+        })
     }
 
     async fn get<T: View>(&self, request: &Encoded) -> Result<T, Failure> {
@@ -185,6 +187,15 @@ impl Stripe {
     }
 }
 
+/// A page of Stripe's event log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventPage {
+    pub events: Vec<EventRecord>,
+    pub has_more: bool,
+    /// Stripe's clock when it answered, in Unix seconds.
+    pub answered_at: Option<i64>,
+}
+
 struct Page<T> {
     items: Vec<T>,
     has_more: bool,
@@ -209,7 +220,7 @@ trait Listed {
 }
 
 macro_rules! listed { ($($view:ty),+) => { $(impl Listed for $view { fn id(&self) -> &str { &self.id } })+ } }
-listed!(Intent, Checkout, Refund, EventRecord);
+listed!(Intent, Checkout, Refund);
 
 /// A reply as a view of its object. A 2xx that can't be read is an unknown outcome: it happened, and what it left
 /// behind has to be looked up. Only the first wrong field is named; the body stays unsaid.

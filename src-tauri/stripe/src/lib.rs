@@ -23,7 +23,7 @@ mod secret;
 mod transport;
 pub mod webhook;
 
-pub use client::{Config, Stripe};
+pub use client::{Config, EventPage, Stripe};
 pub use failure::Failure;
 pub use object::{
     Answer, Checkout, CheckoutStatus, Decline, EventRecord, Intent, IntentStatus, Object,

@@ -1,10 +1,10 @@
 //! One request over the app's shared client, one bounded reply, no retry.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::{
     Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
 
 use crate::{API_VERSION, Config, Encoded, Failure};
@@ -18,6 +18,8 @@ pub(crate) struct Reply {
     pub replayed: bool,
     pub retry_after: Option<Duration>,
     pub should_retry: Option<bool>,
+    /// Their clock, in Unix seconds.
+    pub answered_at: Option<i64>,
     pub body: Vec<u8>,
 }
 
@@ -55,6 +57,7 @@ pub(crate) async fn attempt(
             .and_then(|s| s.trim().parse().ok())
             .map(Duration::from_secs),
         should_retry: header(headers, "stripe-should-retry").and_then(|s| s.parse().ok()),
+        answered_at: header(headers, DATE.as_str()).and_then(unix_seconds),
         body: Vec::new(),
     };
     let cut = |cause: String, reply: &Reply| Failure::Unknown {
@@ -123,6 +126,12 @@ fn prepare(
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+fn unix_seconds(date: &str) -> Option<i64> {
+    let at = httpdate::parse_http_date(date).ok()?;
+    let since = at.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 /// The whole chain in one line, without the URL: its query may hold what a person typed.

@@ -14,6 +14,22 @@ pub const TOLERANCE_S: i64 = 300;
 /// A header is `t=…,v1=…,v1=…`. Stripe signs once per live secret; more than this is somebody making us work.
 const MOST_SIGNATURES: usize = 16;
 
+/// An event that is Stripe's, and how that was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Genuine {
+    pub event: EventRecord,
+    pub seal: Seal,
+}
+
+/// What a right signature tells beside the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Which of our secrets made it, from 1. While one is rolled both do, and the first counts.
+    pub secret_no: usize,
+    /// Unix seconds.
+    pub signed_at: i64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     #[error("the Stripe-Signature header is not of the form t=…,v1=…")]
@@ -25,7 +41,7 @@ pub enum Rejected {
     #[error(
         "the signature is right, but its time differs from this computer's clock by {seconds} s"
     )]
-    Skewed { seconds: i64 },
+    Skewed { seconds: i64, seal: Seal },
     #[error("the signature is right, but the body is not an event: {cause}")]
     NotAnEvent { cause: String },
 }
@@ -38,24 +54,36 @@ pub fn verify(
     secrets: &[Secret],
     tolerance_s: i64,
     now: i64,
-) -> Result<EventRecord, Rejected> {
+) -> Result<Genuine, Rejected> {
     let (signed_at, signatures) = parse_header(header)?;
-    let mut genuine = Choice::from(0);
-    for secret in secrets.iter().filter(|secret| !secret.expose().is_empty()) {
+    let mut made_by = None;
+    for (secret, no) in secrets.iter().zip(1..) {
+        if secret.expose().is_empty() {
+            continue;
+        }
         let expected = sign(payload, signed_at, secret);
         // Every pair is compared, and each in constant time: how long it takes tells nothing about how close a guess was.
+        let mut genuine = Choice::from(0);
         for signature in &signatures {
             genuine |= expected.as_slice().ct_eq(signature.as_slice());
         }
+        if bool::from(genuine) {
+            made_by.get_or_insert(no);
+        }
     }
-    if !bool::from(genuine) {
-        return Err(Rejected::Forged);
-    }
+    let secret_no = made_by.ok_or(Rejected::Forged)?;
+    let seal = Seal {
+        secret_no,
+        signed_at,
+    };
     let seconds = signed_at.saturating_sub(now);
     if seconds.unsigned_abs() > tolerance_s.unsigned_abs() {
-        return Err(Rejected::Skewed { seconds });
+        return Err(Rejected::Skewed { seconds, seal });
     }
-    parse_event(payload).map_err(|cause| Rejected::NotAnEvent { cause })
+    match parse_event(payload) {
+        Ok(event) => Ok(Genuine { event, seal }),
+        Err(cause) => Err(Rejected::NotAnEvent { cause }),
+    }
 }
 
 /// An event's envelope, whatever its type or object: an unknown one is kept, not refused.

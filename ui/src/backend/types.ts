@@ -34,6 +34,24 @@ export type Approval = { command: SagaCommand, plan: SagaPlan,
  */
 changed: boolean, };
 
+export type Arrival = { row: InboxRow, api_version: string | null, created_at: string | null, bytes: number | null, 
+/**
+ * Which secret of how many, from 1.
+ */
+secret_no: number | null, secrets: number | null, signed_at: string | null, 
+/**
+ * Allowed between signing and receiving.
+ */
+tolerance_s: number, 
+/**
+ * The receiving computer's clock less the provider's, when it was seen.
+ */
+skew_s: number | null, receiver: string | null, saga_id: string | null, steps: Array<InboxStep>, 
+/**
+ * As it came, byte for byte; cut at 256 KiB.
+ */
+raw: string | null, reprocess_refused: string | null, };
+
 export type AsOf = { "as_of": "latest" } | { "as_of": "version", version: number, } | { "as_of": "position", position: number, } | { "as_of": "time", 
 /**
  * Wall time of the place, `2026-11-24T11:00`.
@@ -344,7 +362,19 @@ start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], ge
 /**
  * A new version of the policies, with its reason.
  */
-put_saga_policy: [PutSagaPolicy, SagaPolicy], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+put_saga_policy: [PutSagaPolicy, SagaPolicy], 
+/**
+ * What came in, newest first, and how it comes in.
+ */
+list_inbox: [ListInbox, InboxList], get_arrival: [GetArrival, Arrival], 
+/**
+ * Once more through the same door.
+ */
+reprocess: [Reprocess, Reprocessed], 
+/**
+ * Lets whoever reads the provider's list of events do it at once.
+ */
+poll_now: [Empty, Empty], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
 /**
  * What a replay would read, and how long it would take. Changes nothing.
  */
@@ -672,6 +702,8 @@ next_date: string | null, };
 
 export type GetApproval = { command_id: string, };
 
+export type GetArrival = { arrival_id: number, };
+
 export type GetBooking = { 
 /**
  * A booking id, or a reference such as `BK-7Q4M2K`.
@@ -689,7 +721,7 @@ export type Group = "viewer" | "staff" | "manager" | "admin";
 export type Hint = { 
 /**
  * `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
- * `projections`, `sagas`, `backups`, `proofs`; `*` = everything (after a gap).
+ * `projections`, `sagas`, `backups`, `proofs`, `inbox`, `deliveries`; `*` = everything (after a gap).
  */
 topics: Array<string>, };
 
@@ -698,6 +730,80 @@ export type HostState = { phase: Phase, profile: ProfileKind | null, app_version
  * True when `DATABASE_URL` decides and the window must not offer a choice.
  */
 fixed_by_environment: boolean, };
+
+export type InboxCheck = "asked" | "genuine" | "too_old" | "from_the_future" | "forged" | "malformed";
+
+export type InboxCounts = { today: number, done_today: number, duplicates_today: number, refused_today: number, waiting: number, quarantined: number, };
+
+export type InboxFilter = { since: string | null, until: string | null, results: Array<InboxResult>, via: InboxVia | null, kinds: Array<string>, booking_id: string | null, 
+/**
+ * The payload contains this (`jsonb @>`).
+ */
+payload: Record<string, unknown> | null, 
+/**
+ * `evt_…`, `pi_…`, `re_…`, a booking's reference.
+ */
+search: string | null, };
+
+export type InboxList = { rows: Array<InboxRow>, next: string | null, counts: InboxCounts, sources: Array<InboxSource>, };
+
+export type InboxResult = "waiting" | "done" | "nothing_new" | "not_ours" | "kept" | "duplicate" | "not_taken" | "quarantined";
+
+export type InboxRow = { 
+/**
+ * Of one arrival: a duplicate or a refused one has its own.
+ */
+arrival_id: number, 
+/**
+ * `stripe`
+ */
+source: string, 
+/**
+ * `evt_…`; `None` if it could not be read.
+ */
+external_id: string | null, kind: string | null, object_id: string | null, via: InboxVia, received_at: string, check: InboxCheck, result: InboxResult, booking_id: string | null, reference: string | null, 
+/**
+ * Why it waits or failed, in words.
+ */
+problem: string | null, tries: number, next_at: string | null, };
+
+export type InboxSource = { 
+/**
+ * `stripe`
+ */
+source: string, polls: boolean, poll_at: string | null, poll_problem: string | null, 
+/**
+ * Seconds between two questions as things are.
+ */
+poll_every_s: number | null, payments_awaited: number, cursor: string | null, cursor_created_at: string | null, 
+/**
+ * Kept, not processed.
+ */
+waiting: number, 
+/**
+ * From the provider's clock to our inbox, of today.
+ */
+lag_p95_s: number | null, 
+/**
+ * Our clock less the provider's.
+ */
+skew_s: number | null, 
+/**
+ * A secret is set: webhooks are taken.
+ */
+webhook: boolean, webhook_at: string | null, };
+
+export type InboxStep = { 
+/**
+ * `refused`, `kept`, `came_again`, `came_by_poll`, `signalled`, `event`, `quarantined`, `reprocessed`
+ */
+what: string, at: string, 
+/**
+ * Of an event that followed: `PaymentReceived`.
+ */
+name: string | null, position: number | null, event_id: string | null, by: string | null, text: string | null, };
+
+export type InboxVia = "webhook" | "poll";
 
 export type LagReason = { pid: number, login: string | null, query: string | null, age_seconds: number, };
 
@@ -756,6 +862,16 @@ before: number | null,
 after: number | null, 
 /**
  * 1 to 1,000.
+ */
+limit: number, };
+
+export type ListInbox = { filter: InboxFilter, 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 500.
  */
 limit: number, };
 
@@ -1102,6 +1218,14 @@ actions: Array<Action>, };
 export type ReplaySpeed = "gentle" | "normal" | "all_cores";
 
 export type ReplayStarted = { rebuild_id: string, };
+
+export type Reprocess = { 
+/**
+ * At most 500.
+ */
+arrival_ids: Array<number>, reason: string, };
+
+export type Reprocessed = { count: number, };
 
 export type Resource = { resource_id: string, 
 /**

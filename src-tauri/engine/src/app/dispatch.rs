@@ -7,8 +7,8 @@ use ts_rs::TS;
 use super::host::Host;
 use super::wire::*;
 use super::{
-    backups, bookings, catalogue, customers, doctor, error, events, messages, projections, sagas,
-    session, space,
+    backups, bookings, catalogue, customers, doctor, error, events, inbox, messages, projections,
+    sagas, session, space,
 };
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
@@ -97,6 +97,14 @@ commands! {
         get_saga_policy(Empty) -> SagaPolicy = sagas::get_policy;
         /// A new version of the policies, with its reason.
         put_saga_policy(PutSagaPolicy) -> SagaPolicy = sagas::put_policy;
+
+        /// What came in, newest first, and how it comes in.
+        list_inbox(ListInbox) -> InboxList = inbox::list;
+        get_arrival(GetArrival) -> Arrival = inbox::get;
+        /// Once more through the same door.
+        reprocess(Reprocess) -> Reprocessed = inbox::reprocess;
+        /// Lets whoever reads the provider's list of events do it at once.
+        poll_now(Empty) -> Empty = inbox::poll_now;
 
         list_projections(Empty) -> Projections = projections::list;
         list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;

@@ -12,6 +12,7 @@ pub mod error;
 pub mod events;
 mod free;
 pub mod host;
+pub mod inbox;
 mod lamps;
 pub mod messages;
 pub mod metrics;

@@ -50,6 +50,8 @@ struct Seen {
     positions: Option<HashMap<String, (i64, i32, bool)>>,
     sagas: BTreeMap<Uuid, DateTime<Utc>>,
     sagas_until: Option<DateTime<Utc>>,
+    /// The newest arrival, how many wait to be processed, when the provider was asked last.
+    inbox: Option<(Option<i64>, i64, Option<DateTime<Utc>>)>,
 }
 
 impl Seen {
@@ -62,11 +64,15 @@ impl Seen {
 
     async fn projections(&mut self, conn: &mut PgConnection) -> sqlx::Result<BTreeSet<String>> {
         let rows = sqlx::query(
-            "select name || '@' || version as name, position, generation, parked is not null as parked from read.checkpoints",
+            "select name || '@' || version as name, position, generation, parked is not null as parked,
+                    (select max(arrival_id) from read.arrivals_v1) as arrivals, (select count(*) from read.inbox_v1 where processed_at is null) as unprocessed,
+                    (select max(checked_at) from read.inbox_sources_v1) as polled_at
+               from read.checkpoints",
         )
         .fetch_all(&mut *conn)
         .await?;
         let mut now = HashMap::new();
+        let mut topics = BTreeSet::new();
         for row in &rows {
             now.insert(
                 row.try_get::<String, _>("name")?,
@@ -77,7 +83,17 @@ impl Seen {
                 ),
             );
         }
-        let mut topics = BTreeSet::new();
+        if let Some(row) = rows.first() {
+            let inbox = Some((
+                row.try_get("arrivals")?,
+                row.try_get("unprocessed")?,
+                row.try_get("polled_at")?,
+            ));
+            if self.inbox.is_some() && self.inbox != inbox {
+                topics.insert("inbox".to_owned());
+            }
+            self.inbox = inbox;
+        }
         let Some(before) = &self.positions else {
             // The first look: the window has just fetched everything by itself.
             self.positions = Some(now);

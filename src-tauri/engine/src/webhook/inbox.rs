@@ -4,138 +4,146 @@
 //! duplicates and the payload's version then do not matter, and a forged event could at most cause a look.
 
 use bizing_stripe::EventRecord;
+use bizing_stripe::webhook::Seal;
 use chrono::DateTime;
-use serde_json::Value;
-use sqlx::{PgConnection, PgPool, Row};
-use uuid::Uuid;
+use sqlx::{PgConnection, PgPool};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
-    Webhook,
+use super::poll::TYPES;
+
+/// How events came.
+#[derive(Debug, Clone, Copy)]
+pub enum Came<'a> {
+    /// We asked.
     Poll,
+    /// They were sent, and their signature is right.
+    Webhook(&'a Sent, Seal),
 }
 
-impl Via {
+/// What is known of a request, whatever stands in it. The bytes themselves are not kept: they hold a secret with which the
+/// payment could be finished, and who paid.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub bytes: usize,
+    pub sha256: [u8; 32],
+    /// Secrets that were tried.
+    pub secrets: usize,
+    /// This computer.
+    pub receiver: String,
+}
+
+/// Why something is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    TooOld,
+    FromTheFuture,
+    Forged,
+    Malformed,
+}
+
+impl Verdict {
     fn word(self) -> &'static str {
         match self {
-            Via::Webhook => "webhook",
-            Via::Poll => "poll",
+            Verdict::TooOld => "too_old",
+            Verdict::FromTheFuture => "from_the_future",
+            Verdict::Forged => "forged",
+            Verdict::Malformed => "malformed",
         }
     }
 }
 
-/// Keeps events; known ones are ignored. Returns how many were new.
-pub async fn keep(conn: &mut PgConnection, events: &[EventRecord], via: Via) -> sqlx::Result<u64> {
-    let column = |of: fn(&EventRecord) -> Option<&str>| events.iter().map(of).collect::<Vec<_>>();
-    let done = sqlx::query(
-        "insert into delivery.inbox (source, external_id, kind, object_id, api_version, payload, created_at, via)
-         select 'stripe', x.id, x.kind, x.object, x.version, x.payload, x.created, $7
-           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::timestamptz[]) as x(id, kind, object, version, payload, created)
-         on conflict (source, external_id) do nothing",
-    )
-    .bind(column(|e| Some(&e.id)))
-    .bind(column(|e| Some(&e.kind)))
-    .bind(column(|e| e.object_id.as_deref()))
-    .bind(column(|e| e.api_version.as_deref()))
-    .bind(events.iter().map(|e| &e.raw).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| DateTime::from_timestamp(e.created, 0)).collect::<Vec<_>>())
-    .bind(via.word())
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+/// Something that is not taken, as far as it is written down.
+#[derive(Debug, Clone)]
+pub struct Refused<'a> {
+    pub verdict: Verdict,
+    pub seal: Option<Seal>,
+    /// Our clock less theirs, in seconds.
+    pub skew_s: Option<f64>,
+    /// What it says to be. Only its names are written down.
+    pub claims: Option<&'a EventRecord>,
+    pub problem: String,
 }
 
-/// Hands what is kept to the sagas concerned, in order of arrival. Returns how many were processed; less than `limit`
-/// means that the inbox is empty.
-pub async fn process(pool: &PgPool, limit: i64) -> sqlx::Result<u64> {
-    let mut tx = pool.begin().await?;
-    let rows = sqlx::query(
-        "select inbox_id, external_id, kind, object_id, payload from delivery.inbox where processed_at is null
-          order by inbox_id limit $1 for update skip locked",
-    )
-    .bind(limit)
-    .fetch_all(&mut *tx)
-    .await?;
-    for row in &rows {
-        let id: i64 = row.try_get("inbox_id")?;
-        let external: String = row.try_get("external_id")?;
-        let kind: String = row.try_get("kind")?;
-        let object: Option<String> = row.try_get("object_id")?;
-        let payload: Value = row.try_get("payload")?;
-        let concerned = saga_of(&mut tx, &payload["data"]["object"], object.as_deref()).await?;
-        let result = match concerned {
-            Some(saga) => {
-                signal(
-                    &mut tx,
-                    &external,
-                    &kind,
-                    saga,
-                    object.as_deref().unwrap_or(""),
-                )
-                .await?;
-                "handed to its saga"
-            }
-            None => "not ours",
-        };
-        sqlx::query(
-            "update delivery.inbox set processed_at = now(), result = $2 where inbox_id = $1",
-        )
-        .bind(id)
-        .bind(result)
-        .execute(&mut *tx)
-        .await?;
-    }
-    tx.commit().await?;
-    Ok(rows.len() as u64)
-}
-
-/// By what we wrote into the object when we asked for it; else by the objects that our effects know.
-async fn saga_of(
+/// Keeps events and how they came, in one statement; known ones are noted as such. Returns how many were new.
+pub async fn keep(
     conn: &mut PgConnection,
-    object: &Value,
-    object_id: Option<&str>,
-) -> sqlx::Result<Option<Uuid>> {
-    let named: Option<Uuid> = object["metadata"]["saga_id"]
-        .as_str()
-        .and_then(|s| s.parse().ok());
-    let related: Vec<&str> = [
-        object_id,
-        object["payment_intent"].as_str(),
-        object["id"].as_str(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    events: &[EventRecord],
+    came: Came<'_>,
+) -> sqlx::Result<u64> {
+    let column = |of: fn(&EventRecord) -> Option<&str>| events.iter().map(of).collect::<Vec<_>>();
+    let (via, sent, seal) = match came {
+        Came::Poll => ("poll", None, None),
+        Came::Webhook(sent, seal) => ("webhook", Some(sent), Some(seal)),
+    };
+    let new: i32 = sqlx::query_scalar("select delivery.take_in('stripe', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, null, $13)")
+        .bind(via)
+        .bind(column(|e| Some(&e.id)))
+        .bind(column(|e| Some(&e.kind)))
+        .bind(column(|e| e.object_id.as_deref()))
+        .bind(column(|e| e.api_version.as_deref()))
+        .bind(events.iter().map(|e| &e.raw).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| DateTime::from_timestamp(e.created, 0)).collect::<Vec<_>>())
+        .bind(sent.map(|s| whole(s.bytes)))
+        .bind(sent.map(|s| s.sha256))
+        .bind(seal.map(|s| small(s.secret_no)))
+        .bind(sent.map(|s| small(s.secrets)))
+        .bind(seal.and_then(|s| DateTime::from_timestamp(s.signed_at, 0)))
+        .bind(sent.map(|s| &s.receiver))
+        .fetch_one(conn)
+        .await?;
+    Ok(new.unsigned_abs().into())
+}
+
+/// Writes down what was not taken. `false`: there were too many of them in the last minute.
+pub async fn refuse(
+    conn: &mut PgConnection,
+    sent: &Sent,
+    refused: &Refused<'_>,
+) -> sqlx::Result<bool> {
+    let claims = refused.claims;
     sqlx::query_scalar(
-        "select saga_id from saga.instance where saga_id = $1
-         union all (select saga_id from saga.effect where provider_object = any($2) limit 1) limit 1",
+        "select delivery.refuse('stripe', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
-    .bind(named)
-    .bind(related)
-    .fetch_optional(conn)
+    .bind(refused.verdict.word())
+    .bind(claims.map(|e| &e.id))
+    .bind(claims.map(|e| &e.kind))
+    .bind(claims.and_then(|e| e.object_id.as_deref()))
+    .bind(whole(sent.bytes))
+    .bind(sent.sha256)
+    .bind(refused.seal.map(|s| small(s.secret_no)))
+    .bind(small(sent.secrets))
+    .bind(
+        refused
+            .seal
+            .and_then(|s| DateTime::from_timestamp(s.signed_at, 0)),
+    )
+    .bind(refused.skew_s)
+    .bind(&sent.receiver)
+    .bind(&refused.problem)
+    .fetch_one(conn)
     .await
 }
 
-/// Kept until the saga consumes it, so an early arrival is not lost; a waiting saga is woken.
-async fn signal(
-    conn: &mut PgConnection,
-    id: &str,
-    kind: &str,
-    saga: Uuid,
-    object: &str,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "insert into saga.signal (signal_id, correlation_key, type, payload, saga_id) values ($1, $2, $3, '{}', $4) on conflict do nothing",
-    )
-    .bind(id)
-    .bind(format!("stripe:{object}"))
-    .bind(kind)
-    .bind(saga)
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query("update saga.instance set wake_at = now() where saga_id = $1 and state = 'waiting' and \"cursor\" < 4 and wake_at > now()")
-        .bind(saga)
-        .execute(conn)
+/// Hands what is due to the sagas concerned. Returns how many were looked at; less than `limit` means that nothing more is due.
+pub async fn process(pool: &PgPool, limit: i32) -> sqlx::Result<i32> {
+    sqlx::query_scalar("select delivery.process_inbox($1, $2)")
+        .bind(limit)
+        .bind(&TYPES[..])
+        .fetch_one(pool)
         .await
-        .map(|_| ())
+}
+
+/// Forgets what nobody looks at any more, some at a time. Returns how many.
+pub async fn forget(pool: &PgPool, most: i32) -> sqlx::Result<i32> {
+    sqlx::query_scalar("select delivery.forget_arrivals($1)")
+        .bind(most)
+        .fetch_one(pool)
+        .await
+}
+
+fn whole(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn small(n: usize) -> i16 {
+    i16::try_from(n).unwrap_or(i16::MAX)
 }

@@ -8,6 +8,7 @@ mod presence;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bizing_stripe::Stripe;
@@ -195,6 +196,10 @@ impl Worker {
         parts.tasks.forever("inbox", move || {
             process_inbox(pool.clone(), bell.clone(), idle, stop.clone())
         });
+        let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
+        parts.tasks.forever("inbox retention", move || {
+            forget_arrivals(pool.clone(), stop.clone())
+        });
         let Some(stripe) = parts.stripe.clone().filter(|_| parts.pace.polls) else {
             return;
         };
@@ -205,14 +210,12 @@ impl Worker {
             parts.tasks.stopping(),
         );
         parts.tasks.forever("stripe poll", move || {
-            let (poller, bell, stop) = (
-                Poller {
-                    pool: pool.clone(),
-                    stripe: stripe.clone(),
-                },
-                bell.clone(),
-                stop.clone(),
-            );
+            let poller = Poller {
+                pool: pool.clone(),
+                stripe: stripe.clone(),
+                failures: AtomicU32::new(0),
+            };
+            let (bell, stop) = (bell.clone(), stop.clone());
             async move {
                 loop {
                     let pause = poller
@@ -222,7 +225,7 @@ impl Worker {
                     bell.ring();
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = wait_for_more_work(&bell, pause, pace.poll_awaited) => {}
+                        () = wait_for_more_work(&bell, &poller, pause, pace.poll_awaited) => {}
                     }
                 }
             }
@@ -326,17 +329,27 @@ impl GoOn for Worker {
     }
 }
 
-/// A quiet poll is cut short when something was committed here: a payment may just have begun to be awaited.
-async fn wait_for_more_work(bell: &Bell, pause: Duration, soonest: Duration) {
+/// A quiet poll is cut short when something was committed: a payment may just have begun to be awaited, or a person asks. The
+/// second is answered at once, the first not before the shortest pause is over.
+async fn wait_for_more_work(bell: &Bell, poller: &Poller, pause: Duration, soonest: Duration) {
+    let began = tokio::time::Instant::now();
+    let mut until = began + pause;
     let mut rings = bell.listen();
-    rings.borrow_and_update();
-    tokio::time::sleep(soonest.min(pause)).await;
-    let rest = pause.saturating_sub(soonest);
-    tokio::select! {
-        _ = rings.changed() => {}
-        () = tokio::time::sleep(rest) => {}
+    loop {
+        rings.borrow_and_update();
+        if poller.asked().await.unwrap_or(false) {
+            return;
+        }
+        tokio::select! {
+            _ = rings.changed() => until = until.min(began + soonest),
+            () = tokio::time::sleep_until(until) => return,
+        }
+        // A busy desk rings often.
+        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + ASKED_EVERY)).await;
     }
 }
+
+const ASKED_EVERY: Duration = Duration::from_millis(250);
 
 /// Often while a batch is open: its throttle, and not this pause, says how fast it goes.
 const BATCH_PAUSE: Duration = Duration::from_millis(250);
@@ -375,6 +388,30 @@ async fn work_batches(
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rings.changed(), if pause > BATCH_PAUSE => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+/// Little enough to hold up nobody.
+const FORGOTTEN_AT_ONCE: i32 = 1000;
+
+async fn forget_arrivals(pool: PgPool, stop: tokio_util::sync::CancellationToken) {
+    loop {
+        let pause = match inbox::forget(&pool, FORGOTTEN_AT_ONCE).await {
+            Ok(n) if n >= FORGOTTEN_AT_ONCE => Duration::from_millis(200),
+            Ok(_) => FORGET_EVERY,
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "old arrivals are still there; trying again"
+                );
+                Duration::from_secs(60)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
     }

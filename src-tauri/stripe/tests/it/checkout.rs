@@ -109,11 +109,8 @@ async fn a_customer_is_declined_then_pays_and_the_desk_captures() {
         PaymentStatus::Paid
     );
 
-    let kinds: Vec<String> = world
-        .stripe
-        .events_since(now() - 60, &[])
+    let kinds: Vec<String> = all_events(&world.stripe)
         .await
-        .unwrap()
         .into_iter()
         .map(|event| event.kind)
         .collect();

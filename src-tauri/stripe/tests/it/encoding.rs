@@ -96,6 +96,7 @@ async fn an_answer_is_printed_and_stored_without_client_secrets() {
         .events_after(None, &[], 1)
         .await
         .unwrap()
+        .events
         .remove(0);
     assert!(!event.raw.to_string().contains("_secret_"), "{}", event.raw);
 }

@@ -2,7 +2,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bizing_sandbox::{Options, Sandbox};
 use bizing_stripe::{
-    Answer, Checkout, Config, Encoded, Failure, Intent, Object, Operation, Refund, Secret, Stripe,
+    Answer, Checkout, Config, Encoded, EventRecord, Failure, Intent, Object, Operation, Refund,
+    Secret, Stripe,
 };
 
 pub const KEY: &str = "sk_test_sandbox";
@@ -143,5 +144,22 @@ pub fn refused<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
     match result.unwrap_err() {
         Failure::Refused { code, .. } => code,
         other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Everything of the last minute, oldest first, a page at a time.
+pub async fn all_events(stripe: &Stripe) -> Vec<EventRecord> {
+    let mut all: Vec<EventRecord> = Vec::new();
+    loop {
+        let after = all.last().map(|event| event.id.clone());
+        let page = stripe
+            .events_since(now() - 60, &[], after.as_deref())
+            .await
+            .unwrap();
+        all.extend(page.events);
+        if !page.has_more {
+            all.reverse();
+            return all;
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use bizing_sandbox::{Fault, Rule, WebhookTarget};
 use bizing_stripe::{
     Secret,
-    webhook::{Rejected, TOLERANCE_S, parse_event, verify},
+    webhook::{Rejected, Seal, TOLERANCE_S, parse_event, verify},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,7 +17,14 @@ const WITH_NEW: &str = "e45ea608fd9d0e609a6a0d6f6733ada63fbe6a4a70f76f793e043ad5
 
 fn check(header: &str, secrets: &[&str], now: i64) -> Result<String, Rejected> {
     let secrets: Vec<Secret> = secrets.iter().copied().map(Secret::from).collect();
-    verify(PAYLOAD, header, &secrets, TOLERANCE_S, now).map(|event| event.id)
+    verify(PAYLOAD, header, &secrets, TOLERANCE_S, now).map(|genuine| genuine.event.id)
+}
+
+fn seal(secret_no: usize) -> Seal {
+    Seal {
+        secret_no,
+        signed_at: AT,
+    }
 }
 
 #[test]
@@ -54,11 +61,17 @@ fn a_wrong_clock_is_named_and_a_forgery_is_not_mistaken_for_one() {
     );
     assert_eq!(
         check(&header, &["whsec_new"], AT + 301),
-        Err(Rejected::Skewed { seconds: -301 })
+        Err(Rejected::Skewed {
+            seconds: -301,
+            seal: seal(1)
+        })
     );
     assert_eq!(
         check(&header, &["whsec_new"], AT - 301),
-        Err(Rejected::Skewed { seconds: 301 })
+        Err(Rejected::Skewed {
+            seconds: 301,
+            seal: seal(1)
+        })
     );
     assert_eq!(
         check(&header, &["whsec_old"], AT + 4000),
@@ -95,6 +108,51 @@ fn nonsense_is_malformed_or_forged() {
         verify(&spaced, &good, &secrets, TOLERANCE_S, AT),
         Err(Rejected::Forged)
     );
+}
+
+#[test]
+fn no_header_and_no_body_stop_the_door() {
+    let secrets = [Secret::new("whsec_new")];
+    let pieces: [&[u8]; 14] = [
+        b"t=",
+        b"v1=",
+        b"v0=",
+        b",",
+        b"=",
+        b"1700000000",
+        b"-1",
+        b"99999999999999999999",
+        b"\xff\xfe",
+        WITH_NEW.as_bytes(),
+        b" ",
+        b"{\"id\":",
+        b"[[[[",
+        b"\0",
+    ];
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut dice = move |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n as u64) as usize
+    };
+    let rounds = std::env::var("FUZZ_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    for _ in 0..rounds.unwrap_or(50_000) {
+        let mut any = |most: usize| -> Vec<u8> {
+            (0..dice(most))
+                .flat_map(|_| pieces[dice(pieces.len())].to_vec())
+                .collect()
+        };
+        let (header, body) = (any(24), any(8));
+        let header = String::from_utf8_lossy(&header);
+        let taken = verify(&body, &header, &secrets, TOLERANCE_S, AT);
+        assert!(taken.is_err(), "{header:?} {body:?}");
+        let _ = parse_event(&body);
+    }
+    // Deeper than any parser should follow.
+    assert!(parse_event(&vec![b'['; 250_000]).is_err());
 }
 
 #[test]
@@ -198,6 +256,7 @@ async fn the_sandbox_signs_retries_repeats_and_reorders() {
         .map(|(header, body)| {
             verify(body, header, &secrets, TOLERANCE_S, now())
                 .unwrap()
+                .event
                 .kind
         })
         .collect();

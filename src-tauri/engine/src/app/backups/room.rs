@@ -19,6 +19,7 @@ use super::restore;
 use super::shelf::Shelf;
 use super::take::{self, Occasion, OnProgress};
 use crate::app::wire::{AppError, BackupRun, BackupWork, Code, Retry};
+use crate::runtime::computer;
 use crate::runtime::config::Config;
 use crate::runtime::hints::Hints;
 use crate::runtime::tasks::Tasks;
@@ -309,7 +310,7 @@ impl Room {
         .bind(manifest.why.word())
         .bind(manifest.started_at)
         .bind(&manifest.by)
-        .bind(host())
+        .bind(computer::name())
         .bind(self.shelf().folder().display().to_string())
         .bind(told)
         .bind(proof.filter(|p| !p.is_null()))
@@ -334,7 +335,7 @@ impl Room {
         .bind(crate::runtime::ids::v7())
         .bind(occasion.why.word())
         .bind(&occasion.by)
-        .bind(host())
+        .bind(computer::name())
         .bind(self.shelf().folder().display().to_string())
         .bind(error.told())
         .execute(&mut conn)
@@ -436,12 +437,4 @@ fn word(work: BackupWork) -> &'static str {
 fn missing(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|e| e.code());
     code.is_some_and(|c| c == "3D000")
-}
-
-/// As a person knows this computer.
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .or_else(|_| std::env::var("COMPUTERNAME"))
-        .unwrap_or_else(|_| "this computer".to_owned())
 }

@@ -20,6 +20,7 @@ use crate::app::desk::{Connections, Desk, DeskParts, GoOn};
 use crate::app::doctor::Examiner;
 use crate::app::wire::{AppError, Code, Group, ProfileKind, Retry, StartStep};
 use crate::runtime::bell::Bell;
+use crate::runtime::computer;
 use crate::runtime::config::{self, Config, SmtpConfig};
 use crate::runtime::tasks::Tasks;
 use crate::store::migrate::{self, Installation, SchemaState};
@@ -329,8 +330,12 @@ async fn start(
     let letterbox = letterbox.map(|pool| Letterbox {
         pool,
         secrets: keys.webhook_secrets,
+        receiver: computer::name(),
         bell: bell.clone(),
     });
+    if let Some(letterbox) = &letterbox {
+        letterbox.open().await;
+    }
     work::start_bell(&tasks, &bell, &people);
     if host.0.kind == HostKind::Serve {
         work::start_figures(&tasks, &people);

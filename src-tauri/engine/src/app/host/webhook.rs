@@ -2,13 +2,14 @@
 //! Processing comes later; an event only makes a saga look for itself.
 
 use bizing_stripe::Secret;
-use bizing_stripe::webhook::{Rejected, TOLERANCE_S, verify};
+use bizing_stripe::webhook::{Genuine, Rejected, TOLERANCE_S, parse_event, verify};
 use chrono::Utc;
+use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::Host;
 use crate::runtime::bell::Bell;
-use crate::webhook::inbox::{self, Via};
+use crate::webhook::inbox::{self, Came, Refused, Sent, Verdict};
 
 /// What the provider is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Letterbox {
     /// Logs in as the worker.
     pub pool: PgPool,
     pub secrets: Vec<Secret>,
+    /// This computer's name.
+    pub receiver: String,
     pub bell: Bell,
 }
 
@@ -44,35 +47,96 @@ impl Host {
 }
 
 impl Letterbox {
+    /// Says that webhooks are taken here, for whoever wonders why none come.
+    pub async fn open(&self) {
+        let said = sqlx::query(
+            "insert into delivery.poll_cursor (source, webhook_since) values ('stripe', now()) on conflict (source) do update set webhook_since = now()",
+        )
+        .execute(&self.pool)
+        .await;
+        if let Err(error) = said {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "it is not known to others that webhooks are taken here"
+            );
+        }
+    }
+
     async fn take(&self, body: &[u8], signature: &str) -> WebhookAnswer {
         let now = Utc::now().timestamp();
-        let event = match verify(body, signature, &self.secrets, TOLERANCE_S, now) {
-            Ok(event) => event,
-            // Anybody may send us nonsense, so it is no warning; a wrong clock is ours to mend.
-            Err(error @ Rejected::Skewed { .. }) => {
-                tracing::warn!(%error, "a webhook of Stripe is refused; check this computer's clock");
-                return WebhookAnswer::Refused;
-            }
-            Err(error) => {
-                tracing::info!(%error, "a webhook is refused");
-                return WebhookAnswer::Refused;
-            }
+        let sent = Sent {
+            bytes: body.len(),
+            sha256: Sha256::digest(body).into(),
+            secrets: self.secrets.len(),
+            receiver: self.receiver.clone(),
         };
-        match self.keep(&event).await {
+        let error = match verify(body, signature, &self.secrets, TOLERANCE_S, now) {
+            Ok(genuine) => return self.keep(&sent, &genuine).await,
+            Err(error) => error,
+        };
+        // Anybody may send us nonsense, so it is no warning; a wrong clock is ours to mend.
+        if let Rejected::Skewed { .. } = error {
+            tracing::warn!(%error, "a webhook of Stripe is refused; check this computer's clock");
+        } else {
+            tracing::info!(%error, "a webhook is refused");
+        }
+        self.write_down(&sent, body, &error).await;
+        WebhookAnswer::Refused
+    }
+
+    async fn keep(&self, sent: &Sent, genuine: &Genuine) -> WebhookAnswer {
+        match self.try_keep(sent, genuine).await {
             Ok(()) => {
                 self.bell.ring();
                 WebhookAnswer::Accepted
             }
             Err(error) => {
-                tracing::warn!(event.id = %event.id, error = &error as &dyn std::error::Error, "a webhook could not be kept; Stripe sends it again");
+                tracing::warn!(event.id = %genuine.event.id, error = &error as &dyn std::error::Error, "a webhook could not be kept; Stripe sends it again");
                 WebhookAnswer::NotReady
             }
         }
     }
 
-    async fn keep(&self, event: &bizing_stripe::EventRecord) -> sqlx::Result<()> {
+    async fn try_keep(&self, sent: &Sent, genuine: &Genuine) -> sqlx::Result<()> {
         let mut conn = self.pool.acquire().await?;
-        inbox::keep(&mut conn, std::slice::from_ref(event), Via::Webhook).await?;
+        let event = std::slice::from_ref(&genuine.event);
+        inbox::keep(&mut conn, event, Came::Webhook(sent, genuine.seal)).await?;
         Ok(())
+    }
+
+    /// So that a person sees why nothing comes. The answer does not wait for it to succeed.
+    async fn write_down(&self, sent: &Sent, body: &[u8], error: &Rejected) {
+        let claims = parse_event(body).ok();
+        let (verdict, seal, skew_s) = match error {
+            Rejected::Skewed { seconds, seal } if *seconds < 0 => {
+                (Verdict::TooOld, Some(*seal), Some(-*seconds as f64))
+            }
+            Rejected::Skewed { seconds, seal } => {
+                (Verdict::FromTheFuture, Some(*seal), Some(-*seconds as f64))
+            }
+            Rejected::Forged => (Verdict::Forged, None, None),
+            Rejected::Malformed | Rejected::NotAnEvent { .. } => (Verdict::Malformed, None, None),
+        };
+        let refused = Refused {
+            verdict,
+            seal,
+            skew_s,
+            claims: claims.as_ref(),
+            problem: error.to_string(),
+        };
+        let written = async {
+            let mut conn = self.pool.acquire().await?;
+            inbox::refuse(&mut conn, sent, &refused).await
+        };
+        match written.await {
+            Ok(true) => self.bell.ring(),
+            Ok(false) => {
+                tracing::debug!("too many webhooks are refused; this one is not written down")
+            }
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a refused webhook was not written down"
+            ),
+        }
     }
 }

@@ -84,6 +84,6 @@ pub struct Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Hint {
     /// `bookings`, `booking:<id>`, `customers`, `status`, `host`, `messages`, `catalogue`, `events`,
-    /// `projections`, `sagas`, `backups`, `proofs`; `*` = everything (after a gap).
+    /// `projections`, `sagas`, `backups`, `proofs`, `inbox`, `deliveries`; `*` = everything (after a gap).
     pub topics: Vec<String>,
 }

@@ -1,0 +1,236 @@
+//! From the inbox to the sagas: once each, whatever else lies there.
+
+use std::time::Duration;
+
+use bizing_engine::webhook::inbox::{self, Came};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{event, record};
+use crate::support::desk::{TestDesk, booking, slot};
+use crate::support::wait_until;
+
+async fn keep(pool: &PgPool, events: &[serde_json::Value]) {
+    let records: Vec<_> = events.iter().map(record).collect();
+    let mut conn = pool.acquire().await.unwrap();
+    inbox::keep(&mut conn, &records, Came::Poll).await.unwrap();
+}
+
+async fn states(pool: &PgPool) -> Vec<(String, String)> {
+    sqlx::query_as("select external_id, state from delivery.inbox order by inbox_id")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+/// A saga that is over, with its id.
+async fn done(t: &TestDesk) -> Uuid {
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    worker.close().await;
+    sqlx::query_scalar("select saga_id from saga.instance where booking_id = $1")
+        .bind(booked.booking_id)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_came_is_told_apart_by_what_it_is_about() {
+    let t = TestDesk::new().await;
+    let saga = done(&t).await;
+    sqlx::query("delete from delivery.inbox")
+        .execute(&t.db.superuser_pool().await)
+        .await
+        .unwrap();
+    let about = |saga: &str| json!({ "id": "pi_x", "object": "payment_intent", "metadata": { "saga_id": saga } });
+    keep(
+        &t.worker_pool,
+        &[
+            event(
+                "evt_over",
+                "payment_intent.succeeded",
+                about(&saga.to_string()),
+            ),
+            event(
+                "evt_other",
+                "payment_intent.succeeded",
+                about(&Uuid::now_v7().to_string()),
+            ),
+            event(
+                "evt_nonsense",
+                "payment_intent.succeeded",
+                about("' or 1=1"),
+            ),
+            event("evt_moon", "moon.phase_changed", json!([])),
+        ],
+    )
+    .await;
+    assert_eq!(inbox::process(&t.worker_pool, 100).await.unwrap(), 4);
+    assert_eq!(inbox::process(&t.worker_pool, 100).await.unwrap(), 0);
+    let expected = [
+        ("evt_over", "nothing_new"),
+        ("evt_other", "not_ours"),
+        ("evt_nonsense", "not_ours"),
+        ("evt_moon", "kept"),
+    ];
+    assert_eq!(
+        states(&t.worker_pool).await,
+        expected.map(|(id, state)| (id.to_owned(), state.to_owned()))
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_processed_is_put_aside_and_holds_up_nobody() {
+    let t = TestDesk::new().await;
+    let saga = done(&t).await;
+    let root = t.db.superuser_pool().await;
+    sqlx::raw_sql(
+        "delete from delivery.inbox;
+         create function saga.choke() returns trigger language plpgsql as $$ begin
+           if new.signal_id = 'evt_bad' then raise exception 'it is bad' using errcode = 'data_exception'; end if; return new; end $$;
+         create trigger choke before insert on saga.signal for each row execute function saga.choke();",
+    )
+    .execute(&root)
+    .await
+    .unwrap();
+    let about =
+        json!({ "id": "pi_x", "object": "payment_intent", "metadata": { "saga_id": saga } });
+    let sent = ["evt_before", "evt_bad", "evt_after"]
+        .map(|id| event(id, "payment_intent.succeeded", about.clone()));
+    keep(&t.worker_pool, &sent).await;
+    for tries in 1..=8 {
+        inbox::process(&t.worker_pool, 100).await.unwrap();
+        let (state, made, problem): (String, i32, Option<String>) = sqlx::query_as(
+            "select state, tries, problem from delivery.inbox where external_id = 'evt_bad'",
+        )
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+        assert_eq!((made, problem.as_deref()), (tries, Some("it is bad")));
+        assert_eq!(state, if tries < 8 { "waiting" } else { "quarantined" });
+        assert_eq!(
+            inbox::process(&t.worker_pool, 100).await.unwrap(),
+            0,
+            "it waits longer each time"
+        );
+        sqlx::query("update delivery.inbox set next_at = now() where state = 'waiting'")
+            .execute(&root)
+            .await
+            .unwrap();
+    }
+    let others = states(&t.worker_pool).await;
+    assert_eq!(
+        (others[0].1.as_str(), others[2].1.as_str()),
+        ("nothing_new", "nothing_new"),
+        "{others:?}"
+    );
+
+    // Mended, and done again by a person: through the same door.
+    sqlx::query("drop trigger choke on saga.signal")
+        .execute(&root)
+        .await
+        .unwrap();
+    let desk = t.desk(None);
+    let bad: i64 = sqlx::query_scalar(
+        "select arrival_id from delivery.arrivals where external_id = 'evt_bad'",
+    )
+    .fetch_one(&t.worker_pool)
+    .await
+    .unwrap();
+    let request =
+        serde_json::from_value(json!({ "arrival_ids": [bad], "reason": "the cause is mended" }))
+            .unwrap();
+    assert_eq!(
+        bizing_engine::app::inbox::reprocess(&desk, request)
+            .await
+            .unwrap()
+            .count,
+        1
+    );
+    inbox::process(&t.worker_pool, 100).await.unwrap();
+    let page = bizing_engine::app::inbox::get(
+        &desk,
+        serde_json::from_value(json!({ "arrival_id": bad })).unwrap(),
+    )
+    .await
+    .unwrap();
+    let steps: Vec<&str> = page.steps.iter().map(|step| step.what.as_str()).collect();
+    assert_eq!(steps, ["came_by_poll", "reprocessed", "nothing_new"]);
+    assert_eq!(page.steps[1].text.as_deref(), Some("the cause is mended"));
+}
+
+#[tokio::test]
+async fn what_an_event_led_to_is_told_from_the_log() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let by_link = bizing_engine::app::wire::CreateBooking {
+        payment_mode: bizing_engine::app::wire::PaymentMode::Link,
+        payment_method: None,
+        ..booking(&slot(0))
+    };
+    let desk = t.desk(Some(worker.worker.clone()));
+    let booked = t.book(&desk, by_link).await;
+    t.wait_for_saga(booked.booking_id, "waiting").await;
+    let page: String = sqlx::query_scalar("select data->>'pay_url' from api.read_stream($1, 0) where name = 'PaymentRequested' order by version desc limit 1")
+        .bind(format!("booking-{}", booked.booking_id))
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    reqwest::Client::new()
+        .post(page)
+        .form(&[("action", "pay")])
+        .send()
+        .await
+        .unwrap();
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    let mut led = None;
+    wait_until(
+        "an arrival tells of the payment",
+        Duration::from_secs(20),
+        async || {
+            let request = serde_json::from_value(
+                json!({ "filter": { "booking_id": booked.booking_id }, "limit": 50 }),
+            )
+            .unwrap();
+            for row in bizing_engine::app::inbox::list(&desk, request)
+                .await
+                .unwrap()
+                .rows
+            {
+                let request =
+                    serde_json::from_value(json!({ "arrival_id": row.arrival_id })).unwrap();
+                let page = bizing_engine::app::inbox::get(&desk, request)
+                    .await
+                    .unwrap();
+                if page
+                    .steps
+                    .iter()
+                    .any(|step| step.name.as_deref() == Some("PaymentReceived"))
+                {
+                    led = Some(page);
+                }
+            }
+            led.is_some()
+        },
+    )
+    .await;
+    let led = led.unwrap();
+    assert_eq!(led.row.booking_id, Some(booked.booking_id));
+    let raw = led.raw.unwrap();
+    assert!(
+        raw.contains("\"object\": \"event\"") && !raw.contains("client_secret"),
+        "{raw}"
+    );
+    let waits: Vec<String> =
+        sqlx::query_scalar("select external_id from delivery.inbox where processed_at is null")
+            .fetch_all(&t.worker_pool)
+            .await
+            .unwrap();
+    assert_eq!(waits, Vec::<String>::new());
+    worker.close().await;
+}
