@@ -35,7 +35,7 @@ pub fn card(payment_method: &str) -> Option<Card> {
         .as_str()
     {
         "pm_card_visa" | "pm_card_mastercard" | "pm_card_amex" | PENDING_REFUND
-        | FAILING_REFUND => Some(Card::Pays),
+        | FAILING_REFUND | RETURNING_REFUND => Some(Card::Pays),
         "pm_card_authenticationRequired" | "pm_card_threeDSecure2Required" => {
             Some(Card::WantsCustomer)
         }
@@ -74,6 +74,8 @@ pub fn card(payment_method: &str) -> Option<Card> {
 /// A refund of these begins as pending and is settled a little later, the second one badly.
 pub const PENDING_REFUND: &str = "pm_card_pendingRefund";
 pub const FAILING_REFUND: &str = "pm_card_refundFail";
+/// And of this one succeeds at once and comes back a little later: the customer's bank would not take it.
+pub const RETURNING_REFUND: &str = "pm_card_refundReturns";
 pub const REFUND_SETTLES_AFTER_S: i64 = 5;
 
 /// A customer-initiated card payment is held for seven days, a merchant-initiated Visa for four days and eighteen hours.

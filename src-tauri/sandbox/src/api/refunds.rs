@@ -1,5 +1,5 @@
 use crate::{
-    cards::{FAILING_REFUND, PENDING_REFUND, REFUND_SETTLES_AFTER_S},
+    cards::{FAILING_REFUND, PENDING_REFUND, REFUND_SETTLES_AFTER_S, RETURNING_REFUND},
     error::{ApiError, Outcome},
     model::{ChargeState, Intent, Refund, RefundState},
     params::Params,
@@ -65,7 +65,9 @@ impl World {
         let now = self.now();
         let settles = match intent.payment_method.as_deref() {
             Some(PENDING_REFUND) => Some((now + REFUND_SETTLES_AFTER_S, RefundState::Succeeded)),
-            Some(FAILING_REFUND) => Some((now + REFUND_SETTLES_AFTER_S, RefundState::Failed)),
+            Some(FAILING_REFUND | RETURNING_REFUND) => {
+                Some((now + REFUND_SETTLES_AFTER_S, RefundState::Failed))
+            }
             _ => None,
         };
         let refund = Refund {
@@ -75,7 +77,9 @@ impl World {
             currency: intent.currency.clone(),
             intent: intent.id.clone(),
             charge: charge_id,
-            state: if settles.is_some() {
+            state: if settles.is_some()
+                && intent.payment_method.as_deref() != Some(RETURNING_REFUND)
+            {
                 RefundState::Pending
             } else {
                 RefundState::Succeeded
