@@ -209,7 +209,7 @@ async fn exactly_the_legal_transitions_are_possible() {
     };
     let columns = |state: &str, keep: bool| {
         let direction = match state {
-            "compensating" => "'C'",
+            "compensating" | "compensated" => "'C'",
             "running" | "completed" => "'F'",
             _ if keep => "direction",
             _ => "'F'",
@@ -224,8 +224,14 @@ async fn exactly_the_legal_transitions_are_possible() {
         } else {
             "null"
         };
+        let cursor = match state {
+            "completed" => "5",
+            "compensated" => "-1",
+            _ if keep => "\"cursor\"",
+            _ => "1",
+        };
         format!(
-            "state = '{state}', direction = {direction}, park_reason = {parked}, finished_at = {finished}, lease_owner = null, lease_expires_at = null,
+            "state = '{state}', \"cursor\" = {cursor}, direction = {direction}, park_reason = {parked}, finished_at = {finished}, lease_owner = null, lease_expires_at = null,
              version = version + 1, by_fence = fence, resolved_by = 'ana', resolution = '{{\"reason\": \"r\", \"evidence\": \"e\"}}'"
         )
     };
@@ -249,6 +255,53 @@ async fn exactly_the_legal_transitions_are_possible() {
             };
             assert_eq!(done, expected, "{from} -> {to}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_saga_moves_only_along_its_own_definition() {
+    let db = TestDb::new().await;
+    let mut conn = started(&db).await;
+    let moves = |to: &str| {
+        format!("update saga.instance set version = version + 1, by_fence = fence, {to}")
+    };
+    let given_up = "insert into saga.instance (saga_id, definition, def_version, dedupe_key, correlation_id, started_by, \"cursor\") values (gen_random_uuid(), 'cancellation', 1, 'c:1', gen_random_uuid(), 't', 1);";
+    refuses(
+        &mut conn,
+        &[
+            ("a step that it does not have", &moves("\"cursor\" = 6")),
+            ("before its beginning", &moves("\"cursor\" = -2")),
+            ("complete in the middle", &moves("state = 'completed', finished_at = now(), lease_owner = null, lease_expires_at = null, \"cursor\" = 3")),
+            ("forward that goes back", &format!("{}; {}", moves("\"cursor\" = 2"), moves("\"cursor\" = 1"))),
+            ("back that goes up to where no money was taken", &format!("{}; {}", moves("direction = 'C', state = 'compensating'"), moves("\"cursor\" = 3"))),
+            ("another kind of saga", &moves("definition = 'booking_free'")),
+            ("another version while a call is open", "insert into saga.definition values ('booking', 2, (select spec from saga.definition where name = 'booking')); update saga.instance set def_version = 2, version = version + 1, by_fence = fence"),
+            ("an edited definition", "update saga.definition set spec = spec || '{\"x\": 1}'"),
+            ("a removed definition", "delete from saga.definition where name = 'cancellation'"),
+            ("taking a cancellation back", &format!("{given_up} update saga.instance set state = 'compensating', direction = 'C', version = version + 1, by_fence = fence where definition = 'cancellation'")),
+        ],
+    )
+    .await;
+    // What the definitions do have.
+    for (why, sql) in [
+        ("several steps in one commit", moves("\"cursor\" = 4")),
+        (
+            "up to the capture, which happened after all",
+            format!(
+                "{}; {}",
+                moves("direction = 'C', state = 'compensating', \"cursor\" = 0"),
+                moves("\"cursor\" = 2")
+            ),
+        ),
+        (
+            "calling off what has not begun",
+            format!(
+                "{} update saga.instance set state = 'compensating', direction = 'C', version = version + 1, by_fence = fence where definition = 'cancellation'",
+                given_up.replace("'t', 1)", "'t', 0)")
+            ),
+        ),
+    ] {
+        assert_eq!(attempt(&mut conn, &sql).await, Ok(()), "{why}");
     }
 }
 

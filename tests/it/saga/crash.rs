@@ -1,27 +1,104 @@
-//! The worker dies at every point there is, one run per point; another goes on. The referee is the sandbox's own book.
+//! The worker dies at every point there is, one run per point, on each definition's way forward and back; another goes on.
+//! In pairs two die one after the other. Frozen for two leases instead, it wakes up as a zombie. The referee is the
+//! sandbox's own book. Without the key, the look-up or the fence the same runs must go wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bizing_engine::app::wire::{CreateBooking, ForCustomer};
-use bizing_engine::runtime::crash::CrashPoints;
+use bizing_engine::app::sagas;
+use bizing_engine::app::wire::{CreateBooking, ForCustomer, PaymentMode};
+use bizing_engine::runtime::crash::{CrashPoints, Promise};
+use bizing_sandbox::{Fault, Rule};
+use futures_util::StreamExt;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::hands::{ask, look, saga_of};
 use super::referee;
 use crate::support::desk::{TestDesk, booking, quick_policy, slot};
 
-/// Counts the points and, at the chosen one, never comes back.
-#[derive(Clone, Default)]
-struct Death {
+const LEASE: Duration = Duration::from_millis(900);
+
+/// One way of one definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Book,
+    BookToNobody,
+    BookFree,
+    BookFreeToNobody,
+    GiveUp,
+    /// A cancellation that is called off before it began.
+    CallOff,
+}
+
+impl Way {
+    const ALL: [Way; 6] = [
+        Way::Book,
+        Way::BookToNobody,
+        Way::BookFree,
+        Way::BookFreeToNobody,
+        Way::GiveUp,
+        Way::CallOff,
+    ];
+
+    fn request(self) -> CreateBooking {
+        let mut request = booking(&slot(0));
+        if matches!(self, Way::BookFree | Way::BookFreeToNobody) {
+            request.payment_mode = PaymentMode::Venue;
+            request.payment_method = None;
+        }
+        if matches!(self, Way::BookToNobody | Way::BookFreeToNobody) {
+            request.customer = ForCustomer::New {
+                name: "Bo".to_owned(),
+                email: Some("bounce@example.com".to_owned()),
+                phone: None,
+            };
+        }
+        request
+    }
+
+    /// A try that was cut off while the message went out is unclear: nobody repeats it blindly, and the booking stands.
+    fn ends(self) -> &'static [&'static str] {
+        match self {
+            Way::Book | Way::BookFree | Way::GiveUp => &["completed"],
+            Way::BookToNobody | Way::BookFreeToNobody => &["compensated", "completed"],
+            Way::CallOff => &["compensated"],
+        }
+    }
+}
+
+/// What befalls the worker at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Dies,
+    /// The whole process stands still for two leases, its renewals too, and then goes on as if nothing had been.
+    Freezes,
+}
+
+/// Counts the points and lets fate strike at the chosen one.
+#[derive(Clone)]
+struct Watch {
     seen: Arc<AtomicUsize>,
     at: Option<usize>,
+    fate: Fate,
     reached: Arc<Notify>,
+    woken: Arc<Notify>,
     name: Arc<std::sync::Mutex<String>>,
 }
 
-impl Death {
+impl Watch {
+    fn new(at: Option<usize>, fate: Fate) -> Watch {
+        Watch {
+            seen: Arc::default(),
+            at,
+            fate,
+            reached: Arc::default(),
+            woken: Arc::default(),
+            name: Arc::default(),
+        }
+    }
+
     fn points(&self) -> CrashPoints {
         let this = self.clone();
         CrashPoints::new(Arc::new(move |name| {
@@ -30,133 +107,334 @@ impl Death {
                 if Some(this.seen.fetch_add(1, Ordering::SeqCst)) == this.at {
                     *this.name.lock().unwrap() = name.to_owned();
                     this.reached.notify_one();
-                    std::future::pending::<()>().await;
+                    match this.fate {
+                        Fate::Dies => std::future::pending::<()>().await,
+                        Fate::Freezes => {
+                            std::thread::sleep(LEASE * 2);
+                            this.woken.notify_one();
+                        }
+                    }
                 }
             })
         }))
     }
+
+    fn name(&self) -> String {
+        self.name.lock().unwrap().clone()
+    }
+}
+
+/// What a run came to.
+struct Outcome {
+    points: usize,
+    state: String,
+    died: Vec<String>,
+    wrong: Vec<String>,
 }
 
 async fn test_desk() -> Arc<TestDesk> {
     let policy = bizing_engine::saga::definition::Policy {
-        lease: Duration::from_millis(900),
+        lease: LEASE,
         call_timeout: Duration::from_millis(400),
         ..quick_policy()
     };
     Arc::new(TestDesk::with(policy).await)
 }
 
-/// Books with a worker that dies at `death.at`, then lets a second one finish. Returns the end state and the point's name.
-async fn run(request: CreateBooking, at: Option<usize>) -> (usize, String, String) {
-    let t = test_desk().await;
-    let death = Death {
-        at,
-        ..Death::default()
-    };
-    // A runtime of its own: dropping it is this process's death as far as the worker can tell. No lease is given back.
-    let process = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+/// A process of its own, as far as a worker can tell: dropping the runtime is its death. No lease is given back. With one
+/// thread, whatever blocks it stops everything in it.
+fn process(threads: usize) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
-        .unwrap();
-    let (first, points) = (t.clone(), death.points());
-    let id = request.command_id;
-    let started = process.spawn(async move {
-        let worker = first.work_with(points).await;
-        let desk = first.desk(Some(worker.worker.clone()));
-        let booked = bizing_engine::app::bookings::create::create(&desk, request).await;
-        (worker, booked.is_ok())
-    });
-    if at.is_some() {
-        tokio::time::timeout(Duration::from_secs(20), death.reached.notified())
-            .await
-            .expect("the point is reached");
-        process.shutdown_background();
-        t.break_connections().await;
-        let second = t.work().await;
-        let name = death.name.lock().unwrap().clone();
-        finished(&t, id, &name).await;
-        second.close().await;
-    } else {
-        let (worker, booked) = started.await.unwrap();
-        assert!(booked);
-        finished(&t, id, "no point").await;
-        drop(worker);
-        process.shutdown_background();
-    }
-    let state = t.saga_state(id).await;
-    referee::check(&t, id).await;
-    let name = death.name.lock().unwrap().clone();
-    (death.seen.load(Ordering::SeqCst), state, name)
+        .unwrap()
 }
 
-async fn finished(t: &TestDesk, booking: Uuid, died: &str) {
-    let ends = ["completed", "compensated", "parked"];
-    let settled = tokio::time::timeout(Duration::from_secs(20), async {
-        while !ends.contains(&t.saga_state(booking).await.as_str()) {
+/// Goes one way with a worker that meets its fate at `deaths[0]`, then one at `deaths[1]`, and so on; the last one ends it.
+async fn run(way: Way, deaths: &[usize], fate: Fate, without: Option<Promise>) -> Outcome {
+    let t = test_desk().await;
+    let broken = |points: CrashPoints| match without {
+        Some(promise) => points.without(promise),
+        None => points,
+    };
+    if without == Some(Promise::Lookup) {
+        let stored = Fault::Stored500 { effect: true };
+        t.sandbox
+            .faults()
+            .add(Rule::nth("create_intent", 1, stored));
+    }
+    let saga = prepare(&t, way).await;
+    let first = Watch::new(deaths.first().copied(), fate);
+    let request = way.request();
+    let booking = match saga {
+        Some((_, booking)) => booking,
+        None => request.command_id,
+    };
+    let (own, points) = (t.clone(), broken(first.points()));
+    let books = saga.is_none();
+    let runtime = process(if fate == Fate::Freezes { 1 } else { 2 });
+    let started = runtime.spawn(async move {
+        let worker = match fate {
+            Fate::Dies => own.work_with(points).await,
+            // Without a message the saga does not end before the zombie wakes.
+            Fate::Freezes => own.work_without_mail(points).await,
+        };
+        if books {
+            let desk = own.desk(Some(worker.worker.clone()));
+            // A dead one answers nobody.
+            let _ = bizing_engine::app::bookings::create::create(&desk, request).await;
+        }
+        worker
+    });
+    let mut died = vec![];
+    if let Some((_, later)) = deaths.split_first() {
+        let reached = tokio::time::timeout(Duration::from_secs(20), first.reached.notified()).await;
+        assert!(reached.is_ok(), "{way:?}: point {deaths:?} is reached");
+        let mut runtime = Some(runtime);
+        if fate == Fate::Dies {
+            runtime.take().unwrap().shutdown_background();
+            t.break_connections().await;
+        }
+        died.push(first.name());
+        for at in later {
+            let watch = Watch::new(Some(*at), fate);
+            let (own, points) = (t.clone(), broken(watch.points()));
+            let process = process(2);
+            process.spawn(async move { own.work_with(points).await });
+            // The rest may be shorter than that.
+            let reached = tokio::time::timeout(Duration::from_secs(4), watch.reached.notified());
+            if reached.await.is_ok() {
+                died.push(watch.name());
+            }
+            process.shutdown_background();
+            t.break_connections().await;
+        }
+        if let Some(frozen) = runtime {
+            let other = t.work_without_mail(broken(CrashPoints::default())).await;
+            // It wakes, and is given the time to do what it had in mind.
+            first.woken.notified().await;
+            tokio::time::sleep(LEASE).await;
+            other.close().await;
+            frozen.shutdown_background();
+            t.break_connections().await;
+        }
+        let last = t.work_with(broken(CrashPoints::default())).await;
+        finished(&t, way, booking, &died).await;
+        last.close().await;
+    } else {
+        let worker = started.await.unwrap();
+        finished(&t, way, booking, &died).await;
+        drop(worker);
+        runtime.shutdown_background();
+    }
+    let saga = newest(&t, booking).await;
+    Outcome {
+        points: first.seen.load(Ordering::SeqCst),
+        state: state_of(&t, saga).await,
+        wrong: referee::violations(&t, saga, booking).await,
+        died,
+    }
+}
+
+/// What stands before a cancellation: a booking that is confirmed and told, and somebody's word. Nobody works yet.
+async fn prepare(t: &TestDesk, way: Way) -> Option<(Uuid, Uuid)> {
+    if !matches!(way, Way::GiveUp | Way::CallOff) {
+        return None;
+    }
+    let worker = t.work().await;
+    let booked = t.book(&t.desk(None), way.request()).await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    worker.close().await;
+    let desk = t.desk(None);
+    let saga = saga_of(t, booked.booking_id).await;
+    let plan = look(&desk, saga, "cancel").await;
+    let given_up = ask(saga, "cancel", &plan);
+    let cancellation = given_up.command_id;
+    sagas::command(&desk, given_up).await.unwrap();
+    if way == Way::CallOff {
+        let plan = look(&desk, cancellation, "compensate").await;
+        sagas::command(&desk, ask(cancellation, "compensate", &plan))
+            .await
+            .unwrap();
+    }
+    Some((cancellation, booked.booking_id))
+}
+
+async fn newest(t: &TestDesk, booking: Uuid) -> Uuid {
+    sqlx::query_scalar(
+        "select saga_id from saga.instance where booking_id = $1 order by created_at desc limit 1",
+    )
+    .bind(booking)
+    .fetch_one(&t.worker_pool)
+    .await
+    .unwrap()
+}
+
+async fn state_of(t: &TestDesk, saga: Uuid) -> String {
+    sqlx::query_scalar("select state from saga.instance where saga_id = $1")
+        .bind(saga)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+}
+
+async fn finished(t: &TestDesk, way: Way, booking: Uuid, died: &[String]) {
+    let settled = tokio::time::timeout(Duration::from_secs(25), async {
+        loop {
+            let states: Vec<String> =
+                sqlx::query_scalar("select state from saga.instance where booking_id = $1")
+                    .bind(booking)
+                    .fetch_all(&t.worker_pool)
+                    .await
+                    .unwrap();
+            let over = |s: &String| ["completed", "compensated", "parked"].contains(&s.as_str());
+            if !states.is_empty() && states.iter().all(over) {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     if settled.await.is_err() {
-        let row: String = sqlx::query_scalar(
-            "select row_to_json(i)::text from saga.instance i where booking_id = $1",
+        let rows: Vec<String> = sqlx::query_scalar(
+            "select row_to_json(i)::text from saga.instance i where booking_id = $1
+             union all select row_to_json(d)::text from delivery.deliveries d",
         )
         .bind(booking)
-        .fetch_one(&t.worker_pool)
+        .fetch_all(&t.worker_pool)
         .await
         .unwrap();
-        let deliveries: Vec<String> =
-            sqlx::query_scalar("select row_to_json(d)::text from delivery.deliveries d")
-                .fetch_all(&t.worker_pool)
-                .await
-                .unwrap();
-        panic!("died at {died}: the saga does not end: {row}\n{deliveries:?}");
+        panic!("{way:?} died at {died:?}: the saga does not end: {rows:#?}");
     }
 }
 
-/// Every point of the path, a few at a time.
-async fn every_point(make: fn() -> CreateBooking, ends: &[&str]) {
-    let (points, end, _) = run(make(), None).await;
-    assert_eq!(end, ends[0]);
-    assert!(points >= 8, "only {points} points were passed");
-    // Later runs may pass fewer points before they settle, so the last ones of the dry run are left out if not reached.
-    let mut running = tokio::task::JoinSet::new();
-    for at in 0..points {
-        while running.len() >= 4 {
-            running.join_next().await.unwrap().unwrap();
-        }
-        let ends: Vec<String> = ends.iter().map(|s| (*s).to_owned()).collect();
-        running.spawn(async move {
-            let (_, end, name) = run(make(), Some(at)).await;
-            assert!(
-                ends.contains(&end),
-                "died at point {at} ({name}): the saga is {end}, not one of {ends:?}"
-            );
-        });
-    }
-    while let Some(done) = running.join_next().await {
-        done.unwrap();
-    }
+/// Every one of these runs, a few at a time. Returns what went wrong, by where the worker died.
+async fn each(
+    way: Way,
+    all: Vec<Vec<usize>>,
+    fate: Fate,
+    without: Option<Promise>,
+) -> Vec<(Vec<String>, Vec<String>)> {
+    let runs = all.iter().map(|deaths| run(way, deaths, fate, without));
+    futures_util::stream::iter(runs)
+        .buffer_unordered(4)
+        .map(|mut done| {
+            if !way.ends().contains(&done.state.as_str()) {
+                done.wrong.push(format!("it is {}", done.state));
+            }
+            (done.died, done.wrong)
+        })
+        .filter(|(_, wrong)| std::future::ready(!wrong.is_empty()))
+        .collect()
+        .await
+}
+
+async fn points_of(way: Way) -> usize {
+    let dry = run(way, &[], Fate::Dies, None).await;
+    assert_eq!(dry.state, way.ends()[0], "{way:?}");
+    assert_eq!(dry.wrong, Vec::<String>::new(), "{way:?}");
+    // Later runs may pass fewer points before they settle; the last ones are of the message.
+    dry.points
+}
+
+async fn dies_everywhere(way: Way, least: usize) {
+    let points = points_of(way).await;
+    assert!(points >= least, "{way:?}: only {points} points were passed");
+    let all = (0..points).map(|at| vec![at]).collect();
+    let wrong = each(way, all, Fate::Dies, None).await;
+    assert!(wrong.is_empty(), "{way:?}: {wrong:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_anywhere_on_the_happy_path_costs_nothing() {
-    every_point(|| booking(&slot(0)), &["completed"]).await;
+    dies_everywhere(Way::Book, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_anywhere_while_undoing_gives_everything_back_once() {
-    every_point(
-        || CreateBooking {
-            customer: ForCustomer::New {
-                name: "Bo".to_owned(),
-                email: Some("bounce@example.com".to_owned()),
-                phone: None,
-            },
-            ..booking(&slot(0))
-        },
-        // A try that was cut off while the message went out is unclear: nobody repeats it blindly, and the booking stands.
-        &["compensated", "completed"],
-    )
-    .await;
+    dies_everywhere(Way::BookToNobody, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_anywhere_in_a_free_booking_costs_nothing() {
+    dies_everywhere(Way::BookFree, 3).await;
+    dies_everywhere(Way::BookFreeToNobody, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_anywhere_in_a_cancellation_refunds_what_was_agreed_once() {
+    dies_everywhere(Way::GiveUp, 5).await;
+    dies_everywhere(Way::CallOff, 2).await;
+}
+
+/// Each third point of the first worker with each fourth of the second one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn two_workers_that_die_one_after_the_other_cost_nothing() {
+    for way in Way::ALL {
+        let points = points_of(way).await;
+        let pairs = (0..points)
+            .step_by(3)
+            .flat_map(|a| (0..points).step_by(4).map(move |b| vec![a, b]))
+            .collect();
+        let wrong = each(way, pairs, Fate::Dies, None).await;
+        assert!(wrong.is_empty(), "{way:?}: {wrong:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_worker_frozen_for_two_leases_anywhere_writes_nothing_when_it_wakes() {
+    for way in [Way::Book, Way::GiveUp] {
+        let points = points_of(way).await;
+        let all = (0..points).map(|at| vec![at]).collect();
+        let wrong = each(way, all, Fate::Freezes, None).await;
+        assert!(wrong.is_empty(), "{way:?}: {wrong:#?}");
+    }
+}
+
+/// The same suite, one promise taken away: it must notice.
+async fn is_noticed(way: Way, fate: Fate, promise: Promise) {
+    let points = points_of(way).await;
+    let all = (0..points).map(|at| vec![at]).collect();
+    let wrong = each(way, all, fate, Some(promise)).await;
+    assert!(!wrong.is_empty(), "without {promise:?} nothing went wrong");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_key_the_same_deaths_cost_money() {
+    is_noticed(Way::Book, Fate::Dies, Promise::Key).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_the_provider_keeps_is_looked_up_and_without_the_look_it_costs_money() {
+    let kept = |without| run(Way::Book, &[], Fate::Dies, without);
+    let whole = {
+        let t = test_desk().await;
+        let stored = Fault::Stored500 { effect: true };
+        t.sandbox
+            .faults()
+            .add(Rule::nth("create_intent", 1, stored));
+        let worker = t.work().await;
+        let booked = t
+            .book(&t.desk(Some(worker.worker.clone())), Way::Book.request())
+            .await;
+        t.wait_for_saga(booked.booking_id, "completed").await;
+        let saga = saga_of(&t, booked.booking_id).await;
+        let wrong = referee::violations(&t, saga, booked.booking_id).await;
+        worker.close().await;
+        wrong
+    };
+    assert_eq!(whole, Vec::<String>::new());
+    let broken = kept(Some(Promise::Lookup)).await;
+    assert!(
+        !broken.wrong.is_empty(),
+        "without the look-up nothing went wrong"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn without_the_fence_a_zombie_does_harm() {
+    is_noticed(Way::Book, Fate::Freezes, Promise::Fence).await;
 }

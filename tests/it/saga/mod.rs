@@ -1,10 +1,16 @@
-//! The booking saga against real Postgres, real HTTP and real SMTP.
+//! Sagas against real Postgres, real HTTP and real SMTP.
 
+mod bulk;
+mod by_hand;
+mod cancellation;
 mod chaos;
 mod crash;
 mod gate;
+mod hands;
+mod late;
 mod link;
 mod operator;
 mod paths;
+mod policies;
 mod referee;
 mod steps;

@@ -5,15 +5,31 @@ use uuid::Uuid;
 use crate::support::desk::TestDesk;
 
 pub async fn check(t: &TestDesk, booking: Uuid) {
-    let (state, outcome): (String, Option<String>) =
-        sqlx::query_as("select state, outcome from saga.instance where booking_id = $1")
-            .bind(booking)
+    check_of(t, super::hands::saga_of(t, booking).await, booking).await;
+}
+
+/// Of one of several sagas of a booking.
+pub async fn check_of(t: &TestDesk, saga: Uuid, booking: Uuid) {
+    let wrong = violations(t, saga, booking).await;
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Everything that does not hold; nothing, if all is well.
+pub async fn violations(t: &TestDesk, saga: Uuid, booking: Uuid) -> Vec<String> {
+    let (state, outcome, definition): (String, Option<String>, String) =
+        sqlx::query_as("select state, outcome, definition from saga.instance where saga_id = $1")
+            .bind(saga)
             .fetch_one(&t.worker_pool)
             .await
             .unwrap();
-    let what = format!("saga {state} ({outcome:?})");
+    let mut wrong = vec![];
+    let mut holds = |what: &str, fact: bool| {
+        if !fact {
+            wrong.push(format!("{definition} {state} ({outcome:?}): {what}"));
+        }
+    };
     let ledger = t.sandbox.ledger();
-    ledger.check().expect("the sandbox's own arithmetic");
+    holds("the sandbox's own arithmetic", ledger.check().is_ok());
     let id = booking.to_string();
     let ours: Vec<_> = ledger.by_metadata("booking_id", &id).collect();
     let captured: i64 = ours.iter().map(|p| p.captured).sum();
@@ -22,25 +38,13 @@ pub async fn check(t: &TestDesk, booking: Uuid) {
 
     let events = t.events(booking).await;
     let count = |name: &str| events.iter().filter(|e| *e == name).count();
-    let amounts = |name: &'static str, field: &'static str| async move {
-        sqlx::query_scalar::<_, Option<i64>>("select sum((data->$3->>'amount_minor')::bigint)::bigint from api.read_stream($1, 0) where name = $2")
-            .bind(format!("booking-{booking}"))
-            .bind(name)
-            .bind(field)
-            .fetch_one(&t.worker_pool)
-            .await
-            .unwrap()
-            .unwrap_or(0)
-    };
-    assert_eq!(
-        amounts("PaymentReceived", "amount_received").await,
-        captured,
-        "{what}: what we recorded is what was taken: {events:?}"
+    holds(
+        &format!("what we recorded is what was taken: {captured}, {events:?}"),
+        recorded(t, booking, "PaymentReceived", "amount_received").await == captured,
     );
-    assert_eq!(
-        amounts("PaymentRefunded", "amount").await,
-        refunded,
-        "{what}: what we recorded is what went back: {events:?}"
+    holds(
+        &format!("what we recorded is what went back: {refunded}, {events:?}"),
+        recorded(t, booking, "PaymentRefunded", "amount").await == refunded,
     );
     for once in [
         "BookingCreated",
@@ -51,30 +55,71 @@ pub async fn check(t: &TestDesk, booking: Uuid) {
         "PaymentRefunded",
         "InventoryReleased",
     ] {
-        assert!(count(once) <= 1, "{what}: {once} twice in {events:?}");
+        holds(&format!("{once} twice in {events:?}"), count(once) <= 1);
     }
     let claims = t.live_claims(booking).await;
-    match state.as_str() {
-        "completed" => {
-            assert_eq!(count("BookingConfirmed"), 1, "{what}");
-            assert!(claims > 0, "{what}: a confirmed booking holds its slot");
-            assert_eq!((refunded, held), (0, 0), "{what}");
+    match (definition.as_str(), state.as_str()) {
+        ("cancellation", "completed") => {
+            let agreed: i64 = scalar(t, "select (context#>>'{terms,refund_minor}')::bigint from saga.instance where saga_id = $1", saga).await;
+            holds("it is cancelled", count("BookingCancelled") == 1);
+            holds("what the terms give back went back", refunded == agreed);
+            holds("the slot is free", claims == 0);
         }
-        "compensated" => {
-            assert_eq!(captured, refunded, "{what}: everything taken went back");
-            assert_eq!((claims, held), (0, 0), "{what}: nothing is held any more");
+        ("cancellation", "compensated") => {
+            holds(
+                "nothing happened",
+                count("BookingCancelled") == 0 && refunded == 0 && claims > 0,
+            );
         }
-        other => panic!("{other}: not an end that a machine should leave here"),
+        (_, "completed") => {
+            holds("it is confirmed", count("BookingConfirmed") == 1);
+            holds("a confirmed booking holds its slot", claims > 0);
+            holds(
+                &format!("nothing went back, nothing is held: {refunded}, {held}"),
+                (refunded, held) == (0, 0),
+            );
+        }
+        (_, "compensated") => {
+            holds(
+                &format!("everything taken went back: {captured}, {refunded}"),
+                captured == refunded,
+            );
+            holds(
+                &format!("nothing is held any more: {claims} claims, {held} authorised"),
+                (claims, held) == (0, 0),
+            );
+        }
+        _ => holds("not an end that a machine should leave here", false),
     }
-    let messages: i64 = sqlx::query_scalar("select count(*) from (select delivery_id from delivery.attempts where result = 'accepted' group by delivery_id having count(*) > 1) x").fetch_one(&t.worker_pool).await.unwrap();
-    assert_eq!(messages, 0, "no message was accepted twice");
-    let open: i64 =
-        sqlx::query_scalar("select count(*) from saga.effect where resolved_at is null")
-            .fetch_one(&t.worker_pool)
-            .await
-            .unwrap();
-    assert_eq!(
-        open, 0,
-        "{what}: every effect's outcome is known at the end"
-    );
+    let messages: i64 = scalar(t, "select count(*) from (select delivery_id from delivery.attempts where result = 'accepted' and $1::uuid is not null group by delivery_id having count(*) > 1) x", saga).await;
+    holds("no message was accepted twice", messages == 0);
+    let open: i64 = scalar(
+        t,
+        "select count(*) from saga.effect where resolved_at is null and $1::uuid is not null",
+        saga,
+    )
+    .await;
+    holds("every effect's outcome is known at the end", open == 0);
+    let twice: i64 = scalar(t, "select count(*) from (select 1 from saga.attempt where saga_id = $1 and kind in ('auto', 'reconcile') and result in ('done', 'undone') group by step, direction, effect_id having count(*) > 1) x", saga).await;
+    holds("no step was done twice", twice == 0);
+    wrong
+}
+
+async fn recorded(t: &TestDesk, booking: Uuid, name: &str, field: &str) -> i64 {
+    sqlx::query_scalar::<_, Option<i64>>("select sum((data->$3->>'amount_minor')::bigint)::bigint from api.read_stream($1, 0) where name = $2")
+        .bind(format!("booking-{booking}"))
+        .bind(name)
+        .bind(field)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+        .unwrap_or(0)
+}
+
+async fn scalar(t: &TestDesk, sql: &'static str, saga: Uuid) -> i64 {
+    sqlx::query_scalar(sql)
+        .bind(saga)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
 }

@@ -88,11 +88,24 @@ impl TestDesk {
     }
 
     pub async fn work_with(&self, crash: CrashPoints) -> TestWorker {
+        self.work_as(crash, |_| {}).await
+    }
+
+    /// One that has no mail server: what is owed waits.
+    pub async fn work_without_mail(&self, crash: CrashPoints) -> TestWorker {
+        self.work_as(crash, |parts| parts.mail = None).await
+    }
+
+    async fn work_as(
+        &self,
+        crash: CrashPoints,
+        change: impl FnOnce(&mut WorkerParts),
+    ) -> TestWorker {
         let tasks = Tasks::default();
         let pool = self.db.pool_named("worker", DYING).await;
-        let worker = Worker::start(self.parts(pool, tasks.clone(), crash))
-            .await
-            .expect("the worker starts");
+        let mut parts = self.parts(pool, tasks.clone(), crash);
+        change(&mut parts);
+        let worker = Worker::start(parts).await.expect("the worker starts");
         TestWorker { worker, tasks }
     }
 
@@ -172,7 +185,7 @@ impl TestDesk {
     }
 
     pub async fn saga_state(&self, booking: Uuid) -> String {
-        sqlx::query_scalar("select state from saga.instance where booking_id = $1")
+        sqlx::query_scalar("select state from saga.instance where booking_id = $1 and definition <> 'cancellation'")
             .bind(booking)
             .fetch_one(&self.worker_pool)
             .await

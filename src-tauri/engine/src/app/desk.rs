@@ -14,6 +14,7 @@ use crate::domain::ids::WorkerId;
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 use crate::saga::definition::Policy;
+use crate::saga::world::World;
 use crate::store::migrate::Installation;
 
 #[derive(Clone)]
@@ -82,5 +83,6 @@ pub struct Connections {
 pub trait GoOn: Send + Sync {
     fn worker_id(&self) -> WorkerId;
     /// The saga is committed, leased to this worker with fence 1, its first effect (if any) intended.
-    fn go_on(&self, saga: crate::domain::ids::SagaId);
+    /// `world`: what the start knows, if it began leased to this worker.
+    fn go_on(&self, saga: crate::domain::ids::SagaId, world: Option<Box<World>>);
 }

@@ -83,6 +83,7 @@ pub enum Command {
     RequestRefund(RefundRequested),
     RecordRefund(PaymentRefunded),
     FailRefund(RefundFailed),
+    ReturnRefund(RefundReturned),
     Confirm,
     RecordNotification(NotificationSent),
     FailNotification(NotificationFailed),
@@ -90,6 +91,8 @@ pub enum Command {
         by: Party,
         reason_code: CancelReason,
         reason: Option<String>,
+        /// What of the money goes back, where the terms of a cancellation keep a fee; `None`: all of it.
+        refund_minor: Option<i64>,
     },
     Release {
         reason: String,
@@ -239,6 +242,13 @@ pub fn decide(
             payment.refund_is_pending(failed.refund_id),
             Event::RefundFailed(failed),
         ),
+        // Only what was said to have gone back can come back, and only once.
+        Command::ReturnRefund(returned) => when(
+            !payment.refund_is_pending(returned.refund_id)
+                && payment.refunds.contains(&returned.refund_id)
+                && returned.amount.amount_minor <= payment.refunded_minor,
+            Event::RefundReturned(returned),
+        ),
         Command::Confirm => {
             if state.status == Confirmed {
                 return Ok(vec![]);
@@ -266,6 +276,7 @@ pub fn decide(
             by,
             reason_code,
             reason,
+            refund_minor,
         } => {
             if over {
                 return Ok(vec![]);
@@ -276,12 +287,16 @@ pub fn decide(
                     expired_at: now,
                 })]);
             }
-            let due = payment.captured_minor - payment.refunded_minor;
+            let kept = payment.captured_minor - payment.refunded_minor;
+            let due = refund_minor.unwrap_or(kept);
+            if !(0..=kept.max(0)).contains(&due) {
+                return Err(Refusal::RefundTooLarge { left: kept });
+            }
             vec![Event::BookingCancelled(BookingCancelled {
                 cancelled_by: by,
                 reason_code,
                 reason,
-                refund_due: (due > 0).then(|| Money::new(due, created.price.currency)),
+                refund_due: (kept > 0).then(|| Money::new(due, created.price.currency)),
                 sequence: state.sequence + 1,
                 notice_min: Some((created.start_utc - now).num_minutes()),
                 was_confirmed: Some(state.status == Confirmed),
@@ -417,6 +432,11 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
         Event::RefundFailed(e) => {
             p.refund_pending_minor = 0;
             p.refunds.retain(|id| *id != e.refund_id);
+            p.state = PaymentState::RefundFailed;
+        }
+        Event::RefundReturned(e) => {
+            p.refunds.retain(|id| *id != e.refund_id);
+            p.refunded_minor = p.refunded_minor.saturating_sub(e.amount.amount_minor);
             p.state = PaymentState::RefundFailed;
         }
         Event::BookingConfirmed(_) => {

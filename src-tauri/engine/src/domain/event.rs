@@ -64,6 +64,7 @@ event_types! {
     RefundRequested(RefundRequested): 1;
     PaymentRefunded(PaymentRefunded): 1;
     RefundFailed(RefundFailed): 1;
+    RefundReturned(RefundReturned): 1;
     BookingConfirmed(BookingConfirmed): 1;
     NotificationSent(NotificationSent): 1;
     NotificationFailed(NotificationFailed): 1;
@@ -265,6 +266,16 @@ pub struct PaymentRefunded {
 pub struct RefundFailed {
     pub refund_id: RefundId,
     pub payment_id: PaymentId,
+    pub amount: Money,
+    pub reason: String,
+}
+
+/// A refund that had succeeded came back, days later: the customer's bank would not take it. The money is here again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefundReturned {
+    pub refund_id: RefundId,
+    pub payment_id: PaymentId,
+    pub provider_refund: String,
     pub amount: Money,
     pub reason: String,
 }

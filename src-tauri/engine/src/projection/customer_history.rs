@@ -21,6 +21,7 @@ pub static PROJECTION: Projection = Projection {
         "BookingCreated",
         "PaymentReceived",
         "PaymentRefunded",
+        "RefundReturned",
         "BookingConfirmed",
         "BookingCancelled",
         "BookingExpired",
@@ -81,6 +82,7 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
                 (a.amount_minor, 0, a.currency)
             }
             Event::PaymentRefunded(e) => (0, e.amount.amount_minor, e.amount.currency),
+            Event::RefundReturned(e) => (0, -e.amount.amount_minor, e.amount.currency),
             _ => continue,
         };
         let sums = spent

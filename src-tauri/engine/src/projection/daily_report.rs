@@ -22,6 +22,7 @@ pub static PROJECTION: Projection = Projection {
         "BookingCreated",
         "PaymentReceived",
         "PaymentRefunded",
+        "RefundReturned",
         "BookingConfirmed",
         "BookingCancelled",
         "BookingExpired",
@@ -149,6 +150,7 @@ impl Booking {
                 (amount.amount_minor, 0, amount.currency)
             }
             Event::PaymentRefunded(e) => (0, e.amount.amount_minor, e.amount.currency),
+            Event::RefundReturned(e) => (0, -e.amount.amount_minor, e.amount.currency),
             _ => return None,
         };
         Some(Movement {

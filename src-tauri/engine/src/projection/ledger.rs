@@ -5,9 +5,10 @@
 //! |---|---|---|
 //! | `BookingConfirmed` | customer_receivable | revenue: the price, which the customer now owes |
 //! | `PaymentReceived` | provider_clearing | customer_receivable |
-//! | `BookingCancelled` of a confirmed booking | revenue | customer_receivable: the price is owed no more, and what was paid is owed back |
+//! | `BookingCancelled` of a confirmed booking | revenue | customer_receivable: the price is owed no more, and what was paid is owed back; a fee that its terms keep stays revenue |
 //! | `PaymentRefunded` while the booking stands | refunds | provider_clearing: a part of the price is given up |
 //! | `PaymentRefunded` otherwise | customer_receivable | provider_clearing |
+//! | `RefundReturned` | provider_clearing | what the refund had debited: the money is here, and owed, again |
 //!
 //! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Fees have
 //! an account and no event yet that tells them. Money paid at the venue leaves no event either: it stays receivable.
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use super::rows::{Batch, local_day, table};
 use super::{ApplyError, Load, Projection, Rows};
-use crate::domain::event::{BookingCreated, Event};
+use crate::domain::event::{BookingCancelled, BookingCreated, Event};
 use crate::domain::money::Money;
 use crate::store::read::Recorded;
 
@@ -29,6 +30,7 @@ pub static PROJECTION: Projection = Projection {
         "BookingCreated",
         "PaymentReceived",
         "PaymentRefunded",
+        "RefundReturned",
         "BookingConfirmed",
         "BookingCancelled",
         "BookingExpired",
@@ -147,12 +149,13 @@ impl Booking {
             }
             Event::BookingCancelled(_) | Event::BookingExpired(_) if !self.ended => {
                 self.ended = true;
+                let fee = self.fee(event);
                 if !self.confirmed {
                     return vec![];
                 }
                 let given_up = self.given_up_minor.min(self.price_minor);
                 let mut posts = self.price(REVENUE, REFUNDS, given_up);
-                posts.extend(self.price(REVENUE, RECEIVABLE, self.price_minor - given_up));
+                posts.extend(self.price(REVENUE, RECEIVABLE, self.price_minor - given_up - fee));
                 posts
             }
             Event::PaymentRefunded(e) => {
@@ -167,7 +170,33 @@ impl Booking {
                     &e.amount,
                 )
             }
+            Event::RefundReturned(e) => {
+                self.refunded_minor -= e.amount.amount_minor;
+                let stands = self.confirmed && !self.ended;
+                if stands {
+                    self.given_up_minor -= e.amount.amount_minor;
+                }
+                money(
+                    CLEARING,
+                    if stands { REFUNDS } else { RECEIVABLE },
+                    &e.amount,
+                )
+            }
             _ => vec![],
+        }
+    }
+
+    /// What stays of the money when the terms of a cancellation give back less than all.
+    fn fee(&self, event: &Event) -> i64 {
+        match event {
+            Event::BookingCancelled(BookingCancelled {
+                refund_due: Some(due),
+                ..
+            }) => (self.captured_minor - self.refunded_minor - due.amount_minor).clamp(
+                0,
+                self.price_minor - self.given_up_minor.min(self.price_minor),
+            ),
+            _ => 0,
         }
     }
 
@@ -200,6 +229,7 @@ fn provider_ref(event: &Event) -> Option<String> {
     match event {
         Event::PaymentReceived(e) => e.charge_id.clone().or(Some(e.payment_intent.clone())),
         Event::PaymentRefunded(e) => Some(e.provider_refund.clone()),
+        Event::RefundReturned(e) => Some(e.provider_refund.clone()),
         _ => None,
     }
 }

@@ -1,27 +1,32 @@
-//! The booking saga, version 1: five steps and what undoes each.
+//! What sagas there are: their steps by version, and the figures by which they run.
+//!
+//! A definition is data, in `saga.definition` for the database and here for the program; a test holds one against the
+//! other. A saga stays on the version it was started with.
 
 use std::time::Duration;
 
-pub const NAME: &str = "booking";
-pub const VERSION: i32 = 1;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i16)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    Hold = 0,
-    Payment = 1,
-    Capture = 2,
-    Confirm = 3,
-    Notify = 4,
+    Hold,
+    Payment,
+    Capture,
+    Confirm,
+    Notify,
+    Cancel,
+    Refund,
+    Release,
 }
 
 impl Step {
-    pub const ALL: [Step; 5] = [
+    const ALL: [Step; 8] = [
         Step::Hold,
         Step::Payment,
         Step::Capture,
         Step::Confirm,
         Step::Notify,
+        Step::Cancel,
+        Step::Refund,
+        Step::Release,
     ];
 
     pub fn name(self) -> &'static str {
@@ -31,15 +36,89 @@ impl Step {
             Step::Capture => "capture",
             Step::Confirm => "confirm",
             Step::Notify => "notify",
+            Step::Cancel => "cancel",
+            Step::Refund => "refund",
+            Step::Release => "release",
         }
     }
 
-    /// `None` beyond the ends: -1 when all is undone, 5 when all is done.
-    pub fn at(cursor: i16) -> Option<Step> {
+    pub fn named(name: &str) -> Option<Step> {
+        Step::ALL.into_iter().find(|s| s.name() == name)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Definition {
+    pub name: &'static str,
+    pub version: i32,
+    pub steps: &'static [Step],
+    /// The template of the message that its last step waits for.
+    pub message: &'static str,
+    /// From this place on nothing is taken back.
+    pub forward_only_from: Option<i16>,
+}
+
+/// A booking with a payment.
+pub static BOOKING: Definition = Definition {
+    name: "booking",
+    version: 1,
+    steps: &[
+        Step::Hold,
+        Step::Payment,
+        Step::Capture,
+        Step::Confirm,
+        Step::Notify,
+    ],
+    message: "booking_confirmed",
+    forward_only_from: None,
+};
+
+/// A booking for which nothing is asked of a provider: free, or paid at the venue.
+pub static BOOKING_FREE: Definition = Definition {
+    name: "booking_free",
+    version: 1,
+    steps: &[Step::Hold, Step::Confirm, Step::Notify],
+    message: "booking_confirmed",
+    forward_only_from: None,
+};
+
+/// A confirmed booking is given up under the terms of the policy.
+pub static CANCELLATION: Definition = Definition {
+    name: "cancellation",
+    version: 1,
+    steps: &[Step::Cancel, Step::Refund, Step::Release, Step::Notify],
+    message: "booking_cancelled",
+    forward_only_from: Some(1),
+};
+
+/// All that this program can run.
+pub static KNOWN: [&Definition; 3] = [&BOOKING, &BOOKING_FREE, &CANCELLATION];
+
+impl Definition {
+    pub fn named(name: &str, version: i32) -> Option<&'static Definition> {
+        KNOWN
+            .into_iter()
+            .find(|d| d.name == name && d.version == version)
+    }
+
+    /// `None` beyond the ends: -1 when all is undone, [`Definition::end`] when all is done.
+    pub fn at(&self, cursor: i16) -> Option<Step> {
         usize::try_from(cursor)
             .ok()
-            .and_then(|i| Step::ALL.get(i))
+            .and_then(|i| self.steps.get(i))
             .copied()
+    }
+
+    /// Where a step stands. One that it does not have is beyond its end.
+    pub fn place(&self, step: Step) -> i16 {
+        self.steps
+            .iter()
+            .position(|s| *s == step)
+            .map_or(self.end(), |i| i as i16)
+    }
+
+    pub fn end(&self) -> i16 {
+        self.steps.len() as i16
     }
 }
 

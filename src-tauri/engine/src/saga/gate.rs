@@ -45,10 +45,9 @@ pub async fn looks(conn: &mut PgConnection, saga: Uuid) -> sqlx::Result<Gate> {
     })
 }
 
-/// What sagas of a claim must not be while their provider is shut. Steps two and three ask it; a booking that is paid at the
-/// venue never does.
-pub const PASSES: &str = "not (i.\"cursor\" in (1, 2) and coalesce(i.context->>'provider', 'stripe') <> 'none'
-      and exists (select 1 from saga.provider_gate g where g.provider = 'stripe' and g.state <> 'closed'))";
+/// What sagas of a claim must not be while the provider that their step asks is shut.
+pub const PASSES: &str = "(i.asks is distinct from 'stripe'
+      or not exists (select 1 from saga.provider_gate g where g.provider = 'stripe' and g.state <> 'closed'))";
 
 /// Shuts it, and opens the one case that says so.
 pub async fn shut(pool: &PgPool, reason: &str, probe_after: Duration) -> sqlx::Result<()> {
@@ -105,7 +104,7 @@ pub async fn open(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query(
         r#"with waiting as (
              select saga_id, row_number() over (order by created_at, saga_id) - 1 as n from saga.instance
-              where finished_at is null and state in ('running', 'waiting', 'compensating') and "cursor" in (1, 2) and lease_owner is null
+              where finished_at is null and state in ('running', 'waiting', 'compensating') and asks = 'stripe' and lease_owner is null
                 and (wake_at <= now() or context->>'waits_for' = 'gate'))
            update saga.instance i set wake_at = now() + make_interval(secs => w.n / $1) from waiting w where w.saga_id = i.saga_id"#,
     )
@@ -120,8 +119,8 @@ pub async fn probe(pool: &PgPool, worker: WorkerId, lease: Duration) -> sqlx::Re
     sqlx::query_scalar(
         r#"with due as (
              select i.saga_id from saga.instance i
-              where i.state in ('running', 'waiting', 'compensating') and i.finished_at is null and i.paused_at is null and i."cursor" in (1, 2)
-                and coalesce(i.context->>'provider', 'stripe') <> 'none' and (i.wake_at <= now() or i.context->>'waits_for' = 'gate')
+              where i.state in ('running', 'waiting', 'compensating') and i.finished_at is null and i.paused_at is null and i.asks = $1
+                and (i.wake_at <= now() or i.context->>'waits_for' = 'gate')
                 and (i.lease_expires_at is null or i.lease_expires_at < now())
                 and exists (select 1 from saga.provider_gate g where g.provider = $1 and g.state <> 'closed' and g.open_until <= now())
               order by i.wake_at limit 1 for update skip locked),

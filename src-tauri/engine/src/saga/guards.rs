@@ -84,3 +84,25 @@ pub fn nobody_told(world: &World) -> Next {
     }
     undo
 }
+
+/// A cancellation that reached nobody stands all the same; somebody has to call.
+pub fn nobody_told_of_the_end(world: &World) -> Next {
+    if world
+        .guards
+        .as_ref()
+        .is_some_and(|g| g.on_exhausted == "continue")
+    {
+        return Next::Finish {
+            state: "completed",
+            outcome: "completed_with_warnings",
+        };
+    }
+    let problem = world.message.as_ref().and_then(|m| m.problem.clone());
+    Next::Park {
+        code: "not_told",
+        reason: format!(
+            "{}. The booking is cancelled, and the customer does not know.",
+            problem.unwrap_or_else(|| "no message was accepted".to_owned())
+        ),
+    }
+}

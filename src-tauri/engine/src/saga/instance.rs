@@ -5,11 +5,13 @@ use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::definition::Step;
+use super::definition::{Definition, Step};
 
 #[derive(Debug, Clone, FromRow)]
 pub struct Instance {
     pub saga_id: Uuid,
+    pub definition: String,
+    pub def_version: i32,
     pub state: String,
     /// `F` forward, `C` compensating.
     pub direction: String,
@@ -40,13 +42,14 @@ pub struct Instance {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-pub const COLUMNS: &str = r#"saga_id, state, direction::text as direction, "cursor", pivot_passed_at, version, fence, wake_at, attempt, await_key,
+pub const COLUMNS: &str = r#"saga_id, definition, def_version, state, direction::text as direction, "cursor", pivot_passed_at, version, fence, wake_at, attempt, await_key,
     hold_expires_at, auth_expires_at, cancel_requested_at, cancel_requested_by, park_reason, park_code, take_overs, currency::text as currency, error_class, error_message, outcome, booking_id,
     context, correlation_id, started_by, finished_at"#;
 
 impl Instance {
-    pub fn step(&self) -> Option<Step> {
-        Step::at(self.cursor)
+    /// What it runs by; `None`: a newer program's.
+    pub fn definition(&self) -> Option<&'static Definition> {
+        Definition::named(&self.definition, self.def_version)
     }
 
     pub fn forward(&self) -> bool {

@@ -1,15 +1,17 @@
-//! The saga orchestrator: hold inventory → create payment → capture → confirm → notify, each with what undoes it.
+//! The saga orchestrator: steps with what undoes each, by definitions that are data (`definition`).
 //!
 //! Promises: money is never guessed (an effect is written before it is asked for, and an unknown outcome is looked
 //! up); a straggler's write is refused by the fence; undo runs in strict reverse and starts at the step that failed;
 //! a person decides what no rule can. `plan` decides, `executor` does, `store` writes.
 
 pub mod answers;
+pub mod commit;
 pub mod definition;
 pub mod executor;
 pub mod gate;
 pub mod guards;
 pub mod instance;
+pub mod late;
 pub mod notify;
 pub mod plan;
 pub mod source;

@@ -1,20 +1,33 @@
-//! Step five's result, written in the commit of the message that decides it.
+//! The last step's result, written in the commit of the message that decides it.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The confirmation was accepted (or nobody had to be told): a saga that waits for just that is complete, in this
+use super::definition::KNOWN;
+
+/// The message was accepted (or nobody had to be told): a saga that waits for just that is complete, in this
 /// transaction. A saga that somebody works on right now finds out by looking. Call before any stream is locked.
-pub async fn told(conn: &mut PgConnection, booking: Uuid, worker: Uuid) -> sqlx::Result<bool> {
+pub async fn told(
+    conn: &mut PgConnection,
+    booking: Uuid,
+    template: &str,
+    worker: Uuid,
+) -> sqlx::Result<bool> {
+    let waits: Vec<&str> = KNOWN
+        .into_iter()
+        .filter(|d| d.message == template)
+        .map(|d| d.name)
+        .collect();
     let saga: Option<(Uuid, i64)> = sqlx::query_as(
         r#"update saga.instance
-              set state = 'completed', "cursor" = 5, version = version + 1, fence = fence + 1, by_fence = fence + 1, outcome = 'completed', await_key = null,
+              set state = 'completed', "cursor" = "cursor" + 1, version = version + 1, fence = fence + 1, by_fence = fence + 1, outcome = 'completed', await_key = null,
                   finished_at = now(), updated_at = now(), error_class = null, error_message = null
-            where booking_id = $1 and state = 'waiting' and direction = 'F' and "cursor" = 4 and lease_owner is null
+            where booking_id = $1 and definition = any($2) and state = 'waiting' and direction = 'F' and step = 'notify' and lease_owner is null
               and cancel_requested_at is null and paused_at is null
             returning saga_id, fence"#,
     )
     .bind(booking)
+    .bind(&waits)
     .fetch_optional(&mut *conn)
     .await?;
     let Some((saga, fence)) = saga else {

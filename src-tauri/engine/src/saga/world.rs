@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::definition::Step;
+use super::definition::{Definition, Step};
 use super::gate::Gate;
 use super::guards::Guards;
 use super::instance::{Direction, Effect, Instance, Outcome};
@@ -19,6 +19,7 @@ use crate::domain::event::Event;
 
 pub struct World {
     pub instance: Instance,
+    pub definition: &'static Definition,
     /// As of the last commit seen.
     pub base: Booking,
     pub base_version: i64,
@@ -39,6 +40,7 @@ pub struct World {
 /// What one snapshot of the database says about a saga.
 pub struct Facts {
     pub instance: Instance,
+    pub definition: &'static Definition,
     pub booking: Booking,
     /// Version of the booking's stream.
     pub version: i64,
@@ -52,7 +54,7 @@ pub struct Facts {
     pub now: DateTime<Utc>,
 }
 
-/// The message that decides step five.
+/// The message that decides the last step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub state: String,
@@ -122,6 +124,7 @@ impl World {
     pub fn new(facts: Facts, installation: &str, has_stripe: bool) -> World {
         World {
             instance: facts.instance,
+            definition: facts.definition,
             booking: facts.booking.clone(),
             base: facts.booking,
             base_version: facts.version,
@@ -141,6 +144,38 @@ impl World {
     /// The database's clock, carried on by ours. Nobody else's clock decides whether a hold is over.
     pub fn now(&self) -> DateTime<Utc> {
         self.loaded_at + self.loaded.elapsed()
+    }
+
+    /// The step at work.
+    pub fn step(&self) -> Option<Step> {
+        self.definition.at(self.instance.cursor)
+    }
+
+    pub fn place(&self, step: Step) -> i16 {
+        self.definition.place(step)
+    }
+
+    pub fn after(&self, step: Step) -> i16 {
+        self.place(step) + 1
+    }
+
+    pub fn before(&self, step: Step) -> i16 {
+        self.place(step) - 1
+    }
+
+    /// Nothing is taken back from here on.
+    pub fn forward_only(&self) -> bool {
+        self.definition
+            .forward_only_from
+            .is_some_and(|from| self.instance.cursor >= from)
+    }
+
+    /// What cannot be undone without a trace has happened: money was taken, or a cancellation was told.
+    pub fn past_pivot(&self) -> bool {
+        match self.definition.forward_only_from {
+            Some(_) => self.forward_only(),
+            None => self.booking.payment.captured_minor > 0,
+        }
     }
 
     /// Applies commands through the rules. A refusal is a fault of the plan or of the data: a person decides.
@@ -205,7 +240,23 @@ impl World {
                 .clone()
                 .or(e.provider_object.take());
         }
-        self.draft.resolved.push(resolved);
+        // One line for one effect: what is known last, with what was known before.
+        match self
+            .draft
+            .resolved
+            .iter_mut()
+            .find(|r| r.effect_id == resolved.effect_id)
+        {
+            Some(known) => {
+                *known = Resolved {
+                    provider_object: resolved.provider_object.or(known.provider_object.take()),
+                    provider_status: resolved.provider_status.or(known.provider_status.take()),
+                    request_id: resolved.request_id.or(known.request_id.take()),
+                    ..resolved
+                };
+            }
+            None => self.draft.resolved.push(resolved),
+        }
     }
 
     pub fn attempt(

@@ -15,7 +15,7 @@ use sqlx::{FromRow, PgPool};
 use super::inbox::{self, Came};
 
 /// What concerns a booking's money. Stripe takes at most 20 types in one question.
-pub const TYPES: [&str; 16] = [
+pub const TYPES: [&str; 17] = [
     "payment_intent.amount_capturable_updated",
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
@@ -28,6 +28,7 @@ pub const TYPES: [&str; 16] = [
     "refund.created",
     "refund.updated",
     "refund.failed",
+    "charge.refund.updated",
     "charge.dispute.created",
     "charge.dispute.closed",
     "checkout.session.completed",

@@ -9,6 +9,7 @@ use crate::delivery::source::Consequence;
 use crate::delivery::store::After;
 use crate::domain::event::{Event, NotificationFailed, NotificationSent};
 use crate::domain::ids::{CorrelationId, DeliveryId, WorkerId};
+use crate::saga::definition::KNOWN;
 use crate::saga::notify;
 use crate::store::append::{Append, Context, Expected, append_in};
 
@@ -29,10 +30,11 @@ impl Consequence for BookingConsequence {
                 return Ok(());
             };
             // The saga's row first: everybody locks in one order.
-            if delivery.template == "booking_confirmed" {
+            if KNOWN.iter().any(|d| d.message == delivery.template) {
                 match after {
                     After::Delivered | After::Skipped => {
-                        if !notify::told(conn, booking.0, self.worker.0).await? {
+                        let template = &delivery.template;
+                        if !notify::told(conn, booking.0, template, self.worker.0).await? {
                             notify::wake(conn, booking.0).await?;
                         }
                     }

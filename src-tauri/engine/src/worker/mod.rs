@@ -26,9 +26,11 @@ use crate::runtime::crash::CrashPoints;
 use crate::runtime::ids;
 use crate::runtime::tasks::Tasks;
 use crate::saga::definition::Policy;
-use crate::saga::executor::Executor;
+use crate::saga::executor::{Executor, Handed};
+use crate::saga::late::Late;
 use crate::saga::source::Sagas;
 use crate::saga::store;
+use crate::saga::world::World;
 use crate::webhook::{inbox, poll::Poller};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,7 @@ pub struct Worker {
     id: WorkerId,
     pool: PgPool,
     sagas: Runner<Sagas>,
+    handed: Handed,
     tasks: Tasks,
 }
 
@@ -104,6 +107,7 @@ impl Worker {
         let id = WorkerId(ids::v7());
         presence::register(&parts.pool, id, parts.kind).await?;
 
+        let handed = Handed::default();
         let executor = Executor {
             pool: parts.pool.clone(),
             worker: id,
@@ -112,6 +116,7 @@ impl Worker {
             policy: Arc::new(parts.policy.clone()),
             bell: parts.bell.clone(),
             crash: parts.crash.clone(),
+            handed: handed.clone(),
         };
         let sagas = Runner::new(
             Sagas { executor },
@@ -124,6 +129,7 @@ impl Worker {
             id,
             pool: parts.pool.clone(),
             sagas: sagas.clone(),
+            handed,
             tasks: parts.tasks.clone(),
         });
 
@@ -200,6 +206,18 @@ impl Worker {
         parts.tasks.forever("inbox retention", move || {
             forget_arrivals(pool.clone(), stop.clone())
         });
+        if let Some(stripe) = parts.stripe.clone() {
+            let late = Arc::new(Late {
+                pool: parts.pool.clone(),
+                stripe,
+                installation: parts.installation.clone(),
+                crash: parts.crash.clone(),
+            });
+            let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
+            parts.tasks.forever("late refunds", move || {
+                late_refunds(late.clone(), bell.clone(), idle, stop.clone())
+            });
+        }
         let Some(stripe) = parts.stripe.clone().filter(|_| parts.pace.polls) else {
             return;
         };
@@ -323,7 +341,10 @@ impl GoOn for Worker {
         self.id
     }
 
-    fn go_on(&self, saga: SagaId) {
+    fn go_on(&self, saga: SagaId, world: Option<Box<World>>) {
+        if let Some(world) = world {
+            self.handed.put(*world);
+        }
         let sagas = self.sagas.clone();
         self.tasks.once(async move { sagas.work(saga.0).await });
     }
@@ -414,6 +435,33 @@ async fn forget_arrivals(pool: PgPool, stop: tokio_util::sync::CancellationToken
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+async fn late_refunds(
+    late: Arc<Late>,
+    bell: Bell,
+    idle: Duration,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let mut rings = bell.listen();
+    loop {
+        rings.borrow_and_update();
+        match late.round().await {
+            Ok(0) => {}
+            Ok(_) => bell.ring(),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "news of refunds could not be looked at; trying again"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rings.changed() => {}
+            () = tokio::time::sleep(idle) => {}
+        }
+        // One look serves all that rang meanwhile.
+        tokio::time::sleep(BATCH_PAUSE).await;
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Kind;
 use crate::domain::ids::WorkerId;
+use crate::saga::definition::KNOWN;
 
 pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind) -> sqlx::Result<()> {
     let host = machine();
@@ -16,7 +17,7 @@ pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind) -> sqlx::Result<(
         .bind(&host)
         .bind(std::env::var("USER").unwrap_or_default())
         .bind(env!("CARGO_PKG_VERSION"))
-        .bind(serde_json::json!([{ "definition": crate::saga::definition::NAME, "version": crate::saga::definition::VERSION }]))
+        .bind(serde_json::Value::from_iter(KNOWN.map(|d| serde_json::json!({ "definition": d.name, "version": d.version }))))
         .bind(match kind {
             Kind::Desktop => "desktop",
             Kind::Headless => "headless",

@@ -18,7 +18,7 @@ use bizing_engine::runtime::crash::CrashPoints;
 use bizing_engine::runtime::ids;
 use bizing_engine::runtime::tasks::Tasks;
 use bizing_engine::saga::definition::Policy;
-use bizing_engine::saga::executor::Executor;
+use bizing_engine::saga::executor::{Executor, Handed};
 use bizing_engine::saga::start::{Start, start};
 use bizing_engine::store::append::{Append, Context, Expected, append_in};
 use bizing_stripe::{Config, Secret, Stripe};
@@ -136,6 +136,7 @@ impl BenchDesk {
                 policy: Arc::new(Policy::default()),
                 bell: Bell::default(),
                 crash: CrashPoints::default(),
+                handed: Handed::default(),
             },
             installation,
         })
@@ -228,7 +229,7 @@ impl Client {
             now,
         )?);
         let correlation = CorrelationId(ids::v7());
-        let saga = start(
+        let started = start(
             &mut tx,
             Start {
                 saga: SagaId(ids::v7()),
@@ -267,12 +268,16 @@ impl Client {
             vec![Append::new(
                 created.booking_id,
                 Expected::Version(0),
-                events,
+                events.clone(),
                 now,
             )],
         )
         .await?;
         tx.commit().await?;
+        let saga = started.saga;
+        if let Some(world) = started.world(&events, now, &self.installation) {
+            self.executor.handed.put(world);
+        }
         Box::pin(self.executor.run(saga.0)).await;
         Ok(created.booking_id.0)
     }

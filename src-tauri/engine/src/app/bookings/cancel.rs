@@ -67,7 +67,7 @@ pub async fn cancel(desk: &Desk, request: CancelBooking) -> Result<CancelAsked, 
         "asked" | "undoing" => Ok(CancelAsked { booking_id: request.booking_id }),
         "reused" => Err(AppError::new(Code::CommandReused, "This form was sent before for another booking. Nothing was cancelled.").hint("Open the form again.")),
         "not_found" => Err(AppError::new(Code::NotFound, "No such booking.")),
-        _ => Err(AppError::new(Code::Refused, "The booking is paid and confirmed: this cannot be taken back here.")
-            .hint("A confirmed booking is cancelled under its cancellation policy, which decides fee and refund.")),
+        _ => Err(AppError::new(Code::Refused, "The booking is confirmed: it is given up under the terms of the policy. Nothing was cancelled.")
+            .hint("Open it again: the dialog then shows fee and refund.")),
     }
 }

@@ -23,6 +23,7 @@ use crate::domain::money::{Currency, Money};
 use crate::domain::slot::{self, SlotError};
 use crate::saga::definition::Policy;
 use crate::saga::start::{Start, start};
+use crate::saga::world::World;
 use crate::store::append::{Append, AppendError, Context, Expected, append_in};
 use crate::store::{read, seal};
 
@@ -45,12 +46,12 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
         match attempt(desk, &mut conn, &request, &wanted).await {
             Err(Failed::Again) => {}
             Err(Failed::Told(error)) => return Err(*error),
-            Ok(booked) => {
+            Ok((booked, world)) => {
                 desk.bell.ring();
                 if let Some(worker) = &desk.works_here
                     && goes_straight_on(desk)
                 {
-                    worker.go_on(SagaId(booked.saga_id));
+                    worker.go_on(SagaId(booked.saga_id), world);
                 }
                 shown(&mut conn, booked.booking_id).await;
                 return Ok(booked);
@@ -105,7 +106,7 @@ async fn attempt(
     conn: &mut PgConnection,
     request: &CreateBooking,
     wanted: &Wanted,
-) -> Result<Booked, Failed> {
+) -> Result<(Booked, Option<Box<World>>), Failed> {
     let policy = &desk.policy;
     let mut tx = conn.begin().await?;
     let now: DateTime<Utc> = sqlx::query_scalar("select now()")
@@ -153,11 +154,16 @@ async fn attempt(
         now,
     };
     // Lock order: saga, claims, streams.
-    let saga = start(&mut tx, started).await?;
+    let started = start(&mut tx, started).await?;
     hold(&mut tx, wanted, &created, &claims, hold_expires_at).await?;
     let mut appends = vec![
-        Append::new(created.booking_id, Expected::Version(0), events, now)
-            .with_command(CommandId(request.command_id)),
+        Append::new(
+            created.booking_id,
+            Expected::Version(0),
+            events.clone(),
+            now,
+        )
+        .with_command(CommandId(request.command_id)),
     ];
     if let ForCustomer::New { .. } = request.customer
         && let Some(personal) = &wanted.personal
@@ -190,11 +196,13 @@ async fn attempt(
             other => error::append(other).into(),
         })?;
     tx.commit().await?;
-    Ok(Booked {
+    let booked = Booked {
         booking_id: created.booking_id.0,
         reference: created.reference.0,
-        saga_id: saga.0,
-    })
+        saga_id: started.saga.0,
+    };
+    let world = started.world(&events, now, &desk.installation.id);
+    Ok((booked, world.map(Box::new)))
 }
 
 fn reused() -> Failed {

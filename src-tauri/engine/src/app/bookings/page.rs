@@ -58,7 +58,12 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
             .map(|s| s.view(message, cancelled.as_ref(), around.workers, now)),
         message: message.map(message_view),
         timeline: timeline(&events, saga.as_ref(), &deliveries, zone, now)?,
-        actions: actions(desk, saga.as_ref(), pay_url.as_deref()),
+        actions: actions(
+            desk,
+            row.try_get("state")?,
+            saga.as_ref(),
+            pay_url.as_deref(),
+        ),
         cancelled,
         pay_url,
         version: row.try_get("version")?,
@@ -179,7 +184,9 @@ fn message_view(d: &DeliveryRow) -> MessageView {
     }
 }
 
-fn actions(desk: &Desk, saga: Option<&Saga>, pay_url: Option<&str>) -> Vec<Action> {
+fn actions(desk: &Desk, state: &str, saga: Option<&Saga>, pay_url: Option<&str>) -> Vec<Action> {
+    // What the customer counts on is given up under terms; what is not confirmed is only taken back.
+    let confirmed = state == "confirmed";
     let action = |name: &str, refused: Option<String>| Action {
         name: name.to_owned(),
         refused,
@@ -194,9 +201,15 @@ fn actions(desk: &Desk, saga: Option<&Saga>, pay_url: Option<&str>) -> Vec<Actio
         None => {
             Some("No background work runs this booking, so there is nothing to stop.".to_owned())
         }
+        Some(saga) if confirmed => saga.give_up_refused(),
         Some(saga) => saga.cancel_refused(),
     };
-    actions.push(action("cancel_booking", refused));
+    let name = if confirmed {
+        "give_up_booking"
+    } else {
+        "cancel_booking"
+    };
+    actions.push(action(name, refused));
     actions
 }
 

@@ -1,4 +1,4 @@
-//! The saga of a booking as the page shows it: five steps with their tries, and what it waits for.
+//! The saga of a booking as the page shows it: its steps with their tries, and what it waits for.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -8,9 +8,10 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::row::saga_facts;
-use super::steps::{self, NAMES, SagaFacts};
+use super::steps::{self, SagaFacts};
 use super::timeline::DeliveryRow;
 use crate::app::wire::{AppError, Cancelled, SagaStep, SagaView, StepState, WaitsFor};
+use crate::saga::definition::{CANCELLATION, Step};
 
 /// What [`Saga::read`] reads beside the columns of a booking's row; `s` is the saga.
 pub const SAGA_COLUMNS: &str = "s.definition || '@' || s.def_version as saga_definition, s.attempt as saga_attempt, s.park_reason as saga_park_reason,
@@ -90,10 +91,7 @@ impl Saga {
 
     /// Name of the step being worked on.
     pub fn step(&self) -> Option<&'static str> {
-        usize::try_from(self.facts.cursor)
-            .ok()
-            .and_then(|i| NAMES.get(i))
-            .copied()
+        self.facts.step().map(Step::name)
     }
 
     /// When it tries again after something went wrong.
@@ -124,10 +122,13 @@ impl Saga {
             saga_id: self.saga_id,
             definition: self.definition.clone(),
             state: steps::saga_state(&self.facts),
-            steps: NAMES
+            steps: self
+                .facts
+                .definition
+                .steps
                 .iter()
                 .zip(states)
-                .map(|(name, state)| self.step_view(name, state, now))
+                .map(|(step, state)| self.step_view(step.name(), state, now))
                 .collect(),
             waits_for: self.waits_for(message, workers, now),
             started_at: self.created_at,
@@ -204,11 +205,11 @@ impl Saga {
         if facts.state != "waiting" {
             return WaitsFor::Nothing;
         }
-        match (facts.waits_for.as_deref(), facts.undoing, facts.cursor) {
-            (Some("customer"), ..) | (None, false, 1) => WaitsFor::Customer {
+        match (facts.waits_for.as_deref(), facts.undoing, facts.step()) {
+            (Some("customer"), ..) | (None, false, Some(Step::Payment)) => WaitsFor::Customer {
                 until: self.hold_expires_at,
             },
-            (Some("message"), ..) | (None, false, 4) => WaitsFor::Delivery {
+            (Some("message"), ..) | (None, false, Some(Step::Notify)) => WaitsFor::Delivery {
                 at: message
                     .filter(|m| m.state == "scheduled")
                     .map(|m| m.next_at),
@@ -238,23 +239,33 @@ impl Saga {
             })
     }
 
-    /// Why this booking cannot be taken back from here; `None`: it can.
+    /// Taking back what is not confirmed yet: why it cannot be done; `None`: it can.
     pub fn cancel_refused(&self) -> Option<String> {
         let facts = &self.facts;
         let sentence = match facts.state.as_str() {
             "compensated" => "This booking is taken back already.",
             "resolved" => "A person has ended this booking by hand.",
-            "completed" => {
-                "This booking is confirmed and its work is done. Cancelling it now means a decision about the money."
-            }
+            "completed" => "This booking is over.",
             _ if facts.undoing || facts.cancel_requested => {
                 "This booking is being taken back already."
             }
             "parked" => "A person must first decide how this booking goes on.",
-            _ if self.pivot_passed => {
-                "The payment is captured: what follows is confirmed first. Cancelling it then means a decision about the money."
+            _ if self.pivot_passed || facts.step() == Some(Step::Confirm) => {
+                "This booking is being confirmed right now. Try again in a moment."
             }
-            _ if facts.cursor > 2 => "This booking is being confirmed right now.",
+            _ => return None,
+        };
+        Some(sentence.to_owned())
+    }
+
+    /// Giving up what is confirmed, under the terms of the policy: why it cannot be done; `None`: it can.
+    pub fn give_up_refused(&self) -> Option<String> {
+        let facts = &self.facts;
+        let sentence = match facts.state.as_str() {
+            _ if facts.definition.name == CANCELLATION.name => "This booking is cancelled already.",
+            _ if facts.undoing => "This booking is being taken back already.",
+            "parked" => "A person must first decide how this booking goes on.",
+            _ if self.leased => "This booking is being confirmed right now. Try again in a moment.",
             _ => return None,
         };
         Some(sentence.to_owned())
@@ -349,11 +360,24 @@ mod tests {
         assert_eq!(saga("waiting", false, 1).cancel_refused(), None);
         let paid = Saga {
             pivot_passed: true,
-            ..saga("waiting", false, 4)
+            ..saga("running", false, 3)
         };
-        assert!(paid.cancel_refused().unwrap().contains("captured"));
+        assert!(paid.cancel_refused().unwrap().contains("confirmed"));
         for state in ["completed", "compensated", "parked", "resolved"] {
             assert!(saga(state, false, 1).cancel_refused().is_some(), "{state}");
+        }
+    }
+
+    #[test]
+    fn what_is_confirmed_is_given_up_unless_somebody_is_at_it() {
+        assert_eq!(saga("completed", false, 5).give_up_refused(), None);
+        assert_eq!(saga("waiting", false, 4).give_up_refused(), None);
+        let leased = Saga {
+            leased: true,
+            ..saga("running", false, 4)
+        };
+        for refused in [leased, saga("parked", false, 4), saga("waiting", true, 2)] {
+            assert!(refused.give_up_refused().is_some());
         }
     }
 }

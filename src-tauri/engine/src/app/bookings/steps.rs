@@ -1,21 +1,19 @@
-//! What the five dots of a booking show. Pure: facts of the saga's row in, states out.
+//! What the dots of a booking show, one for each step of its saga. Pure: facts of the saga's row in, states out.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::app::wire::{SagaState, StepState};
-
-pub const NAMES: [&str; 5] = ["hold", "payment", "capture", "confirm", "notify"];
-const PAYMENT: i16 = 1;
-const NOTIFY: i16 = 4;
+use crate::saga::definition::{BOOKING, Definition, Step};
 
 /// What the dots depend on, as `read.sagas_v1` has it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SagaFacts {
+    pub definition: &'static Definition,
     pub state: String,
     /// `C`: taking everything back.
     pub undoing: bool,
-    /// The step being worked on; 5 when all are done, -1 when all are undone.
+    /// The step being worked on; beyond the last when all are done, -1 when all are undone.
     pub cursor: i16,
     /// Where undoing began.
     pub undo_from: Option<i16>,
@@ -31,7 +29,32 @@ pub struct SagaFacts {
     pub waits_for: Option<String>,
 }
 
+impl Default for SagaFacts {
+    fn default() -> SagaFacts {
+        SagaFacts {
+            definition: &BOOKING,
+            state: String::new(),
+            undoing: false,
+            cursor: 0,
+            undo_from: None,
+            not_needed: vec![],
+            error_class: None,
+            outcome: None,
+            cancel_requested: false,
+            paused: false,
+            await_key: None,
+            wake_at: None,
+            waits_for: None,
+        }
+    }
+}
+
 impl SagaFacts {
+    /// The step at work.
+    pub fn step(&self) -> Option<Step> {
+        self.definition.at(self.cursor)
+    }
+
     pub fn read_context(&mut self, context: &Value) {
         self.undo_from = context["undo_from"]
             .as_i64()
@@ -61,23 +84,26 @@ impl SagaFacts {
     }
 }
 
-pub fn steps(saga: &SagaFacts) -> [StepState; 5] {
-    let mut all = [StepState::NotBegun; 5];
-    for (i, state) in all.iter_mut().enumerate() {
-        let needed = !saga.not_needed.iter().any(|n| n == NAMES[i]);
-        *state = match needed {
-            false => StepState::NotNeeded,
-            true if saga.undoing => undoing(saga, i as i16),
-            true => forward(saga, i as i16),
-        };
-    }
-    all
+pub fn steps(saga: &SagaFacts) -> Vec<StepState> {
+    let state = |(i, step): (usize, &Step)| match !saga.not_needed.iter().any(|n| n == step.name())
+    {
+        false => StepState::NotNeeded,
+        true if saga.undoing => undoing(saga, i as i16),
+        true => forward(saga, i as i16),
+    };
+    saga.definition
+        .steps
+        .iter()
+        .enumerate()
+        .map(state)
+        .collect()
 }
 
 fn forward(saga: &SagaFacts, step: i16) -> StepState {
     match saga.state.as_str() {
         "completed"
-            if step == NOTIFY && saga.outcome.as_deref() == Some("completed_with_warnings") =>
+            if saga.definition.at(step) == Some(Step::Notify)
+                && saga.outcome.as_deref() == Some("completed_with_warnings") =>
         {
             StepState::Failed
         }
@@ -124,7 +150,9 @@ pub fn saga_state(saga: &SagaFacts) -> SagaState {
         "parked" => SagaState::NeedsPerson,
         "compensating" => SagaState::Undoing,
         "waiting" if saga.undoing && saga.await_key.is_none() => SagaState::Undoing,
-        "waiting" if !saga.undoing && saga.cursor == PAYMENT && saga.await_key.is_some() => {
+        "waiting"
+            if !saga.undoing && saga.step() == Some(Step::Payment) && saga.await_key.is_some() =>
+        {
             SagaState::WaitingForCustomer
         }
         "waiting" => SagaState::WaitingForProvider,
@@ -135,6 +163,7 @@ pub fn saga_state(saga: &SagaFacts) -> SagaState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::saga::definition::{BOOKING_FREE, CANCELLATION};
     use StepState::*;
 
     fn facts(state: &str, undoing: bool, cursor: i16) -> SagaFacts {
@@ -259,6 +288,21 @@ mod tests {
             [Done, Done, Done, Done, Failed],
             SagaState::DoneWithWarnings,
         );
+    }
+
+    #[test]
+    fn each_definition_has_its_own_dots() {
+        let free = SagaFacts {
+            definition: &BOOKING_FREE,
+            ..facts("waiting", false, 2)
+        };
+        assert_eq!(steps(&free), [Done, Done, Waiting]);
+        let given_up = SagaFacts {
+            definition: &CANCELLATION,
+            not_needed: vec!["refund".into()],
+            ..facts("completed", false, 4)
+        };
+        assert_eq!(steps(&given_up), [Done, NotNeeded, Done, Done]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::app::wire::AppError;
 use crate::domain::customer::Personal;
 use crate::domain::event::{CustomerRegistered, Event};
 use crate::domain::ids::{CustomerId, StreamId};
-use crate::saga::definition;
+use crate::saga::definition::BOOKING;
 use crate::store::append::data_of;
 use crate::store::seal;
 
@@ -285,8 +285,8 @@ async fn sagas(conn: &mut PgConnection, histories: &[History]) -> Result<(), App
                     currency text, context jsonb, correlation_id uuid, begun_at timestamptz, ended_at timestamptz)"#,
     )
     .bind(json!(histories.iter().map(saga_row).collect::<Vec<_>>()))
-    .bind(definition::NAME)
-    .bind(definition::VERSION)
+    .bind(BOOKING.name)
+    .bind(BOOKING.version)
     .bind(by)
     .execute(&mut *conn)
     .await?;

@@ -60,9 +60,10 @@ pub static ALL: [Audit; 27] = [
         "money.refunds_within_captured",
         "select format('%s: %s refunded of %s received', s.stream_id, refunded, received)
            from (select e.stream_no, coalesce(sum((e.data->'amount_received'->>'amount_minor')::bigint), 0) as received,
-                        coalesce(sum((e.data->'amount'->>'amount_minor')::bigint) filter (where t.name = 'PaymentRefunded'), 0) as refunded
+                        coalesce(sum((e.data->'amount'->>'amount_minor')::bigint) filter (where t.name = 'PaymentRefunded'), 0)
+                          - coalesce(sum((e.data->'amount'->>'amount_minor')::bigint) filter (where t.name = 'RefundReturned'), 0) as refunded
                    from core.events e join core.event_types t using (type_no)
-                  where t.name in ('PaymentReceived', 'PaymentRefunded') group by 1) x
+                  where t.name in ('PaymentReceived', 'PaymentRefunded', 'RefundReturned') group by 1) x
            join core.streams s using (stream_no)
           where refunded > received",
         "More went back to a customer than was taken.",

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::{batch, page};
 use crate::app::bookings::list::push_word;
 use crate::app::bookings::row::{COLUMNS, booking_row, saga_facts};
-use crate::app::bookings::steps::NAMES;
 use crate::app::desk::Desk;
 use crate::app::error::internal;
 use crate::app::place::money;
@@ -42,12 +41,12 @@ pub const BOOKING: &str = "cross join lateral (
 
 /// Will go wrong by itself if nothing happens: a hold or an authorisation about to end, an answer that stays away.
 const AT_RISK: &str =
-    "(s.direction = 'F' and s.\"cursor\" <= 1 and s.hold_expires_at < now() + interval '2 minutes'
+    "(s.direction = 'F' and s.step in ('hold', 'payment') and s.hold_expires_at < now() + interval '2 minutes'
       or s.auth_expires_at < now() + interval '12 hours' and s.pivot_passed_at is null
       or s.error_class = 'unknown' and s.updated_at < now() - interval '30 seconds'
       or s.attempt > 3)";
 const LIVE: &str = "s.finished_at is null and s.state <> 'parked'";
-const CUSTOMER: &str = "s.state = 'waiting' and s.direction = 'F' and s.\"cursor\" = 1 and s.await_key is not null and s.error_class is null";
+const CUSTOMER: &str = "s.state = 'waiting' and s.direction = 'F' and s.step = 'payment' and s.await_key is not null and s.error_class is null";
 
 fn condition(tab: SagaTab) -> String {
     match tab {
@@ -190,18 +189,17 @@ fn push_search(query: &mut QueryBuilder<Postgres>, text: &str) -> Result<(), App
     Ok(())
 }
 
-/// `4:F:refused`, as [`groups`] names them.
+/// `notify:F:refused`, as [`groups`] names them.
 fn push_group(query: &mut QueryBuilder<Postgres>, key: &str) -> Result<(), AppError> {
-    let bad = || AppError::invalid("group", "A group is named like 4:F:refused.");
+    let bad = || AppError::invalid("group", "A group is named like notify:F:refused.");
     let mut parts = key.splitn(3, ':');
     let (Some(step), Some(direction), Some(cause)) = (parts.next(), parts.next(), parts.next())
     else {
         return Err(bad());
     };
-    let step: i16 = step.parse().map_err(|_| bad())?;
     query
-        .push(" and s.\"cursor\" = ")
-        .push_bind(step)
+        .push(" and coalesce(s.step, '') = ")
+        .push_bind(step.to_owned())
         .push(" and s.direction::text = ")
         .push_bind(direction.to_owned())
         .push(" and coalesce(s.error_class, s.park_code, 'other') = ")
@@ -235,7 +233,7 @@ pub fn saga_row(row: &PgRow) -> Result<SagaRow, AppError> {
         step: if finished.is_some() {
             None
         } else {
-            step_name(facts.cursor)
+            facts.step().map(|s| s.name().to_owned())
         },
         undoing: facts.undoing,
         error_class: facts.error_class.clone(),
@@ -256,17 +254,10 @@ pub fn saga_row(row: &PgRow) -> Result<SagaRow, AppError> {
     })
 }
 
-pub fn step_name(cursor: i16) -> Option<String> {
-    usize::try_from(cursor)
-        .ok()
-        .and_then(|i| NAMES.get(i))
-        .map(|name| (*name).to_owned())
-}
-
 /// Whom a step asks.
 pub fn provider_of(step: &str) -> Option<String> {
     match step {
-        "payment" | "capture" => Some("stripe".to_owned()),
+        "payment" | "capture" | "refund" => Some("stripe".to_owned()),
         "notify" => Some("email".to_owned()),
         _ => None,
     }
@@ -318,9 +309,9 @@ async fn counts(conn: &mut PgConnection) -> Result<SagaCounts, AppError> {
 /// What needs a person, by step and cause: those of one group share a fate, and often one decision.
 async fn groups(conn: &mut PgConnection) -> Result<Vec<SagaGroup>, AppError> {
     let sql = format!(
-        "select x.\"cursor\", x.direction, x.cause, sum(x.n)::bigint as n, min(x.first_at) as first_at, max(x.last_at) as last_at, max(x.message) as message,
+        "select x.step, x.direction, x.cause, sum(x.n)::bigint as n, min(x.first_at) as first_at, max(x.last_at) as last_at, max(x.message) as message,
                 jsonb_agg(jsonb_build_object('amount_minor', x.kept, 'currency', x.currency)) filter (where x.kept <> 0) as kept
-           from (select s.\"cursor\", s.direction::text as direction, coalesce(s.error_class, s.park_code, 'other') as cause, b.currency, count(*) as n,
+           from (select coalesce(s.step, '') as step, s.direction::text as direction, coalesce(s.error_class, s.park_code, 'other') as cause, b.currency, count(*) as n,
                         min(s.parked_at) as first_at, max(s.parked_at) as last_at, max(coalesce(s.error_message, s.park_reason)) as message,
                         coalesce(sum(b.captured_minor - b.refunded_minor), 0)::bigint as kept
                    from read.sagas_v2 s {BOOKING} where {} group by 1, 2, 3, 4) x
@@ -333,14 +324,13 @@ async fn groups(conn: &mut PgConnection) -> Result<Vec<SagaGroup>, AppError> {
         .await?;
     rows.iter()
         .map(|row| {
-            let cursor: i16 = row.try_get("cursor")?;
+            let step: String = row.try_get("step")?;
             let direction: String = row.try_get("direction")?;
             let cause: String = row.try_get("cause")?;
-            let step = step_name(cursor).unwrap_or_default();
             let kept: Option<Value> = row.try_get("kept")?;
             let message: Option<String> = row.try_get("message")?;
             Ok(SagaGroup {
-                key: format!("{cursor}:{direction}:{cause}"),
+                key: format!("{step}:{direction}:{cause}"),
                 provider: provider_of(&step),
                 step,
                 undoing: direction == "C",
@@ -363,7 +353,7 @@ pub async fn gates(conn: &mut PgConnection) -> Result<Vec<ProviderGate>, AppErro
     let rows = sqlx::query(
         "select g.provider, g.state <> 'closed' as paused, g.reason, a.opened_at,
                 case when g.state = 'closed' then 0
-                     else (select count(*) from read.sagas_v2 s where s.finished_at is null and s.state <> 'parked' and s.\"cursor\" in (1, 2)) end as waiting
+                     else (select count(*) from read.sagas_v2 s where s.finished_at is null and s.state <> 'parked' and s.asks = g.provider) end as waiting
            from read.provider_gates_v1 g
            left join read.saga_attention_v1 a on a.saga_id is null and a.kind = 'provider:' || g.provider and a.closed_at is null
           order by g.provider",

@@ -28,12 +28,12 @@ struct Facts {
 
 #[derive(Deserialize)]
 struct Op {
-    /// A name, or a cursor where the action is about the step at work.
-    step: Option<Value>,
+    step: Option<String>,
     op: String,
     amount_minor: Option<i64>,
     currency: Option<String>,
     claims: Option<u32>,
+    percent: Option<u32>,
 }
 
 pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
@@ -54,7 +54,7 @@ pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
 
 fn shown(op: Op) -> PlannedOp {
     PlannedOp {
-        step: op.step.and_then(|s| s.as_str().map(str::to_owned)),
+        step: op.step,
         op: op.op,
         amount: op
             .amount_minor
@@ -62,5 +62,6 @@ fn shown(op: Op) -> PlannedOp {
             .zip(op.currency)
             .map(|(amount, currency)| money(amount, &currency)),
         count: op.claims,
+        percent: op.percent,
     }
 }

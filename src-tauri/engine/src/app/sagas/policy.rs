@@ -17,6 +17,15 @@ struct Stored {
     blast_sagas: u32,
     blast_minutes: u32,
     late_hours: u32,
+    /// Versions of before have no terms: everything goes back.
+    #[serde(default)]
+    cancel_free_hours: u32,
+    #[serde(default)]
+    cancel_fee_percent: u32,
+    #[serde(default)]
+    cancel_late_hours: u32,
+    #[serde(default)]
+    cancel_late_percent: u32,
 }
 
 pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
@@ -39,6 +48,10 @@ pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
         blast_sagas: stored.blast_sagas,
         blast_minutes: stored.blast_minutes,
         late_hours: stored.late_hours,
+        cancel_free_hours: stored.cancel_free_hours,
+        cancel_fee_percent: stored.cancel_fee_percent,
+        cancel_late_hours: stored.cancel_late_hours,
+        cancel_late_percent: stored.cancel_late_percent,
         changed_by: row.try_get("changed_by")?,
         changed_at: row.try_get("changed_at")?,
         reason: row.try_get("reason")?,
@@ -66,6 +79,18 @@ pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppE
     between("blast_sagas", request.blast_sagas, 2, 1000)?;
     between("blast_minutes", request.blast_minutes, 1, 1440)?;
     between("late_hours", request.late_hours, 0, 720)?;
+    between("cancel_free_hours", request.cancel_free_hours, 0, 8760)?;
+    between("cancel_fee_percent", request.cancel_fee_percent, 0, 100)?;
+    // The closer to the start, the more may stay; never the other way round.
+    let free = request.cancel_free_hours;
+    between("cancel_late_hours", request.cancel_late_hours, 0, free)?;
+    let least = request.cancel_fee_percent;
+    between(
+        "cancel_late_percent",
+        request.cancel_late_percent,
+        least,
+        100,
+    )?;
     if request.approval.amount_minor < 0 {
         return Err(AppError::invalid(
             "approval",
@@ -86,6 +111,8 @@ pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppE
         .bind(json!({
             "notify_on_exhausted": request.on_exhausted, "approval_minor": approval, "blast_sagas": request.blast_sagas,
             "blast_minutes": request.blast_minutes, "late_hours": request.late_hours,
+            "cancel_free_hours": request.cancel_free_hours, "cancel_fee_percent": request.cancel_fee_percent,
+            "cancel_late_hours": request.cancel_late_hours, "cancel_late_percent": request.cancel_late_percent,
         }))
         .bind(&request.reason)
         .fetch_one(&mut *conn)

@@ -30,6 +30,18 @@ pub fn refusal(code: &str) -> String {
         "no_hold" => "No slot is held that could be held longer.",
         "not_leased" => "No worker holds it.",
         "owner_alive" => "The worker that holds it is alive.",
+        "forward_only" => {
+            "A cancellation is not taken back: the customer is told, and the slot is free."
+        }
+        "given_up" => "This booking is being given up, or was: its cancellation decides.",
+        "cancelling" => "It is cancelled already.",
+        "withdrawn" => {
+            "It was called off before it began. Cancel the booking again if it is needed."
+        }
+        "not_confirmed_yet" => "The booking is not confirmed: undo it instead.",
+        "decide_first" => "A person must first decide how this booking goes on.",
+        "refund_pending" => "A refund is on its way. Wait until Stripe has settled it.",
+        "waive_manager" => "Only a manager may let a fee go.",
         "changed" | "plan_changed" => "It changed while you looked.",
         other => return format!("The database refused: {other}."),
     };

@@ -97,7 +97,9 @@ pub struct BookingRow {
     pub payment_mode: PaymentMode,
     pub price: Money,
     pub saga_state: Option<SagaState>,
-    /// Five, in order: hold, payment, capture, confirm, notify. Empty when no saga runs this booking.
+    /// Which saga runs this booking: `booking`, `booking_free`, `cancellation`. It says what the steps are.
+    pub saga: Option<String>,
+    /// One for each step of it, in order. Empty when no saga runs this booking.
     pub steps: Vec<StepState>,
     pub changed_at: DateTime<Utc>,
 }

@@ -45,7 +45,7 @@ pub struct SagaParked {
 pub struct SagaRow {
     pub saga_id: Uuid,
     pub booking: BookingRow,
-    /// The step at work: `hold`, `payment`, `capture`, `confirm`, `notify`; `None` when it is over.
+    /// The step at work: `hold`, `payment`, `capture`, `confirm`, `notify`; of a cancellation `cancel`, `refund`, `release`, `notify`. `None` when it is over.
     pub step: Option<String>,
     pub undoing: bool,
     pub parked: Option<SagaParked>,
@@ -66,7 +66,7 @@ pub struct SagaRow {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct SagaGroup {
-    /// `4:F:refused`
+    /// `notify:F:refused`
     pub key: String,
     pub step: String,
     pub undoing: bool,
@@ -222,6 +222,8 @@ pub struct PlannedOp {
     pub op: String,
     pub amount: Option<Money>,
     pub count: Option<u32>,
+    /// Of what was paid, where a fee stays.
+    pub percent: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -296,6 +298,9 @@ pub struct SagaParams {
     pub until: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub minutes: Option<u32>,
+    /// `cancel`: a manager lets the fee go.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waive_fee: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -459,6 +464,14 @@ pub struct SagaPolicy {
     pub blast_sagas: u32,
     pub blast_minutes: u32,
     pub late_hours: u32,
+    /// Until so many hours before the start a cancellation is free,
+    pub cancel_free_hours: u32,
+    /// from then on so much of what was paid stays,
+    pub cancel_fee_percent: u32,
+    /// and closer to the start than this
+    pub cancel_late_hours: u32,
+    /// so much.
+    pub cancel_late_percent: u32,
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
     pub reason: String,
@@ -475,5 +488,13 @@ pub struct PutSagaPolicy {
     pub blast_sagas: u32,
     pub blast_minutes: u32,
     pub late_hours: u32,
+    /// Until so many hours before the start a cancellation is free,
+    pub cancel_free_hours: u32,
+    /// from then on so much of what was paid stays,
+    pub cancel_fee_percent: u32,
+    /// and closer to the start than this
+    pub cancel_late_hours: u32,
+    /// so much.
+    pub cancel_late_percent: u32,
     pub reason: String,
 }

@@ -115,6 +115,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::RefundRequested(_)
         | Event::PaymentRefunded(_)
         | Event::RefundFailed(_)
+        | Event::RefundReturned(_)
         | Event::BookingConfirmed(_)
         | Event::NotificationSent(_)
         | Event::NotificationFailed(_)
@@ -124,7 +125,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
         | Event::CustomerRegistered(_)
-        | Event::CustomerErased(_) => 22,
+        | Event::CustomerErased(_) => 23,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

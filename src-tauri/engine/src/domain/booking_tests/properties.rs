@@ -201,7 +201,7 @@ proptest! {
 
     /// History is never rejected: not when it is out of order, doubled, or of amounts that nobody would believe.
     #[test]
-    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..22, any::<i64>()), 0..60)) {
+    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..23, any::<i64>()), 0..60)) {
         let events: Vec<Event> = picks.into_iter().map(|(n, minor)| match every_event().swap_remove(n) {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), ..e }),
             Event::PaymentReceived(e) => Event::PaymentReceived(PaymentReceived { amount_received: eur(minor), ..e }),
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn any_event_survives_its_json(n in 0usize..22, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
+    fn any_event_survives_its_json(n in 0usize..23, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
         let at = DateTime::from_timestamp_micros(micros).unwrap();
         let optional = (number % 2 == 0).then(|| text.clone());
         let event = match every_event().swap_remove(n) {
@@ -230,6 +230,7 @@ proptest! {
             Event::RefundRequested(e) => Event::RefundRequested(RefundRequested { amount: eur(minor), reason: text, ..e }),
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), provider_refund: text, ..e }),
             Event::RefundFailed(e) => Event::RefundFailed(RefundFailed { amount: eur(minor), reason: text, ..e }),
+            Event::RefundReturned(e) => Event::RefundReturned(RefundReturned { amount: eur(minor), reason: text, ..e }),
             Event::BookingConfirmed(_) => Event::BookingConfirmed(BookingConfirmed { confirmed_at: at, sequence: number }),
             Event::NotificationSent(e) => Event::NotificationSent(NotificationSent { provider_message_id: text, attempt: number, ..e }),
             Event::NotificationFailed(e) => Event::NotificationFailed(NotificationFailed { error: text, attempt: number, ..e }),

@@ -149,6 +149,16 @@ pub fn refund_failure(n: u128) -> RefundFailed {
     }
 }
 
+pub fn returned(n: u128, minor: i64) -> RefundReturned {
+    RefundReturned {
+        refund_id: RefundId(id(30 + n)),
+        payment_id: PaymentId(id(20)),
+        provider_refund: format!("re_{n}"),
+        amount: eur(minor),
+        reason: "expired_or_canceled_card".to_owned(),
+    }
+}
+
 pub fn notification() -> NotificationSent {
     NotificationSent {
         delivery_id: DeliveryId(id(40)),
@@ -174,6 +184,7 @@ pub fn cancel(reason_code: CancelReason) -> Command {
         by: Party::Staff,
         reason_code,
         reason: Some("The customer asked on the phone".to_owned()),
+        refund_minor: None,
     }
 }
 
@@ -201,6 +212,7 @@ pub fn every_command() -> Vec<Command> {
         Command::RequestRefund(refund_request(1, 8000)),
         Command::RecordRefund(refunded(1, 8000)),
         Command::FailRefund(refund_failure(1)),
+        Command::ReturnRefund(returned(1, 8000)),
         Command::Confirm,
         Command::RecordNotification(notification()),
         Command::FailNotification(notification_failure()),
@@ -231,6 +243,7 @@ pub fn every_event() -> Vec<Event> {
         Event::RefundRequested(refund_request(1, 8000)),
         Event::PaymentRefunded(refunded(1, 8000)),
         Event::RefundFailed(refund_failure(1)),
+        Event::RefundReturned(returned(1, 8000)),
         Event::BookingConfirmed(BookingConfirmed {
             confirmed_at: now(),
             sequence: 0,

@@ -15,7 +15,7 @@ use super::{Append, Context, Expected};
 use crate::domain::event::Event;
 use crate::runtime::metrics;
 
-type Text = Json<Box<RawValue>>;
+pub type Text = Json<Box<RawValue>>;
 
 /// Whether a stream that somebody else holds is waited for or answered with `busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,32 @@ impl Columns {
             .bind(wait == Wait::Yes)
             .fetch_all(conn)
             .await
+    }
+}
+
+/// The events of one append as arguments, for a function that appends among other things.
+pub struct Plain {
+    pub ids: Vec<Uuid>,
+    pub names: Vec<&'static str>,
+    pub schemas: Vec<i16>,
+    pub metadata: Text,
+    pub data: Vec<Text>,
+}
+
+impl Plain {
+    /// `payload` is the data of the append's events, as [`super::payload`] made it.
+    pub fn of(append: &Append, context: &Context, payload: Vec<Box<RawValue>>) -> Plain {
+        Plain {
+            ids: append.events.iter().map(|e| e.id.0).collect(),
+            names: append.events.iter().map(|e| e.event.name()).collect(),
+            schemas: append
+                .events
+                .iter()
+                .map(|e| e.event.schema_version())
+                .collect(),
+            metadata: Json(metadata(context)),
+            data: payload.into_iter().map(Json).collect(),
+        }
     }
 }
 

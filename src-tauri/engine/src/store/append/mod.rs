@@ -11,11 +11,11 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-pub use columns::data_of;
 pub(super) use columns::{Columns, Wait};
+pub use columns::{Plain, data_of};
 pub use limits::{MAX_DATA_BYTES, MAX_EVENTS, MAX_REQUESTS};
 pub(super) use limits::{check, payload};
-pub(super) use refusal::refusal;
+pub(crate) use refusal::refusal;
 
 use crate::domain::event::Event;
 use crate::domain::ids::{CommandId, CorrelationId, EventId, StreamId};
@@ -152,6 +152,11 @@ pub async fn append_in(
         .zip(rows)
         .map(|(append, row)| verdict(append, &row))
         .collect()
+}
+
+/// The events of one append, checked, for a function of the database that appends among other things.
+pub(crate) fn plain(append: &Append, context: &Context) -> Result<Plain, AppendError> {
+    Ok(Plain::of(append, context, limits::payload(append)?))
 }
 
 pub(super) fn verdict(

@@ -1,0 +1,144 @@
+//! Giving a saga back: it waits, tries again later, stands before a shut gate, or needs a person.
+
+use bizing_stripe::Failure;
+use chrono::TimeDelta;
+use rand::Rng;
+
+use super::super::definition::Step;
+use super::super::gate::{self, Gate};
+use super::super::plan::{Wait, delta};
+use super::super::store::SagaError;
+use super::super::world::World;
+use super::{Executor, Step1};
+
+impl Executor {
+    pub(super) async fn wait(&self, world: &mut World, wait: Wait) -> Result<Step1, SagaError> {
+        world.instance.state = "waiting".to_owned();
+        world.instance.wake_at = wait.until;
+        world.instance.await_key = wait.key;
+        world.instance.context["waits_for"] = serde_json::json!(wait.why);
+        world.draft.consume_signals = true;
+        self.leave(world).await
+    }
+
+    pub(super) async fn park(
+        &self,
+        world: &mut World,
+        code: &str,
+        reason: &str,
+    ) -> Result<Step1, SagaError> {
+        tracing::warn!(saga.id = %world.instance.saga_id, code, reason, "saga parked: a person decides");
+        world.instance.state = "parked".to_owned();
+        world.instance.park_code = Some(code.to_owned());
+        world.instance.park_reason = Some(reason.to_owned());
+        if let (Some(Step::Notify), Some(message)) = (world.step(), &world.message) {
+            // The cause groups those that share a fate.
+            world.instance.error_class = message.result.clone();
+            world.instance.error_message = message.problem.clone();
+        }
+        world.instance.await_key = None;
+        self.leave(world).await
+    }
+
+    /// Later, with the same key and bytes. Full jitter, so that a crowd does not come back as one.
+    pub(super) async fn retry_later(
+        &self,
+        world: &mut World,
+        class: &str,
+        message: String,
+        after: Option<std::time::Duration>,
+    ) -> Result<Step1, SagaError> {
+        world.instance.attempt += 1;
+        let tries = world.instance.attempt;
+        world.instance.error_class = Some(class.to_owned());
+        world.instance.error_message = Some(message.clone());
+        let given_up = (!world.instance.forward() && tries > self.policy.undo_tries)
+            || (world.step() == Some(Step::Capture) && tries > self.policy.capture_tries)
+            || (world.step() == Some(Step::Refund) && tries > self.policy.undo_tries);
+        if given_up {
+            return self
+                .park(
+                    world,
+                    "exhausted",
+                    &format!("gave up after {tries} tries: {message}"),
+                )
+                .await;
+        }
+        let ceiling = self
+            .policy
+            .backoff_base
+            .saturating_mul(1 << tries.clamp(0, 16))
+            .min(self.policy.backoff_cap);
+        let pause = after.unwrap_or_else(|| ceiling.mul_f64(rand::rng().random_range(0.5..1.0)));
+        let until = world.now() + TimeDelta::from_std(pause).unwrap_or(TimeDelta::seconds(60));
+        if let Some(attempt) = world.draft.attempts.last_mut() {
+            attempt.next_retry_at = Some(until);
+        }
+        let why = if world.instance.error_class.as_deref() == Some("not_set") {
+            "not_set"
+        } else {
+            "retry"
+        };
+        self.wait(
+            world,
+            Wait {
+                until,
+                key: world.instance.await_key.clone(),
+                why,
+            },
+        )
+        .await
+    }
+
+    // ---- the provider's gate -------------------------------------------------------------------------------------
+
+    /// Nothing is asked: no try is used up, and what is decided so far is kept.
+    pub(super) async fn at_the_gate(
+        &self,
+        world: &mut World,
+        until: chrono::DateTime<chrono::Utc>,
+    ) -> Result<Step1, SagaError> {
+        let key = world.instance.await_key.clone();
+        self.wait(
+            world,
+            Wait {
+                until,
+                key,
+                why: "gate",
+            },
+        )
+        .await
+    }
+
+    /// The provider answered: whoever waited for that may follow.
+    pub(super) async fn answered(&self, world: &mut World) -> Result<(), SagaError> {
+        if world.gate == Gate::Ahead {
+            gate::open(&self.pool).await?;
+            world.gate = Gate::Open;
+            self.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Whether this failure is the provider's own, and shuts it for everybody.
+    pub(super) async fn shuts(
+        &self,
+        world: &mut World,
+        failure: &Failure,
+    ) -> Result<bool, SagaError> {
+        let shut = match failure {
+            Failure::Unauthorized { message } => {
+                gate::shut(&self.pool, message, gate::REFUSED).await?;
+                true
+            }
+            Failure::NotSent { cause } => gate::away(&self.pool, cause).await?,
+            _ => false,
+        };
+        if shut {
+            world.gate = Gate::Shut {
+                until: world.now() + delta(gate::REFUSED),
+            };
+        }
+        Ok(shut)
+    }
+}

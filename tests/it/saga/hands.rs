@@ -1,0 +1,113 @@
+//! Hands of a person at a desk: bookings that wait for somebody, a look at a plan, a press.
+
+use std::time::Duration;
+
+use bizing_engine::app::desk::Desk;
+use bizing_engine::app::sagas;
+use bizing_engine::app::wire::*;
+use uuid::Uuid;
+
+use crate::support::desk::{TestDesk, TestWorker, booking, slot};
+
+pub fn to_nobody(n: u32) -> CreateBooking {
+    CreateBooking {
+        customer: ForCustomer::New {
+            name: format!("Bo {n}"),
+            email: Some(format!("bounce{n}@example.com")),
+            phone: None,
+        },
+        ..booking(&slot(n))
+    }
+}
+
+/// From this sum on, in EUR minor units, a second person decides; and what becomes of a message that reaches nobody.
+pub async fn policy(t: &TestDesk, notify: &str, approval_minor: i64, blast: i64, late_hours: i32) {
+    let told: String = sqlx::query_scalar("select api.put_saga_policy((select max(version) from read.saga_policy_v1), $1, 'as this test needs it')")
+        .bind(serde_json::json!({ "notify_on_exhausted": notify, "approval_minor": { "*": approval_minor }, "blast_sagas": blast, "blast_minutes": 10, "late_hours": late_hours }))
+        .fetch_one(&t.people)
+        .await
+        .unwrap();
+    assert_eq!(told, "done");
+}
+
+pub struct Stuck {
+    pub saga: Uuid,
+    pub booking: Uuid,
+}
+
+/// A booking that is paid and confirmed, and whose message reached nobody: a person decides.
+pub async fn stuck(t: &TestDesk, worker: &TestWorker, n: u32) -> Stuck {
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), to_nobody(n))
+        .await;
+    t.wait_for_saga(booked.booking_id, "parked").await;
+    Stuck {
+        saga: saga_of(t, booked.booking_id).await,
+        booking: booked.booking_id,
+    }
+}
+
+pub async fn saga_of(t: &TestDesk, booking: Uuid) -> Uuid {
+    sqlx::query_scalar(
+        "select saga_id from saga.instance where booking_id = $1 and definition <> 'cancellation'",
+    )
+    .bind(booking)
+    .fetch_one(&t.worker_pool)
+    .await
+    .unwrap()
+}
+
+pub async fn park_code(t: &TestDesk, booking: Uuid) -> Option<String> {
+    sqlx::query_scalar("select park_code from saga.instance where booking_id = $1")
+        .bind(booking)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+}
+
+pub async fn look(desk: &Desk, saga: Uuid, action: &str) -> SagaPlan {
+    let request = PreviewSaga {
+        saga_id: saga,
+        action: action.to_owned(),
+        params: SagaParams::default(),
+    };
+    sagas::preview(desk, request).await.unwrap()
+}
+
+pub fn ask(saga: Uuid, action: &str, plan: &SagaPlan) -> CommandSaga {
+    CommandSaga {
+        command_id: Uuid::now_v7(),
+        saga_id: saga,
+        action: action.to_owned(),
+        version: plan.version,
+        plan_hash: Some(plan.hash.clone()),
+        params: SagaParams::default(),
+        reason: "called the customer, who agreed".to_owned(),
+    }
+}
+
+/// A desk at which somebody of this group sits.
+pub async fn desk_of(t: &TestDesk, group: &str) -> Desk {
+    let mut parts = t.desk(None);
+    let own = std::sync::Arc::get_mut(&mut parts.0).expect("nobody else has it yet");
+    own.people = t.db.pool(group).await;
+    own.group = match group {
+        "staff" => Group::Staff,
+        "manager" => Group::Manager,
+        _ => Group::Admin,
+    };
+    parts
+}
+
+/// Back with a person, with something written in between that was not theirs.
+pub async fn parked_again(desk: &Desk, it: &Stuck, version: i32) {
+    crate::support::wait_until("parked again", Duration::from_secs(30), || async {
+        let page = page(desk, it.saga).await;
+        page.row.parked.is_some() && page.row.version > version + 1
+    })
+    .await;
+}
+
+pub async fn page(desk: &Desk, saga: Uuid) -> SagaPage {
+    sagas::page(desk, GetSaga { saga_id: saga }).await.unwrap()
+}
