@@ -109,15 +109,23 @@ export const proofStates: Record<ProofState, Sign> = {
   failed: sign('state.proof.failed', 'circle-x', 'fail'),
 }
 
-/** The five steps of a booking, in their order. */
+/** The steps of all sagas. */
 export const stepNames: Record<string, PlainKey> = {
   hold: 'step.hold',
   payment: 'step.payment',
   capture: 'step.capture',
   confirm: 'step.confirm',
   notify: 'step.notify',
+  cancel: 'step.cancel',
+  refund: 'step.refund',
+  release: 'step.release',
 }
-export const stepOrder = ['hold', 'payment', 'capture', 'confirm', 'notify'] as const
+/** In their order, by the name of the saga's definition. */
+export const stepOrders: Record<string, readonly string[]> = {
+  booking: ['hold', 'payment', 'capture', 'confirm', 'notify'],
+  booking_free: ['hold', 'confirm', 'notify'],
+  cancellation: ['cancel', 'refund', 'release', 'notify'],
+}
 
 /** What undoing a step means, in the reverse order of the steps. */
 export const undoNames: Record<string, PlainKey> = {
@@ -126,6 +134,9 @@ export const undoNames: Record<string, PlainKey> = {
   capture: 'undo.capture',
   confirm: 'undo.confirm',
   notify: 'undo.notify',
+  cancel: 'step.cancel',
+  refund: 'step.refund',
+  release: 'step.release',
 }
 
 const answers: Record<string, PlainKey> = {

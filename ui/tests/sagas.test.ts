@@ -18,7 +18,7 @@ test('the inbox says what waits for a person and what it costs, by step and caus
   expect(find('gate-stripe')!.textContent).toContain('14 sagas wait; no tries are used up.')
   await accessible()
   click(all('saga-group')[0]!)
-  await until(() => asked(backend, 'list_sagas').some((call) => (call.params as { group: string | null }).group === '4:F:refused'), 'asked for the group')
+  await until(() => asked(backend, 'list_sagas').some((call) => (call.params as { group: string | null }).group === 'notify:F:refused'), 'asked for the group')
 })
 
 test('from the keyboard: down, retry the one that is focused, and it is asked for once', async () => {

@@ -190,6 +190,7 @@ export function row(i: number, shape = order[i % order.length]!): BookingRow {
     payment_mode: mode,
     price: service.price,
     saga_state,
+    saga: 'booking',
     steps,
     changed_at: before([4, 190, 1620, 680, 86_400 * 1.2, 86_400 * 2, 40, 18 * 60, 7200, 15_000][i % 10]!),
   }

@@ -184,7 +184,11 @@ reference: string, customer: Named, service: Named,
  */
 resources: Array<Named>, starts: Moment, ends: Moment, state: BookingState, hold_expires_at: string | null, payment: PaymentState, payment_mode: PaymentMode, price: Money, saga_state: SagaState | null, 
 /**
- * Five, in order: hold, payment, capture, confirm, notify. Empty when no saga runs this booking.
+ * Which saga runs this booking: `booking`, `booking_free`, `cancellation`. It says what the steps are.
+ */
+saga: string | null, 
+/**
+ * One for each step of it, in order. Empty when no saga runs this booking.
  */
 steps: Array<StepState>, changed_at: string, };
 
@@ -1013,7 +1017,11 @@ export type PlannedOp = { step: string | null,
 /**
  * `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
  */
-op: string, amount: Money | null, count: number | null, };
+op: string, amount: Money | null, count: number | null, 
+/**
+ * Of what was paid, where a fee stays.
+ */
+percent: number | null, };
 
 export type PreviewBatch = { 
 /**
@@ -1135,7 +1143,23 @@ export type PutSagaPolicy = {
 /**
  * The version that was looked at.
  */
-version: number, on_exhausted: OnExhausted, approval: Money, blast_sagas: number, blast_minutes: number, late_hours: number, reason: string, };
+version: number, on_exhausted: OnExhausted, approval: Money, blast_sagas: number, blast_minutes: number, late_hours: number, 
+/**
+ * Until so many hours before the start a cancellation is free,
+ */
+cancel_free_hours: number, 
+/**
+ * from then on so much of what was paid stays,
+ */
+cancel_fee_percent: number, 
+/**
+ * and closer to the start than this
+ */
+cancel_late_hours: number, 
+/**
+ * so much.
+ */
+cancel_late_percent: number, reason: string, };
 
 export type Rebuild = { rebuild_id: string, projection: string, mode: ReplayMode, from: ReplayFrom, 
 /**
@@ -1327,7 +1351,7 @@ resolved_via: string | null, resolved_at: string | null, provider_object: string
 
 export type SagaGroup = { 
 /**
- * `4:F:refused`
+ * `notify:F:refused`
  */
 key: string, step: string, undoing: boolean, 
 /**
@@ -1401,7 +1425,11 @@ outcome?: string | null,
 /**
  * By what it can be seen: `re_…`, a bank's reference, a note.
  */
-evidence?: string | null, to?: string | null, until?: string | null, minutes?: number | null, };
+evidence?: string | null, to?: string | null, until?: string | null, minutes?: number | null, 
+/**
+ * `cancel`: a manager lets the fee go.
+ */
+waive_fee?: boolean | null, };
 
 export type SagaParked = { 
 /**
@@ -1429,7 +1457,23 @@ export type SagaPolicy = { version: number, on_exhausted: OnExhausted,
 /**
  * From this sum on a second person decides, and nothing is undone by itself.
  */
-approval: Money, blast_sagas: number, blast_minutes: number, late_hours: number, changed_by: string, changed_at: string, reason: string, 
+approval: Money, blast_sagas: number, blast_minutes: number, late_hours: number, 
+/**
+ * Until so many hours before the start a cancellation is free,
+ */
+cancel_free_hours: number, 
+/**
+ * from then on so much of what was paid stays,
+ */
+cancel_fee_percent: number, 
+/**
+ * and closer to the start than this
+ */
+cancel_late_hours: number, 
+/**
+ * so much.
+ */
+cancel_late_percent: number, changed_by: string, changed_at: string, reason: string, 
 /**
  * Why they cannot be changed from here.
  */
@@ -1439,7 +1483,7 @@ export type SagaResolution = { by: string, reason: string, evidence: string, };
 
 export type SagaRow = { saga_id: string, booking: BookingRow, 
 /**
- * The step at work: `hold`, `payment`, `capture`, `confirm`, `notify`; `None` when it is over.
+ * The step at work: `hold`, `payment`, `capture`, `confirm`, `notify`; of a cancellation `cancel`, `refund`, `release`, `notify`. `None` when it is over.
  */
 step: string | null, undoing: boolean, parked: SagaParked | null, error_class: string | null, error: string | null, 
 /**

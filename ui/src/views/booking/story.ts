@@ -70,6 +70,8 @@ function event(item: TimelineItem, me: string | null): Told {
         return ['money', 'undo-2', 'undo', t('story.refunded', { amount: sum('amount') }), id(d.provider_refund)]
       case 'RefundFailed':
         return ['money', 'circle-x', 'fail', t('story.refund_failed', { amount: sum('amount') }), text(d.reason)]
+      case 'RefundReturned':
+        return ['money', 'circle-x', 'fail', t('story.refund_returned', { amount: sum('amount') }), text(d.reason)]
       case 'BookingConfirmed':
         return ['booking', 'calendar-check', 'ok', t('story.confirmed')]
       case 'NotificationSent':

@@ -19,6 +19,7 @@ const events: Record<string, Kind> = {
   RefundRequested: ['undo-2', 'undo'],
   PaymentRefunded: ['undo-2', 'undo'],
   RefundFailed: ['circle-x', 'fail'],
+  RefundReturned: ['circle-x', 'fail'],
   BookingConfirmed: ['calendar-check', 'ok'],
   BookingRescheduled: ['pencil-line', 'accent'],
   NotificationSent: ['mail-check', 'ok'],

@@ -15,6 +15,7 @@ const parks: Record<string, PlainKey> = {
   guard_late: 'park.guard_late',
   not_told: 'park.not_told',
   refund_failed: 'park.refund_failed',
+  refund_returned: 'park.refund_returned',
   refund_refused: 'park.refund_refused',
   void_refused: 'park.void_refused',
   exhausted: 'park.exhausted',
@@ -87,6 +88,8 @@ function parkedBecause(row: SagaRow): string {
       return t('why.not_told')
     case 'refund_failed':
       return t('why.refund_failed')
+    case 'refund_returned':
+      return `${t('why.refund_returned')} ${noted}`
     case 'refund_refused':
       return `${t('why.refund_refused')} ${noted}`
     case 'void_refused':
@@ -118,6 +121,10 @@ export function opLine(op: PlannedOp): OpLine {
   switch (op.op) {
     case 'cancel_booking':
       return line('ban', t('op.cancel_booking'), t('op.cancel_booking.so'))
+    case 'keep_fee':
+      return { ...line('wallet', t('op.keep_fee', { money: sum }), t('op.keep_fee.so', { percent: op.percent ?? 0 })), amount: null }
+    case 'tell_cancelled':
+      return line('mail', t('op.tell_cancelled'), t('op.tell_cancelled.so'))
     case 'correct':
       return line('mail', t('op.correct'))
     case 'refund':
@@ -176,6 +183,7 @@ const results: Record<string, Result> = {
   not_needed: { word: 'result.not_needed', icon: 'minus', role: 'idle' },
   nothing_to_undo: { word: 'result.nothing_to_undo', icon: 'minus', role: 'idle' },
   captured_meanwhile: { word: 'result.captured_meanwhile', icon: 'triangle-alert', role: 'risk' },
+  returned: { word: 'result.returned', icon: 'circle-x', role: 'fail' },
   unknown: { word: 'result.unknown', icon: 'circle-question-mark', role: 'risk' },
   failed: { word: 'result.failed', icon: 'circle-x', role: 'fail' },
   refused: { word: 'result.refused', icon: 'circle-x', role: 'fail' },
