@@ -75,6 +75,9 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Logins of people: who has one, in which group; add, change, disable, new password.
+    #[command(subcommand)]
+    People(cli::people::People),
     /// Checks the desk and its data, and says what to do about what is wrong.
     Doctor {
         /// Also verifies every event's place in its hash chain. Reads the whole store.
@@ -216,6 +219,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::UpgradeDatabase { from_backups }) => {
             telemetry::to_stderr();
             cli::upgrade::run(config()?, from_backups)
+        }
+        Some(Command::People(what)) => {
+            telemetry::to_stderr();
+            cli::people::run(config()?, what)
         }
         Some(Command::EraseCustomer {
             customer,

@@ -15,6 +15,7 @@ mod guarantees;
 mod host;
 mod http;
 mod inbox;
+mod people;
 mod projection;
 mod proxy;
 mod read_models;

@@ -31,6 +31,7 @@ pub fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
         sandbox_url: None,
         connections: Connections::default(),
         backups: None,
+        maker: None,
         policy: Default::default(),
         silent: Default::default(),
     }))

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod erase;
 pub mod migrate;
 pub mod once;
+pub mod people;
 pub mod replay;
 pub mod sandbox;
 pub mod transfer;

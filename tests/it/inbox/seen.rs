@@ -226,6 +226,7 @@ async fn who_paid_is_shown_to_staff_and_only_managers_have_it_processed_again() 
                 mail_set: true,
             },
             backups: None,
+            maker: None,
             examiner: Default::default(),
             log_change: None,
             log_id: None,

@@ -173,6 +173,7 @@ impl TestDesk {
                 mail_set: true,
             },
             backups: None,
+            maker: None,
             policy: self.policy.clone(),
             silent: Default::default(),
         }))

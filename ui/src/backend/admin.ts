@@ -2,6 +2,7 @@
 
 import { before, eur, moment, NOW, retryingPage, row as bookingRow, status } from './fixtures'
 import type {
+  People,
   Action,
   Backup,
   Backups,
@@ -364,3 +365,15 @@ export const space: Space = {
 }
 
 export const firstReference = retryingPage().row.reference
+
+const somebody = { active: true, own: false, last_seen_at: null, created_at: before(9_000), created_by: 'sofia', password_at: before(9_000), disabled_at: null, disabled_by: null }
+export const people: People = {
+  rows: [
+    { ...somebody, login: 'ana', name: 'Ana Beltrão', group: 'staff', last_seen_at: before(2) },
+    { ...somebody, login: 'marta', name: 'Marta Reis', group: 'staff', active: false, disabled_at: before(3_000), disabled_by: 'sofia' },
+    { ...somebody, login: 'sofia', name: 'Sofia Marçal', group: 'admin', own: true, last_seen_at: before(1) },
+    { ...somebody, login: 'tomas', name: 'Tomás Vale', group: 'manager', last_seen_at: before(1_500) },
+    { ...somebody, login: 'bizing_desk_k7q2m9xa', name: null, group: 'admin', created_at: null, created_by: null, password_at: null },
+  ],
+  refused: null,
+}

@@ -10,6 +10,12 @@ name: string,
  */
 refused: string | null, };
 
+export type AddPerson = { 
+/**
+ * 2 to 31 of `a` to `z`, digits and `_`, a letter first.
+ */
+login: string, name: string, group: Group, };
+
 export type AppError = { code: Code, 
 /**
  * What happened, with the values that matter.
@@ -272,6 +278,8 @@ export type ChangeBatch = { batch_id: string,
  */
 change: string, };
 
+export type ChangePerson = { login: string, change: PersonChange, };
+
 export type ChangeProjection = { command_id: string, projection: string, 
 /**
  * Needed to roll back: at least 10 characters.
@@ -378,7 +386,11 @@ reprocess: [Reprocess, Reprocessed],
 /**
  * Lets whoever reads the provider's list of events do it at once.
  */
-poll_now: [Empty, Empty], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+poll_now: [Empty, Empty], list_people: [Empty, People], 
+/**
+ * A login of their own; its password is shown this once.
+ */
+add_person: [AddPerson, PersonMade], change_person: [ChangePerson, Person], reset_password: [ResetPassword, PersonMade], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
 /**
  * What a replay would read, and how long it would take. Changes nothing.
  */
@@ -1009,6 +1021,38 @@ export type PaymentMode = "link" | "card_on_file" | "venue";
 
 export type PaymentState = "not_asked" | "requested" | "link_sent" | "action_required" | "authorised" | "paid" | "at_venue" | "declined" | "unknown" | "voided" | "refund_pending" | "part_refunded" | "refunded" | "refund_failed";
 
+export type People = { 
+/**
+ * People by name, then computers.
+ */
+rows: Array<Person>, 
+/**
+ * Why logins cannot be made or changed from here.
+ */
+refused: string | null, };
+
+export type Person = { login: string, 
+/**
+ * `None`: a computer's own login, or one that was made outside the desk.
+ */
+name: string | null, 
+/**
+ * `None`: the login is not on this server, as after a restore on another one.
+ */
+group: Group | null, active: boolean, 
+/**
+ * Whoever asks.
+ */
+own: boolean, last_seen_at: string | null, created_at: string | null, created_by: string | null, password_at: string | null, disabled_at: string | null, disabled_by: string | null, };
+
+export type PersonChange = "disable" | "enable" | "viewer" | "staff" | "manager" | "admin";
+
+export type PersonMade = { person: Person, password: string, 
+/**
+ * What they enter at the first start, with a place for the password: `postgres://anna:…@db.example:5432/bizing`.
+ */
+address: string, };
+
 export type Phase = { "is": "choose" } | { "is": "starting", step: StartStep, since: string, } | { "is": "ready" } | { "is": "failed", error: AppError, since: string, };
 
 export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: string | null, };
@@ -1250,6 +1294,8 @@ export type Reprocess = {
 arrival_ids: Array<number>, reason: string, };
 
 export type Reprocessed = { count: number, };
+
+export type ResetPassword = { login: string, };
 
 export type Resource = { resource_id: string, 
 /**

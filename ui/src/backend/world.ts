@@ -1,7 +1,7 @@
 //! The scripted backend with the whole day in it.
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
-import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, projections, proofs, rebuild, space, stateAt } from './admin'
+import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPlan, compensation, policy, sagaList, sagaPage, sagaRows } from './sagas'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
@@ -143,6 +143,10 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     list_proofs: () => proofs,
     examine: ({ command_id }) => ({ run_id: command_id, started_at: NOW, streams: null, of: null }),
     space: () => space,
+    list_people: () => people,
+    add_person: (p) => ({ person: { ...people.rows[1]!, ...p, own: false, last_seen_at: null }, password: 'k7Qw2mZx9TfB4sLd', address: `postgres://${p.login}:…@db.halcyon.example:5432/bizing` }),
+    change_person: (p) => ({ ...people.rows.find((row) => row.login === p.login)!, active: p.change !== 'disable' }),
+    reset_password: (p) => ({ person: people.rows.find((row) => row.login === p.login)!, password: 'h3Vn8cRy5KpW1xGa', address: `postgres://${p.login}:…@db.halcyon.example:5432/bizing` }),
     list_backups: () => backups,
     back_up_now: () => ({ work: 'back_up', backup_id: null, by: 'sofia', started_at: NOW }),
     verify_backup: ({ backup_id }) => ({ work: 'verify', backup_id, by: 'sofia', started_at: NOW }),

@@ -2,12 +2,14 @@
 
 import { log } from './de-log'
 import { ops } from './de-ops'
+import { people } from './de-people'
 import { sagas } from './de-sagas'
 import type { Catalogue } from './index'
 
 export const de: Catalogue = {
   ...log,
   ...ops,
+  ...people,
   ...sagas,
   app: 'Bizing Desk',
   close: 'Schließen',

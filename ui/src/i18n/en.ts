@@ -3,11 +3,13 @@
 
 import { log } from './en-log'
 import { ops } from './en-ops'
+import { people } from './en-people'
 import { sagas } from './en-sagas'
 
 export const en = {
   ...log,
   ...ops,
+  ...people,
   ...sagas,
   app: 'Bizing Desk',
   close: 'Close',

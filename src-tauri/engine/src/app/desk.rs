@@ -46,6 +46,8 @@ pub struct DeskParts {
     pub connections: Connections,
     /// The backups, where this process may read the whole database.
     pub backups: Option<super::backups::Room>,
+    /// What makes logins for people, where this process has it.
+    pub maker: Option<super::people::Maker>,
     /// What this process lets the doctor look at.
     pub examiner: super::doctor::Examiner,
     /// Why the log is not the one that this computer followed before.

@@ -7,8 +7,8 @@ use ts_rs::TS;
 use super::host::Host;
 use super::wire::*;
 use super::{
-    backups, bookings, catalogue, customers, doctor, error, events, inbox, messages, projections,
-    sagas, session, space,
+    backups, bookings, catalogue, customers, doctor, error, events, inbox, messages, people,
+    projections, sagas, session, space,
 };
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
@@ -105,6 +105,12 @@ commands! {
         reprocess(Reprocess) -> Reprocessed = inbox::reprocess;
         /// Lets whoever reads the provider's list of events do it at once.
         poll_now(Empty) -> Empty = inbox::poll_now;
+
+        list_people(Empty) -> People = people::list;
+        /// A login of their own; its password is shown this once.
+        add_person(AddPerson) -> PersonMade = people::add;
+        change_person(ChangePerson) -> Person = people::change;
+        reset_password(ResetPassword) -> PersonMade = people::reset_password;
 
         list_projections(Empty) -> Projections = projections::list;
         list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;

@@ -16,6 +16,7 @@ pub mod inbox;
 mod lamps;
 pub mod messages;
 pub mod metrics;
+pub mod people;
 pub mod place;
 pub mod projections;
 pub mod sagas;

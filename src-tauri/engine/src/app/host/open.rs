@@ -18,6 +18,7 @@ use super::{Host, HostKind, faults, logins, pools, setup, work};
 use crate::app::backups::{self, Room};
 use crate::app::desk::{Connections, Desk, DeskParts, GoOn};
 use crate::app::doctor::Examiner;
+use crate::app::people::Maker;
 use crate::app::wire::{AppError, Code, Group, ProfileKind, Retry, StartStep};
 use crate::runtime::bell::Bell;
 use crate::runtime::computer;
@@ -337,6 +338,9 @@ async fn start(
         letterbox.open().await;
     }
     work::start_bell(&tasks, &bell, &people);
+    if base.read_only.is_none() {
+        work::start_seen(&tasks, &people);
+    }
     if host.0.kind == HostKind::Serve {
         work::start_figures(&tasks, &people);
     }
@@ -365,6 +369,7 @@ async fn start(
         }
         _ => None,
     };
+    let maker = base.admin.clone().map(Maker::new);
     let room = base
         .admin
         .map(|admin| Room::new(&host.0.config, admin, hints.clone(), tasks.clone()));
@@ -376,6 +381,7 @@ async fn start(
         log_id,
         log_change,
         backups: room,
+        maker,
         policy: crate::saga::definition::Policy::default(),
         people,
         installation: base.installation,

@@ -110,6 +110,29 @@ fn mailer(config: SmtpConfig) -> Result<MailParts, AppError> {
     })
 }
 
+/// Says now and then that this person is here.
+pub(super) fn start_seen(tasks: &Tasks, people: &PgPool) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(300);
+    let (people, stop) = (people.clone(), tasks.stopping());
+    tasks.forever("seen", move || {
+        let (people, stop) = (people.clone(), stop.clone());
+        async move {
+            loop {
+                if let Err(error) = sqlx::query("select api.seen()").execute(&people).await {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "it is not known that this person is here"
+                    );
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(EVERY) => {}
+                }
+            }
+        }
+    });
+}
+
 /// Passes rings between processes.
 pub(super) fn start_bell(tasks: &Tasks, bell: &Bell, people: &PgPool) {
     let stop = tasks.stopping();

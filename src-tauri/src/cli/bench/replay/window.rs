@@ -107,6 +107,7 @@ async fn desk(ground: &Ground) -> Result<Desk, BenchError> {
         sandbox_url: None,
         connections: Connections::default(),
         backups: None,
+        maker: None,
         policy: Default::default(),
         silent: Default::default(),
     })))
