@@ -180,20 +180,26 @@ pub async fn change(desk: &Desk, request: ChangePerson) -> Result<Person, AppErr
     one(desk, &request.login).await
 }
 
+const GROUPS: [Group; 4] = [Group::Viewer, Group::Staff, Group::Manager, Group::Admin];
+
 async fn regroup(
     desk: &Desk,
     conn: &mut PgConnection,
     login: &str,
     to: Group,
 ) -> Result<&'static str, AppError> {
-    for group in [Group::Viewer, Group::Staff, Group::Manager, Group::Admin] {
-        let role = group_role(desk, group);
-        let pattern = if group == to {
-            "grant %I to %I"
-        } else {
-            "revoke %I from %I"
-        };
-        ddl(conn, pattern, &role, login).await?;
+    let role = group_role(desk, to);
+    ddl(conn, "grant %I to %I", &role, login).await?;
+    let others: Vec<String> = sqlx::query_scalar(
+        "select o.rolname::text from pg_auth_members m join pg_roles o on o.oid = m.roleid join pg_roles r on r.oid = m.member
+          where r.rolname = $1 and o.rolname = any($2)",
+    )
+    .bind(login)
+    .bind(GROUPS.map(|group| group_role(desk, group)))
+    .fetch_all(&mut *conn)
+    .await?;
+    for other in others.iter().filter(|other| **other != role) {
+        ddl(conn, "revoke %I from %I", other, login).await?;
     }
     Ok(word(to))
 }

@@ -55,6 +55,14 @@ pub(super) fn connecting(error: sqlx::Error, to: &PgConnectOptions) -> AppError 
         .unwrap_or_default()
         .into_owned();
     let shown = match (code.as_str(), &error) {
+        // The server says so in words only, in its own language; in others the sentence below fits as well.
+        ("28000", sqlx::Error::Database(d)) if d.message().contains("not permitted to log in") => {
+            AppError::new(
+                Code::WrongPassword,
+                format!("The login `{user}` is switched off at {place}."),
+            )
+            .hint("An admin can switch it on again: Settings, People.")
+        }
         ("28P01" | "28000", _) => AppError::new(
             Code::WrongPassword,
             format!("The database at {place} refused the login `{user}`: the user or the password is wrong."),
