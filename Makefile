@@ -32,7 +32,7 @@ NPM := npm --prefix ui
 run: ## Start the desk (without a display: serve it to a browser and print the address). PROFILE=release, ARGS="…"
 	@.ci/run-desk "$(PROFILE)" "$(BIN)" $(ARGS)
 
-test: setup-test .cache/peers/.done .cache/localstripe/.done ## Run all tests: Rust, window's code, browser journeys, the real window
+test: setup-test tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done ## Run all tests: Rust, window's code, browser journeys, the real window
 	@$(MAKE) --keep-going test-rust test-ui test-e2e test-window
 	@echo; echo "All tests passed."
 
@@ -41,8 +41,8 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos inbox-storm
-test-rust: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos inbox-storm hooks-stress
+test-rust: setup-test ui/dist/index.html tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
 
@@ -62,7 +62,7 @@ test-postgres-18: setup-test ui/dist/index.html .cache/postgres-18/.done ## The 
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@BIZING_PG_BIN="$$(realpath .cache/postgres-18/bin-of-18)" $(STAGE) "Database tests on PostgreSQL 18" cargo test $(SERVER) --no-fail-fast --test it
 
-test-long: setup-test ui/dist/index.html .cache/peers/.done .cache/localstripe/.done test-postgres-18 ## What takes long: PostgreSQL 18, crash enumeration, chaos, soak (the ignored tests)
+test-long: setup-test ui/dist/index.html tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done test-postgres-18 ## What takes long: PostgreSQL 18, crash enumeration, chaos, soak (the ignored tests)
 	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
 
 stress-order: setup-test ## No event skipped, doubled or out of order: 64 writers held, rolled back, killed. SECONDS_LONG=60 SEED=…
@@ -76,6 +76,12 @@ chaos: setup-test ## Sagas while workers are killed, the database restarts and a
 inbox-storm: setup-test ## 100,000 events of the provider: shuffled, doubled, forged, stale, by webhook and by poll at once
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Inbox storm" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture inbox::storm::the_same_with_a_hundred_thousand
+
+hooks-stress: setup-test ## Webhooks: 50 endpoints of which 20 are bad, 200 killed workers, plans among a million rows. HOOKS_EVENTS=100000 HOOKS_KILLS=200
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Plans among a million rows" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture hooks::plans::the_claim_and_the_record_stay_on_their_indexes_among_a_million_rows
+	@$(STAGE) "Killed workers" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture hooks::stress::stress_workers_killed
+	@$(STAGE) "Fifty endpoints" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture hooks::stress::stress_fifty_endpoints
 
 ##@ Before a commit
 .PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc
@@ -139,6 +145,11 @@ UI_SOURCES := $(shell find ui/src ui/public ui/index.html ui/vite.config.ts ui/s
 ui/dist/index.html: ui/node_modules/.done $(UI_SOURCES)
 	@$(STAGE) "Build the window's code" $(NPM) run build -- --logLevel warn
 	@test -s $@
+
+# The same for the packages that sign and verify webhooks.
+tests/peers/webhooks/node_modules/.done: tests/peers/webhooks/package.json tests/peers/webhooks/package-lock.json tests/peers/webhooks/.npmrc
+	@$(STAGE) "Install what tests/peers/webhooks names" npm ci --prefix tests/peers/webhooks --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # Python programs that we did not write, to test against.
 .cache/peers/.done: tests/peers/requirements.txt

@@ -28,6 +28,7 @@ pub async fn desk(s: &Seeded, backups: Option<Room>) -> Desk {
 async fn desk_of(s: &Seeded, login: &str, group: Group, backups: Option<Room>) -> Desk {
     Desk(Arc::new(DeskParts {
         maker: None,
+        vault: Default::default(),
         people: s.db.pool(login).await,
         installation: s.db.installation.clone(),
         profile: ProfileKind::Demo,

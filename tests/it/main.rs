@@ -12,6 +12,7 @@ mod doctor;
 mod erasure;
 mod events;
 mod guarantees;
+mod hooks;
 mod host;
 mod http;
 mod inbox;

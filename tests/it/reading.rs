@@ -32,6 +32,7 @@ pub fn desk(s: &Seeded, people: PgPool, group: Group) -> Desk {
         connections: Connections::default(),
         backups: None,
         maker: None,
+        vault: Default::default(),
         policy: Default::default(),
         silent: Default::default(),
     }))

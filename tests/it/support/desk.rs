@@ -9,11 +9,13 @@ use bizing_engine::app::wire::{
     Booked, CreateBooking, ForCustomer, Group, PaymentMode, ProfileKind,
 };
 use bizing_engine::connectors::email::{Mailer, SmtpConfig};
+use bizing_engine::delivery::http::{Names, Resolve};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::crash::CrashPoints;
 use bizing_engine::runtime::hints::Hints;
 use bizing_engine::runtime::tasks::Tasks;
 use bizing_engine::saga::definition::Policy;
+use bizing_engine::store::vault::Vault;
 use bizing_engine::worker::{Kind, MailParts, Pace, Worker, WorkerParts};
 use bizing_sandbox::{Options, Sandbox};
 use bizing_stripe::{Config, Secret, Stripe};
@@ -36,6 +38,10 @@ pub struct TestDesk {
     pub worker_pool: PgPool,
     pub policy: Policy,
     pub bell: Bell,
+    pub hints: Hints,
+    pub vault: Vault,
+    /// Who looks up the names of endpoints.
+    pub names: Arc<dyn Resolve>,
 }
 
 /// How the server sees the connections of workers that a test may kill.
@@ -79,6 +85,9 @@ impl TestDesk {
             worker_pool,
             policy,
             bell: Bell::default(),
+            hints: Hints::default(),
+            vault: Vault::default(),
+            names: Arc::new(Names),
         }
     }
 
@@ -138,7 +147,10 @@ impl TestDesk {
                 poll_awaited: Duration::from_millis(100),
                 poll_quiet: Duration::from_millis(500),
             },
+            vault: self.vault.clone(),
+            names: self.names.clone(),
             bell: self.bell.clone(),
+            hints: self.hints.clone(),
             tasks,
             crash,
         }
@@ -162,7 +174,7 @@ impl TestDesk {
             group: Group::Admin,
             read_only: None,
             bell: self.bell.clone(),
-            hints: Hints::default(),
+            hints: self.hints.clone(),
             works_here,
             examiner: Default::default(),
             log_change: None,
@@ -174,6 +186,7 @@ impl TestDesk {
             },
             backups: None,
             maker: None,
+            vault: self.vault.clone(),
             policy: self.policy.clone(),
             silent: Default::default(),
         }))

@@ -16,6 +16,7 @@ use crate::runtime::hints::Hints;
 use crate::saga::definition::Policy;
 use crate::saga::world::World;
 use crate::store::migrate::Installation;
+use crate::store::vault::Vault;
 
 #[derive(Clone)]
 pub struct Desk(pub Arc<DeskParts>);
@@ -54,6 +55,8 @@ pub struct DeskParts {
     pub log_change: Option<super::host::Changed>,
     /// Which log this is; `None`: the schema is older than that.
     pub log_id: Option<uuid::Uuid>,
+    /// Seals the secrets of endpoints.
+    pub vault: Vault,
     /// The same that the worker of this installation goes by.
     pub policy: Policy,
     /// Cancelled once the database has fallen silent: an answer over these connections may never come.

@@ -144,7 +144,7 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
                 m.source is not null as mail_asked, m.checked_at as mail_at, m.problem as mail_problem,
                 (select count(*) from read.sagas_v1 where state = 'parked') as need_person,
                 (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as open,
-                (select count(*) from read.deliveries_v1 where state = 'scheduled' and attempt > 0) as failing,
+                (select count(*) from (select from read.deliveries_v2 where state = 'scheduled' and attempt > 0 limit 1000) x) as failing,
                 (select min(case when events_total > 0 then least(99, 100 * events_done / events_total) else 0 end)::int
                    from read.rebuilds where state = 'running') as rebuild_percent
            from (select 1) x

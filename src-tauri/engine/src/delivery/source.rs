@@ -59,7 +59,8 @@ impl WorkSource for Deliveries {
     async fn claim_one(&self, id: Uuid) -> sqlx::Result<bool> {
         let done = sqlx::query(
             "with u as (update delivery.deliveries set state = 'sending', attempt = attempt + 1, fence = fence + 1, lease_owner = $2, lease_expires_at = now() + $3
-                         where delivery_id = $1 and state = 'scheduled' and next_at <= now() returning delivery_id, attempt, fence)
+                         where delivery_id = $1 and state = 'scheduled' and next_at <= now()
+                           and destination_id = any(array(select destination_id from delivery.destinations where kind <> 'webhook')) returning delivery_id, attempt, fence)
              insert into delivery.attempts (delivery_id, no, fence, worker_id) select delivery_id, attempt, fence, $2 from u",
         )
         .bind(id)

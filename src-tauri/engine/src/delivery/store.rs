@@ -23,7 +23,7 @@ pub async fn claim(
         "with places as (
            select t.destination_id, greatest($3 - (select count(*)::int from delivery.deliveries s
                                                     where s.state = 'sending' and s.destination_id = t.destination_id), 0) as n
-             from delivery.destinations t where t.active),
+             from delivery.destinations t where t.active and t.kind <> 'webhook'),
          p as (
            select c.delivery_id from places q
             cross join lateral (select d.delivery_id from delivery.deliveries d
@@ -55,7 +55,9 @@ pub async fn take_over(
     sqlx::query_scalar(
         "update delivery.deliveries d set fence = fence + 1, lease_owner = $1, lease_expires_at = now() + $3
           where d.delivery_id = any(array(select delivery_id from delivery.deliveries
-                                           where state = 'sending' and lease_expires_at < now() limit $2 for update skip locked))
+                                           where state = 'sending' and lease_expires_at < now()
+                                             and destination_id = any(array(select destination_id from delivery.destinations where kind <> 'webhook'))
+                                           limit $2 for update skip locked))
          returning d.delivery_id",
     )
     .bind(worker.0)
@@ -143,8 +145,14 @@ pub async fn finish(
            update delivery.deliveries
               set state = $3, lease_owner = null, lease_expires_at = null, next_at = coalesce($4, next_at),
                   finished_at = case when $3 <> 'scheduled' then now() end,
-                  outcome = jsonb_build_object('result', $5::text, 'problem', $6::text, 'response', $7::text)
-            where delivery_id = $1 and fence = $2 and state = 'sending' returning delivery_id, attempt)
+                  outcome = jsonb_build_object('result', $5::text, 'problem', $6::text, 'response', $7::text), changed_at = now()
+            where delivery_id = $1 and fence = $2 and state = 'sending' returning delivery_id, destination_id, attempt),
+         s as (
+           insert into delivery.stats_hourly as h (destination_id, hour, ok, failed, last_ok_at)
+           select destination_id, date_trunc('hour', now()), ($5 = 'accepted')::int, ($5 not in ('accepted', 'skipped'))::int,
+                  case when $5 = 'accepted' then now() end from u where $5 <> 'skipped'
+           on conflict (destination_id, hour) do update
+              set ok = h.ok + excluded.ok, failed = h.failed + excluded.failed, last_ok_at = coalesce(excluded.last_ok_at, h.last_ok_at))
          update delivery.attempts a set ended_at = clock_timestamp(), result = $5, error = $6, response = $7
            from u where a.delivery_id = u.delivery_id and a.no = u.attempt",
     )
@@ -176,7 +184,13 @@ pub async fn renew(
 }
 
 pub async fn next_due(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar("select least((select min(next_at) from delivery.deliveries where state = 'scheduled'), (select min(lease_expires_at) from delivery.deliveries where state = 'sending'))")
+    sqlx::query_scalar(
+        "select least((select min(d.next_at) from delivery.destinations t cross join lateral
+                         (select x.next_at from delivery.deliveries x where x.destination_id = t.destination_id and x.state = 'scheduled' order by x.next_at limit 1) d
+                        where t.active and t.kind <> 'webhook'),
+                      (select min(lease_expires_at) from delivery.deliveries
+                        where state = 'sending' and destination_id = any(array(select destination_id from delivery.destinations where kind <> 'webhook'))))",
+    )
         .fetch_one(pool)
         .await
 }

@@ -31,6 +31,7 @@ macro_rules! event_types {
             versions: &[ $( Shape {
                 version: $version,
                 json_schema: include_str!(concat!("schemas/", stringify!($name), ".v", $version, ".json")),
+                example: include_str!(concat!("fixtures/", stringify!($name), ".v", $version, ".json")),
             } ),+ ],
             from_text: |json| serde_json::from_str::<$data>(json).map(Event::$name),
             from_value: |json| <$data>::deserialize(json).map(Event::$name),
@@ -92,6 +93,8 @@ pub struct Shape {
     pub version: i16,
     /// As committed in `schemas/`, and never edited.
     pub json_schema: &'static str,
+    /// One of it, as type and data: what the tests of reading start from, and what receivers of webhooks are shown.
+    pub example: &'static str,
 }
 
 impl EventType {

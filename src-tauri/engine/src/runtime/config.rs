@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use bizing_stripe::Secret;
 use sqlx::postgres::PgConnectOptions;
 
+use crate::store::vault;
+
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The folder that holds everything of this desk on this computer.
@@ -25,6 +27,8 @@ pub struct Config {
     /// never comes is noticed only when its hold ends.
     pub stripe_poll: bool,
     pub smtp: Option<SmtpConfig>,
+    /// `BIZING_SEALING_KEY`: seals the secrets of endpoints. `None`: the file in the data folder, which is made when it is needed.
+    pub sealing_key: Option<Secret>,
     /// Trades the safety of the private server's data for speed. Tests only.
     pub no_sync: bool,
     /// Changes the schema also when no backup could be taken before. A person's decision, for one run.
@@ -63,6 +67,7 @@ impl Config {
             webhook_secrets: vec![],
             stripe_poll: true,
             smtp: None,
+            sealing_key: None,
             no_sync: false,
             migrate_without_backup: false,
         }
@@ -93,6 +98,9 @@ impl Config {
             webhook_secrets: reader.webhook_secrets(),
             stripe_poll: reader.checked("BIZING_STRIPE_POLL", on_or_off).as_deref() != Some("off"),
             smtp: reader.smtp(smtp_url, mail_from),
+            sealing_key: reader
+                .checked(vault::VARIABLE, vault::check_variable)
+                .map(Secret::from),
             no_sync: reader.text("BIZING_NO_SYNC").is_some_and(|v| v == "1"),
             migrate_without_backup: false,
         };

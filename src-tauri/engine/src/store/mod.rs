@@ -17,3 +17,4 @@ pub mod schema;
 pub mod seal;
 pub mod subscription;
 pub mod upcast;
+pub mod vault;

@@ -18,11 +18,14 @@ use crate::app::desk::GoOn;
 use crate::connectors::booking_mail::BookingMail;
 use crate::connectors::email::Mailer;
 use crate::delivery::Destination;
+use crate::delivery::http::Resolve;
 use crate::delivery::source::Deliveries;
+use crate::delivery::webhook::{self, Webhooks};
 use crate::domain::ids::{SagaId, WorkerId};
 use crate::queue::Runner;
 use crate::runtime::bell::Bell;
 use crate::runtime::crash::CrashPoints;
+use crate::runtime::hints::Hints;
 use crate::runtime::ids;
 use crate::runtime::tasks::Tasks;
 use crate::saga::definition::Policy;
@@ -31,6 +34,7 @@ use crate::saga::late::Late;
 use crate::saga::source::Sagas;
 use crate::saga::store;
 use crate::saga::world::World;
+use crate::store::vault::Vault;
 use crate::webhook::{inbox, poll::Poller};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,12 @@ pub struct WorkerParts {
     pub mail: Option<MailParts>,
     pub policy: Policy,
     pub pace: Pace,
+    /// Opens the secrets of endpoints.
+    pub vault: Vault,
+    /// Who looks up the names of endpoints.
+    pub names: Arc<dyn Resolve>,
     pub bell: Bell,
+    pub hints: Hints,
     pub tasks: Tasks,
     pub crash: CrashPoints,
 }
@@ -142,6 +151,7 @@ impl Worker {
             });
         }
         worker.start_deliveries(&parts);
+        worker.start_webhooks(&parts);
         worker.start_inbox(&parts);
         worker.start_batches(&parts);
         worker.keep_room_for_events(&parts);
@@ -189,6 +199,30 @@ impl Worker {
         parts.tasks.forever("deliveries", move || {
             let (deliveries, stop) = (deliveries.clone(), stop.clone());
             async move { deliveries.run(stop).await }
+        });
+    }
+
+    fn start_webhooks(&self, parts: &WorkerParts) {
+        let webhooks = Webhooks::new(webhook::Parts {
+            pool: webhook::pool(&parts.pool.connect_options()),
+            worker: self.id,
+            vault: parts.vault.clone(),
+            names: parts.names.clone(),
+            bell: parts.bell.clone(),
+            hints: parts.hints.clone(),
+            crash: parts.crash.clone(),
+        });
+        {
+            let (webhooks, stop) = (webhooks.clone(), parts.tasks.stopping());
+            parts.tasks.forever("webhooks", move || {
+                let (webhooks, stop) = (webhooks.clone(), stop.clone());
+                async move { webhooks.run(stop).await }
+            });
+        }
+        let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
+        parts.tasks.forever("webhooks, upkeep", move || {
+            let (webhooks, pool, stop) = (webhooks.clone(), pool.clone(), stop.clone());
+            async move { webhooks.keep_up(stop, pool).await }
         });
     }
 

@@ -68,10 +68,13 @@ pub async fn as_restored_by_another_tool(conn: &mut PgConnection, log: Uuid) -> 
 
 async fn owed_are_unclear(conn: &mut PgConnection, why: &str) -> sqlx::Result<()> {
     sqlx::query(
-        "update delivery.deliveries
-            set state = 'unclear', finished_at = now(), lease_owner = null, lease_expires_at = null,
+        // A receiver of webhooks knows what it has by its id: those wait for a person's word, and are not over.
+        "update delivery.deliveries d
+            set state = case when k.kind = 'webhook' then 'held' else 'unclear' end, finished_at = case when k.kind <> 'webhook' then now() end,
+                lease_owner = null, lease_expires_at = null, fence = d.fence + 1,
                 outcome = jsonb_build_object('result', 'unclear', 'problem', $1::text, 'response', null)
-          where state in ('scheduled', 'sending')",
+           from delivery.destinations k
+          where k.destination_id = d.destination_id and d.state in ('scheduled', 'sending')",
     )
     .bind(why)
     .execute(conn)

@@ -228,7 +228,10 @@ pub static ALL: [Audit; 27] = [
         "delivery.stuck",
         "select format('%s to %s for %s, %s since %s', d.template, k.name, d.stream_id, d.state, greatest(d.next_at, d.lease_expires_at))
            from delivery.deliveries d join delivery.destinations k using (destination_id)
-          where k.active and d.state in ('scheduled', 'sending') and greatest(d.next_at, d.lease_expires_at) < now() - interval '15 minutes'",
+           left join delivery.health h using (destination_id)
+          where k.active and d.state in ('scheduled', 'sending') and greatest(d.next_at, d.lease_expires_at) < now() - interval '15 minutes'
+            and (k.kind <> 'webhook' or k.state = 'active' and h.breaker = 'closed' and (h.paused_until is null or h.paused_until < now() - interval '15 minutes')
+                                        and d.order_key is null)",
         "A message is due and nobody has tried to send it for a quarter of an hour.",
         "See whether a worker runs, and whether its destination has been busy with others all that time.",
     ),
@@ -243,7 +246,7 @@ pub static ALL: [Audit; 27] = [
         "select format('%s of %s is owed to %s', t.name, s.stream_id, d.name)
            from core.events e join core.event_types t using (type_no) join core.streams s using (stream_no)
            join delivery.subscriptions b on b.event_name = t.name join delivery.destinations d on d.destination_id = b.destination_id and d.active
-          where e.recorded_at >= greatest(b.created_at, d.created_at)
+          where e.recorded_at >= greatest(b.created_at, d.created_at) and d.filter is null
             and not exists (select 1 from core.imports m where e.position > m.after_position and e.position <= m.upto_position)
             and not exists (select 1 from delivery.deliveries x where x.event_id = e.event_id and x.destination_id = b.destination_id and x.template = b.template)",
         "Somebody should have been told of an event, and no delivery was ever written. The append writes both together, so a row was removed or the destination was switched off at that time.",

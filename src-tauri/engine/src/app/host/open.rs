@@ -26,6 +26,7 @@ use crate::runtime::config::{self, Config, SmtpConfig};
 use crate::runtime::tasks::Tasks;
 use crate::store::migrate::{self, Installation, SchemaState};
 use crate::store::schema;
+use crate::store::vault::Vault;
 use crate::worker::Worker;
 
 pub(super) struct Open {
@@ -347,6 +348,8 @@ async fn start(
     if host.0.kind != HostKind::Command || host.0.works {
         work::start_projections(&tasks, &bell, &hints, &people, pool.as_ref());
     }
+    let sealing_key = host.0.config.sealing_key.as_ref().map(Secret::expose);
+    let vault = Vault::of(&host.0.config.data, sealing_key);
     let worker = match &pool {
         Some(pool) if host.0.works => {
             let parts = work::WorkParts {
@@ -357,6 +360,8 @@ async fn start(
                 stripe: keys.stripe,
                 stripe_poll: host.0.config.stripe_poll,
                 mail: keys.mail,
+                vault: vault.clone(),
+                hints: hints.clone(),
                 tasks: tasks.clone(),
             };
             match work::start_work(parts).await {
@@ -382,6 +387,7 @@ async fn start(
         log_change,
         backups: room,
         maker,
+        vault,
         policy: crate::saga::definition::Policy::default(),
         people,
         installation: base.installation,

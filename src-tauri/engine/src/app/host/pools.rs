@@ -35,8 +35,8 @@ pub(super) async fn worker(to: PgConnectOptions) -> Result<PgPool, AppError> {
     let to = to
         .application_name("bizing-desk worker")
         .options([("idle_in_transaction_session_timeout", "15s")]);
-    // Ten more are for the read models: they act as the projector.
-    open(to, 10).await
+    // Ten more are for the read models, which act as the projector, and two for webhooks.
+    open(to, 8).await
 }
 
 async fn open(to: PgConnectOptions, most: u32) -> Result<PgPool, AppError> {

@@ -13,6 +13,7 @@ use crate::app::error::internal;
 use crate::app::metrics;
 use crate::app::wire::{AppError, Code, Retry};
 use crate::connectors::email::{self, Mailer};
+use crate::delivery::http::Names;
 use crate::projection;
 use crate::runtime::bell::Bell;
 use crate::runtime::config::SmtpConfig;
@@ -21,6 +22,7 @@ use crate::runtime::hints::Hints;
 use crate::runtime::tasks::Tasks;
 use crate::saga::definition::Policy;
 use crate::store::migrate::Installation;
+use crate::store::vault::Vault;
 use crate::worker::{Kind, MailParts, Pace, Worker, WorkerParts};
 
 /// What a worker needs. The keys in it are those that fit the installation's mode: a sandbox never meets a live key.
@@ -34,6 +36,8 @@ pub(super) struct WorkParts {
     /// See [`Config::stripe_poll`](crate::runtime::config::Config::stripe_poll).
     pub stripe_poll: bool,
     pub mail: Option<SmtpConfig>,
+    pub vault: Vault,
+    pub hints: Hints,
     pub tasks: Tasks,
 }
 
@@ -56,7 +60,10 @@ pub(super) async fn start_work(parts: WorkParts) -> Result<Arc<Worker>, AppError
             polls: parts.stripe_poll,
             ..if live { Pace::LIVE } else { Pace::SANDBOX }
         },
+        vault: parts.vault,
+        names: Arc::new(Names),
         bell: parts.bell,
+        hints: parts.hints,
         tasks: parts.tasks,
         crash: CrashPoints::default(),
     })

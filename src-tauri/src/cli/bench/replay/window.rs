@@ -108,6 +108,7 @@ async fn desk(ground: &Ground) -> Result<Desk, BenchError> {
         connections: Connections::default(),
         backups: None,
         maker: None,
+        vault: Default::default(),
         policy: Default::default(),
         silent: Default::default(),
     })))

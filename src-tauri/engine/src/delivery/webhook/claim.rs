@@ -1,0 +1,240 @@
+//! Which deliveries are sent next: one statement for all endpoints, with places for each.
+//!
+//! The forms matter, and a test holds their plans against a million rows with stale statistics: `= any(array(select …))`
+//! and `unnest` in plain sight keep the planner on the index whatever it believes; the natural forms were 3 to 8 times slower.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+use crate::domain::ids::WorkerId;
+
+/// For as long as the longest timeout twice, and some. What a process of this computer held goes on at once when it dies.
+pub const LEASE_S: f64 = 90.0;
+
+/// A delivery that is leased to us, with the event behind it.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    pub delivery_id: Uuid,
+    pub destination_id: Uuid,
+    /// Of the endpoint's settings.
+    pub version: i32,
+    /// Places of the endpoint in this process.
+    pub places: usize,
+    pub no: i32,
+    /// Tries that count, with this one.
+    pub tries: i32,
+    pub fence: i64,
+    pub trigger: String,
+    pub event_name: String,
+    pub event_id: Uuid,
+    pub created_at: DateTime<Utc>,
+    /// Sent ahead to see whether the endpoint works again.
+    pub probe: bool,
+    /// Its endpoint had nothing against it.
+    pub clean: bool,
+    /// `None`: a test, or an event that is not there any more.
+    pub event: Option<Event>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub schema_version: i16,
+    pub stream: String,
+    pub stream_version: i64,
+    pub position: i64,
+    pub occurred_at: DateTime<Utc>,
+    pub correlation_id: Uuid,
+    pub data: String,
+}
+
+/// What this process holds of an endpoint, and how many more it may take (its rate).
+#[derive(Debug, Default)]
+pub struct Held {
+    pub endpoints: Vec<Uuid>,
+    pub held: Vec<i32>,
+    pub most: Vec<i32>,
+}
+
+/// `probes`: endpoints whose breaker lets one through. An endpoint gives twice its places at most, so that there is
+/// something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
+pub const CLAIM: &str = "
+with probes as (
+  update delivery.health h set breaker = 'half_open', probe_until = now() + interval '60 seconds'
+    from delivery.destinations t
+   where t.destination_id = h.destination_id and h.breaker <> 'closed' and h.open_until <= now()
+     and (h.probe_until is null or h.probe_until < now()) and (h.paused_until is null or h.paused_until <= now())
+     and t.kind = 'webhook' and t.state = 'active' and t.deleted_at is null
+     and exists (select from delivery.deliveries d where d.destination_id = h.destination_id and d.state = 'scheduled' and d.next_at <= now())
+  returning h.destination_id),
+q as materialized (
+  select x.destination_id as ep,
+         case when x.open then least(greatest(2 * x.places - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
+                                     greatest(1, $1 / (count(*) over ())::int))
+              when x.probe then 1 else 0 end as n
+    from (select t.destination_id, t.rate_per_s,
+                 greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
+                 t.state = 'active' and h.breaker = 'closed' and (h.paused_until is null or h.paused_until <= now()) as open,
+                 t.destination_id in (select destination_id from probes) as probe
+            from delivery.destinations t join delivery.health h on h.destination_id = t.destination_id
+           where t.kind = 'webhook' and t.deleted_at is null) x
+    left join unnest($2::uuid[], $3::int[], $4::int[]) as held(ep, n, most) on held.ep = x.destination_id),
+p as (
+  select c.delivery_id from q cross join lateral (
+    select d.delivery_id from delivery.deliveries d
+     where d.destination_id = q.ep and d.state = 'scheduled' and d.by_hand and d.next_at <= now()
+     order by d.next_at limit 2 for update of d skip locked) c
+  union all
+  select c.delivery_id from q cross join lateral (
+    select d.delivery_id from delivery.deliveries d
+     where d.destination_id = q.ep and d.state = 'scheduled' and not d.by_hand and d.next_at <= now()
+       and (d.order_key is null
+            or not exists (select from delivery.deliveries e
+                            where e.destination_id = d.destination_id and e.order_key = d.order_key and e.position < d.position
+                              and e.order_key is not null and e.state in ('scheduled', 'sending', 'held')))
+     order by d.next_at, d.delivery_id limit q.n for update of d skip locked) c where q.n > 0),
+u as (
+  update delivery.deliveries d
+     set state = 'sending', attempt = d.attempt + 1, fence = d.fence + 1, lease_owner = $5, lease_expires_at = now() + make_interval(secs => $7)
+   where d.delivery_id = any(array(select delivery_id from p))
+  returning d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
+            d.correlation_id, d.created_at)
+select u.*, t.version, greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
+       h.breaker <> 'closed' as probe,
+       h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
+         and h.paused_until is null as clean,
+       e.version as stream_version, e.occurred_at, e.data::text as data, k.schema_version
+  from u
+  join delivery.destinations t on t.destination_id = u.destination_id
+  join delivery.health h on h.destination_id = u.destination_id
+  left join core.events e on e.position = u.position and u.position > 0
+  left join core.event_types k on k.type_no = e.type_no";
+
+pub async fn claim(
+    pool: &PgPool,
+    worker: WorkerId,
+    free: i32,
+    held: &Held,
+    workers: i32,
+) -> sqlx::Result<Vec<Claimed>> {
+    let rows = sqlx::query(CLAIM)
+        .bind(free)
+        .bind(&held.endpoints)
+        .bind(&held.held)
+        .bind(&held.most)
+        .bind(worker.0)
+        .bind(workers)
+        .bind(LEASE_S)
+        .fetch_all(pool)
+        .await?;
+    let mut claimed = rows.iter().map(read).collect::<sqlx::Result<Vec<_>>>()?;
+    // Oldest first, as far as it lies with us.
+    claimed.sort_by_key(|c| c.event.as_ref().map(|e| e.position));
+    Ok(claimed)
+}
+
+fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Claimed> {
+    let data: Option<String> = row.try_get("data")?;
+    let event = match data {
+        Some(data) => Some(Event {
+            schema_version: row.try_get("schema_version")?,
+            stream: row.try_get("stream_id")?,
+            stream_version: row.try_get("stream_version")?,
+            position: row.try_get("position")?,
+            occurred_at: row.try_get("occurred_at")?,
+            correlation_id: row.try_get("correlation_id")?,
+            data,
+        }),
+        None => None,
+    };
+    let (no, from): (i32, i32) = (row.try_get("attempt")?, row.try_get("tries_from")?);
+    Ok(Claimed {
+        delivery_id: row.try_get("delivery_id")?,
+        destination_id: row.try_get("destination_id")?,
+        version: row.try_get("version")?,
+        places: usize::try_from(row.try_get::<i32, _>("places")?).unwrap_or(1),
+        no,
+        tries: (no - from).max(1),
+        fence: row.try_get("fence")?,
+        trigger: row.try_get("trigger")?,
+        event_name: row.try_get("template")?,
+        event_id: row.try_get("event_id")?,
+        created_at: row.try_get("created_at")?,
+        probe: row.try_get("probe")?,
+        clean: row.try_get("clean")?,
+        event,
+    })
+}
+
+/// What was leased and not sent goes back as it was: no try is used up. `in_s`: when it may be taken again.
+pub async fn give_back(pool: &PgPool, unsent: &[(Uuid, i64)], in_s: f64) -> sqlx::Result<()> {
+    if unsent.is_empty() {
+        return Ok(());
+    }
+    let mut sorted = unsent.to_vec();
+    sorted.sort_unstable();
+    let (ids, fences): (Vec<Uuid>, Vec<i64>) = sorted.into_iter().unzip();
+    sqlx::query(
+        "update delivery.deliveries d
+            set state = 'scheduled', attempt = d.attempt - 1, fence = d.fence + 1, lease_owner = null, lease_expires_at = null,
+                next_at = case when $3 > 0 then now() + make_interval(secs => $3) else d.next_at end
+          where d.delivery_id = any($1) and d.fence = ($2::bigint[])[width_bucket(d.delivery_id, $1::uuid[])]",
+    )
+    .bind(ids)
+    .bind(fences)
+    .bind(in_s)
+    .execute(pool)
+    .await
+    .map(|_| ())
+}
+
+/// What dead workers held. Whether it arrived is not known, so it is sent again with the same id; the try that was cut off
+/// is written down and does not count.
+pub async fn take_over(pool: &PgPool) -> sqlx::Result<u64> {
+    sqlx::query(
+        "with x as (
+           select d.delivery_id, d.lease_owner, d.lease_expires_at from delivery.deliveries d
+            where d.state = 'sending' and d.lease_expires_at < now()
+              and d.destination_id = any(array(select destination_id from delivery.destinations where kind = 'webhook'))
+            order by d.lease_expires_at limit 500 for update of d skip locked),
+         u as (
+           update delivery.deliveries d
+              set state = 'scheduled', fence = d.fence + 1, next_at = now(), lease_owner = null, lease_expires_at = null,
+                  tries_from = least(d.tries_from + 1, d.attempt), last_class = 'interrupted', changed_at = now()
+            where d.delivery_id = any(array(select delivery_id from x))
+           returning d.delivery_id, d.attempt, d.fence, d.trigger)
+         insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at, ended_at, result, error_class, error, trigger)
+         select u.delivery_id, u.attempt, u.fence - 1, x.lease_owner, clock_timestamp(), clock_timestamp(), 'interrupted', 'interrupted',
+                'the program stopped between the send and its record; whether it arrived is not known, so it is sent again', u.trigger
+           from u join x on x.delivery_id = u.delivery_id",
+    )
+    .execute(pool)
+    .await
+    .map(|done| done.rows_affected())
+}
+
+/// When there is something to do next, and whether there is any endpoint at all. Breakers and pauses are taken in.
+pub async fn next_due(pool: &PgPool) -> sqlx::Result<(bool, Option<f64>)> {
+    sqlx::query_as(
+        "select exists (select from delivery.destinations where kind = 'webhook' and deleted_at is null),
+                extract(epoch from least(
+                  (select min(x.at) from delivery.destinations t join delivery.health h on h.destination_id = t.destination_id
+                    cross join lateral (
+                      select greatest(d.next_at, h.paused_until, case when h.breaker <> 'closed' then greatest(h.open_until, h.probe_until) end) as at
+                        from delivery.deliveries d where d.destination_id = t.destination_id and d.state = 'scheduled'
+                       order by d.next_at limit 1) x
+                    where t.kind = 'webhook' and t.state = 'active' and t.deleted_at is null),
+                  (select min(lease_expires_at) from delivery.deliveries where state = 'sending')) - now())::float8",
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// Workers that share the places of an endpoint.
+pub async fn workers(pool: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "select count(*) from saga.worker where heartbeat_at > now() - interval '60 seconds'",
+    )
+    .fetch_one(pool)
+    .await
+}

@@ -1,0 +1,189 @@
+//! What a process holds, endpoint by endpoint: each has places of its own, so that one that hangs waits alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::claim::{Claimed, Held};
+use super::endpoint::Endpoint;
+
+pub struct Lane {
+    pub endpoint: Arc<Endpoint>,
+    waiting: VecDeque<Claimed>,
+    sending: usize,
+    places: usize,
+    rate: Option<Rate>,
+    /// The last claim gave as much as there was room for: there is probably more.
+    more: bool,
+    /// Failures in a row that are known here; the database knows them a moment later.
+    failures: u32,
+    /// Nothing more is taken until what is known here is recorded.
+    rests_until: Option<Instant>,
+}
+
+/// As many as open the breaker.
+const FAILURES: u32 = 5;
+/// Longer than a record takes.
+const REST: Duration = Duration::from_millis(100);
+
+/// So many a second; what was not used is kept for a second.
+struct Rate {
+    per_s: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Rate {
+    fn new(per_s: i32) -> Rate {
+        Rate {
+            per_s: f64::from(per_s),
+            left: f64::from(per_s),
+            at: Instant::now(),
+        }
+    }
+
+    fn left(&mut self) -> f64 {
+        let now = Instant::now();
+        let since = (now - self.at).as_secs_f64();
+        self.left = (self.left + since * self.per_s).min(self.per_s);
+        self.at = now;
+        self.left
+    }
+}
+
+/// What follows from the end of one.
+#[derive(Default)]
+pub struct Ended {
+    /// The lane runs dry and there is more in the database.
+    pub dry: bool,
+    /// It fails again and again: these are not sent now.
+    pub unsent: Vec<(Uuid, i64)>,
+}
+
+#[derive(Default)]
+pub struct Lanes(HashMap<Uuid, Lane>);
+
+impl Lanes {
+    /// What there is of every endpoint, for the claim.
+    pub fn held(&mut self) -> Held {
+        let mut held = Held::default();
+        for (id, lane) in &mut self.0 {
+            held.endpoints.push(*id);
+            held.held.push(count(lane.waiting.len() + lane.sending));
+            let rests = lane.rests_until.is_some_and(|until| until > Instant::now());
+            held.most.push(match &mut lane.rate {
+                _ if rests => 0,
+                Some(rate) => rate.left().floor() as i32,
+                None => i32::MAX,
+            });
+        }
+        held
+    }
+
+    pub fn holds(&self) -> usize {
+        self.0.values().map(|l| l.waiting.len() + l.sending).sum()
+    }
+
+    pub fn endpoint(&self, id: Uuid, version: i32) -> Option<Arc<Endpoint>> {
+        let lane = self.0.get(&id)?;
+        (lane.endpoint.version == version).then(|| lane.endpoint.clone())
+    }
+
+    /// Takes in what was claimed. Whoever got as many as fit probably has more.
+    pub fn take_in(&mut self, claimed: Vec<(Claimed, Arc<Endpoint>)>) {
+        for lane in self.0.values_mut() {
+            lane.more = false;
+        }
+        let mut got: HashMap<Uuid, usize> = HashMap::new();
+        for (one, endpoint) in claimed {
+            *got.entry(one.destination_id).or_default() += 1;
+            let lane = self.0.entry(one.destination_id).or_insert_with(|| Lane {
+                endpoint: endpoint.clone(),
+                waiting: VecDeque::new(),
+                sending: 0,
+                places: 1,
+                rate: None,
+                more: false,
+                failures: 0,
+                rests_until: None,
+            });
+            if lane.rate.as_ref().map(|r| r.per_s as i32) != endpoint.rate_per_s {
+                lane.rate = endpoint.rate_per_s.map(Rate::new);
+            }
+            lane.endpoint = endpoint;
+            lane.places = one.places;
+            if let Some(rate) = &mut lane.rate {
+                rate.left -= 1.0;
+            }
+            lane.waiting.push_back(one);
+        }
+        for (id, n) in got {
+            if let Some(lane) = self.0.get_mut(&id) {
+                lane.more = lane.waiting.len() + lane.sending >= lane.places.max(n);
+            }
+        }
+    }
+
+    /// The next that may be sent now, of any endpoint that has a place.
+    pub fn next(&mut self, id: Uuid) -> Option<(Claimed, Arc<Endpoint>)> {
+        let lane = self.0.get_mut(&id)?;
+        if lane.sending >= lane.places {
+            return None;
+        }
+        let one = lane.waiting.pop_front()?;
+        lane.sending += 1;
+        Some((one, lane.endpoint.clone()))
+    }
+
+    pub fn ids(&self) -> Vec<Uuid> {
+        self.0
+            .iter()
+            .filter(|(_, l)| !l.waiting.is_empty())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// One is over.
+    pub fn ended(&mut self, id: Uuid, delivered: bool) -> Ended {
+        let Some(lane) = self.0.get_mut(&id) else {
+            return Ended::default();
+        };
+        lane.sending = lane.sending.saturating_sub(1);
+        lane.failures = if delivered { 0 } else { lane.failures + 1 };
+        if lane.failures >= FAILURES {
+            lane.failures = 0;
+            lane.rests_until = Some(Instant::now() + REST);
+            let unsent = lane.waiting.drain(..);
+            return Ended {
+                dry: false,
+                unsent: unsent.map(|one| (one.delivery_id, one.fence)).collect(),
+            };
+        }
+        Ended {
+            dry: lane.more && lane.waiting.len() <= lane.places / 2,
+            unsent: vec![],
+        }
+    }
+
+    /// What has not been sent.
+    pub fn unsent(&mut self) -> Vec<(Uuid, i64)> {
+        self.0
+            .values_mut()
+            .flat_map(|lane| lane.waiting.drain(..))
+            .map(|one| (one.delivery_id, one.fence))
+            .collect()
+    }
+
+    /// Endpoints with nothing in hand and no rate to remember are forgotten.
+    pub fn forget_idle(&mut self) {
+        self.0.retain(|_, l| {
+            l.sending > 0 || !l.waiting.is_empty() || l.rate.is_some() || l.failures > 0
+        });
+    }
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}

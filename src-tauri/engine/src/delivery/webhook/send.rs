@@ -1,0 +1,190 @@
+//! One try: make the body, sign it, send it, say what came of it.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use rand::Rng as _;
+use uuid::Uuid;
+
+use super::body::{self, Stored};
+use super::claim::Claimed;
+use super::endpoint::Endpoint;
+use super::headers::masked;
+use super::schedule::{self, Next, Signals};
+use super::sign;
+use crate::delivery::http::{Client, Failure, Post, Sent, Timings};
+
+const AGENT: &str = concat!("Bizing-Webhooks/", env!("CARGO_PKG_VERSION"));
+
+/// A try with its end, as it is recorded.
+#[derive(Debug)]
+pub struct Finished {
+    pub delivery_id: Uuid,
+    pub destination_id: Uuid,
+    pub fence: i64,
+    pub no: i32,
+    pub trigger: String,
+    pub state: &'static str,
+    /// Seconds until the next try.
+    pub again_in: Option<f64>,
+    pub result: &'static str,
+    pub class: Option<&'static str>,
+    pub error: Option<String>,
+    pub url: String,
+    pub status: Option<i16>,
+    pub timings: Timings,
+    pub peer: Option<String>,
+    pub request_headers: String,
+    pub response_headers: Option<String>,
+    pub body: Option<Vec<u8>>,
+    pub body_cut: bool,
+    pub started_at: DateTime<Utc>,
+    pub signals: Signals,
+    /// Whether it says something about the endpoint: what a person sends again does not.
+    pub counts: bool,
+    pub clean: bool,
+}
+
+/// The body of a delivery. `None`: the event is gone, or this program does not know the type of a test.
+pub fn body_of(claimed: &Claimed) -> Option<String> {
+    let Some(event) = &claimed.event else {
+        return (claimed.trigger == "test")
+            .then(|| {
+                body::render_example(&claimed.event_name, claimed.delivery_id, claimed.created_at)
+            })
+            .flatten();
+    };
+    Some(body::render(&Stored {
+        event_id: claimed.event_id,
+        name: &claimed.event_name,
+        schema_version: event.schema_version,
+        stream: &event.stream,
+        stream_version: event.stream_version,
+        position: event.position,
+        occurred_at: event.occurred_at,
+        correlation_id: event.correlation_id,
+        data: &event.data,
+    }))
+}
+
+pub async fn send(
+    client: &Client,
+    endpoint: &Endpoint,
+    claimed: Claimed,
+    body: String,
+) -> Finished {
+    let started_at = Utc::now();
+    let headers = headers(endpoint, &claimed, &body, started_at);
+    let request_headers = masked(&headers);
+    let sent = match &endpoint.target {
+        Ok(target) => {
+            client
+                .post(Post {
+                    target,
+                    guard: &endpoint.guard,
+                    headers,
+                    body: Bytes::from(body),
+                    timeout: endpoint.timeout,
+                })
+                .await
+        }
+        Err(why) => Sent {
+            result: Err(Failure::blocked(why.clone())),
+            partial: None,
+            timings: Timings::default(),
+            peer: None,
+        },
+    };
+    finished(endpoint, claimed, sent, request_headers, started_at)
+}
+
+fn finished(
+    endpoint: &Endpoint,
+    claimed: Claimed,
+    sent: Sent,
+    request_headers: String,
+    started_at: DateTime<Utc>,
+) -> Finished {
+    let tries = usize::try_from(claimed.tries).unwrap_or(1);
+    let dice = rand::rng().random::<f64>();
+    let verdict = schedule::judge(
+        &sent.result,
+        sent.peer.is_some(),
+        tries,
+        &endpoint.schedule,
+        dice,
+        Utc::now(),
+    );
+    let (state, again_in) = match verdict.next {
+        Next::Delivered => ("delivered", None),
+        Next::Again(seconds) => ("scheduled", Some(seconds)),
+        Next::GaveUp => ("gave_up", None),
+    };
+    let (status, response_headers, body, body_cut) = match (sent.result, sent.partial) {
+        (Ok(answer), _) => (
+            Some(answer.status),
+            Some(masked(&answer.headers)),
+            Some(answer.body),
+            answer.cut,
+        ),
+        (Err(_), Some((status, headers))) => (Some(status), Some(masked(&headers)), None, true),
+        (Err(_), None) => (None, None, None, false),
+    };
+    Finished {
+        delivery_id: claimed.delivery_id,
+        destination_id: claimed.destination_id,
+        fence: claimed.fence,
+        no: claimed.no,
+        counts: claimed.trigger == "auto" || claimed.probe,
+        trigger: claimed.trigger,
+        state,
+        again_in,
+        result: verdict.result,
+        class: verdict.class,
+        error: verdict.error,
+        url: endpoint.url.clone(),
+        status: status.and_then(|s| i16::try_from(s).ok()),
+        timings: sent.timings,
+        peer: sent.peer.map(|p| p.to_string()),
+        request_headers,
+        response_headers,
+        body: body.filter(|b| !b.is_empty()),
+        body_cut,
+        started_at,
+        signals: verdict.signals,
+        clean: claimed.clean,
+    }
+}
+
+fn headers(endpoint: &Endpoint, claimed: &Claimed, body: &str, now: DateTime<Utc>) -> HeaderMap {
+    let test = claimed.trigger == "test";
+    let id = body::message_id(claimed.event_id, test);
+    let timestamp = now.timestamp();
+    let signature = sign::header(endpoint.secrets(now), &id, timestamp, body.as_bytes());
+    let mut headers = HeaderMap::with_capacity(12 + endpoint.headers.len());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    for (name, value) in [
+        ("webhook-id", id),
+        ("webhook-timestamp", timestamp.to_string()),
+        ("webhook-signature", signature),
+        ("bizing-delivery-id", claimed.delivery_id.to_string()),
+        ("bizing-attempt", claimed.no.to_string()),
+    ] {
+        // Letters, digits and signs that a header may hold.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if test {
+        headers.insert("bizing-test", HeaderValue::from_static("1"));
+    }
+    if claimed.trigger == "replay" {
+        headers.insert("bizing-replay", HeaderValue::from_static("1"));
+    }
+    for (name, value) in &endpoint.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers
+}

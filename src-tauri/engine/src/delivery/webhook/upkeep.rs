@@ -1,0 +1,100 @@
+//! What has to be done now and then: show that somebody looks after webhooks, keep the partitions of the attempts, carry out
+//! decisions for many.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery::http::Client;
+use crate::runtime::bell::Bell;
+use crate::runtime::hints::Hints;
+
+const ATTEND_EVERY: Duration = Duration::from_secs(60);
+const KEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// While a decision for many is carried out: its own pace says how fast it goes.
+const BULK_PAUSE: Duration = Duration::from_millis(250);
+/// Others ring the same bell.
+const RUNG_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+pub async fn run(
+    pool: &PgPool,
+    client: &Client,
+    bell: &Bell,
+    hints: &Hints,
+    stop: CancellationToken,
+) {
+    let mut rings = bell.listen();
+    let (mut attended, mut kept) = (Instant::now(), None::<Instant>);
+    loop {
+        rings.borrow_and_update();
+        if attended.elapsed() >= ATTEND_EVERY {
+            log_failure("presence", attend(pool, hints).await);
+            attended = Instant::now();
+            client.tidy();
+        }
+        if kept.is_none_or(|at| at.elapsed() >= KEEP_EVERY) {
+            let left = sqlx::query_scalar::<_, i64>("select delivery.keep_attempts()")
+                .fetch_one(pool)
+                .await;
+            // A piece at a time: the next comes soon.
+            kept = match left {
+                Ok(10_000..) => None,
+                _ => Some(Instant::now()),
+            };
+            log_failure("the partitions of the attempts", left.map(|_| ()));
+        }
+        let open = match bulks(pool).await {
+            Ok((open, done)) => {
+                if done > 0 {
+                    bell.ring();
+                    hints.changed("deliveries");
+                }
+                open > 0
+            }
+            Err(error) => {
+                log_failure("decisions for many", Err(error));
+                false
+            }
+        };
+        let now = Instant::now();
+        let pause = if open { BULK_PAUSE } else { ATTEND_EVERY };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep_until(now + pause) => {}
+            _ = rings.changed(), if !open => tokio::time::sleep_until(now + RUNG_AT_MOST_EVERY).await,
+        }
+    }
+}
+
+/// Says that somebody is here. After a day without anybody, what waits is held.
+pub async fn attend(pool: &PgPool, hints: &Hints) -> sqlx::Result<()> {
+    let held: i64 = sqlx::query_scalar("select delivery.attend()")
+        .fetch_one(pool)
+        .await?;
+    if held > 0 {
+        tracing::warn!(
+            held,
+            "nobody had sent webhooks for over a day: what was waiting is held until a person decides"
+        );
+        hints.changed("endpoints");
+        hints.changed("deliveries");
+    }
+    Ok(())
+}
+
+async fn bulks(pool: &PgPool) -> sqlx::Result<(i32, i32)> {
+    sqlx::query_as("select open, done from delivery.work_bulks()")
+        .fetch_one(pool)
+        .await
+}
+
+fn log_failure(what: &str, done: sqlx::Result<()>) {
+    if let Err(error) = done {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "{what} of webhooks: trying again"
+        );
+    }
+}

@@ -1,0 +1,381 @@
+//! Endpoints that fail, slow down, ask for time or are gone; and what people do about them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::sink::{Say, Sink};
+use super::{Hooks, SOON, message_id, wait_until};
+
+#[tokio::test]
+async fn a_breaker_that_is_open_uses_no_tries_and_one_real_delivery_goes_ahead() {
+    let hooks = Hooks::new().await;
+    let works = Arc::new(AtomicBool::new(false));
+    let answers = works.clone();
+    let sink = Sink::saying(move |_, _| {
+        Say::Code(if answers.load(Ordering::SeqCst) {
+            200
+        } else {
+            500
+        })
+    })
+    .await;
+    // One at a time, so that not more are under way than the breaker needs to open.
+    let made = hooks
+        .endpoint(
+            &sink.url(),
+            json!({ "max_in_flight": 1, "schedule_s": [0, 3600, 3600] }),
+        )
+        .await;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 20).await;
+    wait_until("the breaker is open", SOON, async || {
+        hooks.health(made.id).await["breaker"] == "open"
+    })
+    .await;
+    // Two may have been leased already.
+    let tried = sink.count();
+    assert!((5..=7).contains(&tried), "{tried}");
+    let untried: i64 = sqlx::query_scalar("select count(*) from read.deliveries_v2 where destination_id = $1 and attempt = 0 and state = 'scheduled'")
+        .bind(made.id)
+        .fetch_one(&hooks.desk.people)
+        .await
+        .unwrap();
+    assert_eq!(
+        untried,
+        20 - tried as i64,
+        "those that wait have used up nothing"
+    );
+
+    // Still failing: one is sent ahead, and the pause doubles.
+    hooks.change(made.id, "try_now").await;
+    wait_until("one went ahead", SOON, async || sink.count() == tried + 1).await;
+    wait_until("and it is open again", SOON, async || {
+        hooks.health(made.id).await["breaker"] == "open"
+    })
+    .await;
+    assert_eq!(sink.count(), tried + 1);
+
+    works.store(true, Ordering::SeqCst);
+    hooks.change(made.id, "try_now").await;
+    wait_until("three got through and the rest follows", SOON, async || {
+        hooks.hurry(made.id).await;
+        hooks.states(made.id).await == [("delivered".to_owned(), 20)]
+    })
+    .await;
+    let health = hooks.health(made.id).await;
+    assert_eq!(
+        (&health["breaker"], &health["failures"]),
+        (&json!("closed"), &json!(0))
+    );
+    assert_eq!(health["failing_since"], json!(null));
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_time_gets_it_and_one_that_is_gone_is_turned_off() {
+    let hooks = Hooks::new().await;
+    let busy = Sink::saying(|_, _| {
+        Say::With(429, vec![("retry-after", "3600".to_owned())], String::new())
+    })
+    .await;
+    let gone = Sink::saying(|_, _| Say::Code(410)).await;
+    let a = hooks
+        .endpoint(&busy.url(), json!({ "schedule_s": [0, 0, 0, 0] }))
+        .await;
+    let b = hooks.endpoint(&gone.url(), json!({})).await;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 1).await;
+
+    wait_until("it is left alone", SOON, async || {
+        !hooks.health(a.id).await["paused_until"].is_null()
+    })
+    .await;
+    let limit = hooks.health(a.id).await["limit_now"].clone();
+    assert_eq!(limit, json!(4), "half of eight");
+    wait_until("it is turned off", SOON, async || {
+        hooks.health(b.id).await["state"] == "disabled"
+    })
+    .await;
+    let health = hooks.health(b.id).await;
+    assert_eq!(
+        (&health["active"], &health["state_reason"]),
+        (&json!(false), &json!("gone"))
+    );
+    let said: Vec<String> = sqlx::query_scalar(
+        "select what from read.delivery_changes_v1 where destination_id = $1 order by change_id",
+    )
+    .bind(b.id)
+    .fetch_all(&hooks.desk.people)
+    .await
+    .unwrap();
+    assert_eq!(said, ["created", "disabled"]);
+
+    // Nothing is owed to what is off, and nothing is sent to what waits, though its next try is due at once.
+    hooks.append(Uuid::now_v7(), 1).await;
+    hooks.wait_for_states(a.id, &[("scheduled", 2)]).await;
+    assert_eq!(hooks.states(b.id).await, [("gave_up".to_owned(), 1)]);
+    assert_eq!((busy.count(), gone.count()), (1, 1));
+
+    // Turned on again, it is owed what it missed since a time.
+    gone.say(|_, _| Say::Code(200));
+    sqlx::query_scalar::<_, serde_json::Value>(
+        "select api.change_endpoint($1, (select version from read.destinations_v1 where destination_id = $1), 'enable', now() - interval '1 hour', 'works again')",
+    )
+    .bind(b.id)
+    .fetch_one(&hooks.desk.people)
+    .await
+    .unwrap();
+    hooks.desk.bell.ring();
+    hooks.wait_for_states(b.id, &[("delivered", 2)]).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn nothing_but_failures_warns_and_then_turns_an_endpoint_off() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::saying(|_, _| Say::Code(500)).await;
+    let made = hooks
+        .endpoint(
+            &sink.url(),
+            json!({ "schedule_s": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }),
+        )
+        .await;
+    let worker = hooks.desk.work().await;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    for (days, expected) in [
+        (2.6, "warned"),
+        (3.6, "warned"),
+        (4.6, "warned"),
+        (5.1, "disabled"),
+    ] {
+        // Before the clock is moved: tries that are still made may be the ones that tell.
+        let before: i64 =
+            sqlx::query_scalar("select count(*) from read.delivery_changes_v1 where what = $1")
+                .bind(expected)
+                .fetch_one(&superuser)
+                .await
+                .unwrap();
+        sqlx::query("update delivery.health set failing_since = now() - make_interval(secs => $2 * 86400), breaker = 'closed', failures = 0, window_from = null where destination_id = $1")
+            .bind(made.id)
+            .bind(days)
+            .execute(&superuser)
+            .await
+            .unwrap();
+        hooks.append(Uuid::now_v7(), 1).await;
+        wait_until(&format!("{expected} after {days} days"), SOON, async || {
+            let now: i64 =
+                sqlx::query_scalar("select count(*) from read.delivery_changes_v1 where what = $1")
+                    .bind(expected)
+                    .fetch_one(&superuser)
+                    .await
+                    .unwrap();
+            now > before
+        })
+        .await;
+    }
+    let percents: Vec<i32> = sqlx::query_scalar("select (after->>'percent')::int from read.delivery_changes_v1 where what = 'warned' order by change_id")
+        .fetch_all(&superuser)
+        .await
+        .unwrap();
+    assert_eq!(percents, [50, 70, 90]);
+    assert_eq!(
+        hooks.health(made.id).await["state_reason"],
+        "days_of_failures"
+    );
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn what_is_paused_keeps_its_queue_and_one_that_a_person_asks_for_goes_all_the_same() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let made = hooks.endpoint(&sink.url(), json!({})).await;
+    hooks.change(made.id, "pause").await;
+    let worker = hooks.desk.work().await;
+    let events = hooks.append(Uuid::now_v7(), 3).await;
+    hooks.wait_for_states(made.id, &[("scheduled", 3)]).await;
+    let second: Uuid =
+        sqlx::query_scalar("select delivery_id from read.deliveries_v2 where event_id = $1")
+            .bind(events[1])
+            .fetch_one(&hooks.desk.people)
+            .await
+            .unwrap();
+    sqlx::query("select api.redeliver($1, 'now')")
+        .bind(second)
+        .execute(&hooks.desk.people)
+        .await
+        .unwrap();
+    hooks.desk.bell.ring();
+    hooks
+        .wait_for_states(made.id, &[("delivered", 1), ("scheduled", 2)])
+        .await;
+    assert_eq!(sink.ids(), [message_id(events[1])]);
+    hooks.change(made.id, "resume").await;
+    hooks.wait_for_states(made.id, &[("delivered", 3)]).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn after_a_long_absence_what_waited_is_held_until_a_person_decides() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let made = hooks.endpoint(&sink.url(), json!({})).await;
+    let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
+    hooks.append(one, 3).await;
+    let last = hooks.append(one, 1).await;
+    let lone = hooks.append(other, 1).await;
+    sqlx::query("update delivery.attendance set seen_at = now() - interval '25 hours'")
+        .execute(&hooks.desk.db.superuser_pool().await)
+        .await
+        .unwrap();
+    let worker = hooks.desk.work().await;
+    hooks.wait_for_states(made.id, &[("held", 5)]).await;
+    // What happens from now on goes out.
+    let fresh = hooks.append(other, 1).await;
+    hooks
+        .wait_for_states(made.id, &[("delivered", 1), ("held", 5)])
+        .await;
+    assert_eq!(sink.ids(), [message_id(fresh[0])]);
+
+    let done = hooks.change(made.id, "send_held_newest").await;
+    assert_eq!((&done["sent"], &done["cancelled"]), (&json!(2), &json!(3)));
+    hooks
+        .wait_for_states(made.id, &[("cancelled", 3), ("delivered", 3)])
+        .await;
+    let mut got = sink.ids();
+    got.sort();
+    let mut wanted: Vec<_> = [fresh[0], last[0], lone[0]].map(message_id).into();
+    wanted.sort();
+    assert_eq!(got, wanted);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn the_deliveries_of_one_booking_follow_one_another_where_that_is_asked_for() {
+    let hooks = Hooks::new().await;
+    let failed = Arc::new(AtomicUsize::new(0));
+    let count = failed.clone();
+    // The first two tries fail: what comes later must wait.
+    let sink = Sink::saying(move |_, _| {
+        Say::Code(if count.fetch_add(1, Ordering::SeqCst) < 2 {
+            503
+        } else {
+            200
+        })
+    })
+    .await;
+    let made = hooks
+        .endpoint(
+            &sink.url(),
+            json!({ "ordered_by": "stream", "schedule_s": [0, 0, 0, 0, 0] }),
+        )
+        .await;
+    let booking = Uuid::now_v7();
+    let mut events = vec![];
+    for _ in 0..6 {
+        events.extend(hooks.append(booking, 1).await);
+    }
+    let worker = hooks.desk.work().await;
+    hooks.wait_for_states(made.id, &[("delivered", 6)]).await;
+    let mut got = sink.ids();
+    got.dedup();
+    assert_eq!(got, events.into_iter().map(message_id).collect::<Vec<_>>());
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_desk_that_closes_gives_back_what_it_has_not_sent_and_uses_up_no_try() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::saying(|_, _| Say::Never).await;
+    let made = hooks
+        .endpoint(&sink.url(), json!({ "max_in_flight": 2 }))
+        .await;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 10).await;
+    sink.wait_for(2).await;
+    let began = std::time::Instant::now();
+    worker.close().await;
+    assert!(
+        began.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        began.elapsed()
+    );
+    let states = hooks.states(made.id).await;
+    assert_eq!(
+        states,
+        [("scheduled".to_owned(), 8), ("sending".to_owned(), 2)]
+    );
+    let used: i64 = sqlx::query_scalar(
+        "select count(*) from read.deliveries_v2 where state = 'scheduled' and attempt > 0",
+    )
+    .fetch_one(&hooks.desk.people)
+    .await
+    .unwrap();
+    assert_eq!(used, 0);
+}
+
+#[tokio::test]
+async fn a_hanging_endpoint_holds_up_nobody_but_itself() {
+    let hooks = Hooks::new().await;
+    let (hanging, healthy) = (Sink::saying(|_, _| Say::Never).await, Sink::start().await);
+    hooks.endpoint(&hanging.url(), json!({})).await;
+    let good = hooks.endpoint(&healthy.url(), json!({})).await;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 300).await;
+    hooks.wait_for_states(good.id, &[("delivered", 300)]).await;
+    assert!(
+        hanging.count() <= 8,
+        "no more than its places: {}",
+        hanging.count()
+    );
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn both_secrets_sign_while_one_replaces_the_other_and_then_only_the_new_one() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let made = hooks.endpoint(&sink.url(), json!({})).await;
+    let worker = hooks.desk.work().await;
+    let (new_id, new) = (
+        Uuid::now_v7(),
+        bizing_engine::delivery::webhook::sign::SigningSecret::random(),
+    );
+    let place = bizing_engine::delivery::webhook::secret_place(made.id, new_id);
+    let sealed = hooks.desk.vault.seal(&place, new.bytes()).unwrap();
+    let rotated: String =
+        sqlx::query_scalar("select api.rotate_secret($1, $2, $3, $4, $5, '24 hours', 'yearly')")
+            .bind(made.id)
+            .bind(new_id)
+            .bind(&sealed.bytes)
+            .bind(&sealed.key_id)
+            .bind(new.hint())
+            .fetch_one(&hooks.desk.people)
+            .await
+            .unwrap();
+    assert_eq!(rotated, "rotated");
+    hooks.append(Uuid::now_v7(), 1).await;
+    let got = sink.wait_for(1).await.remove(0);
+    assert_eq!(got.header("webhook-signature").split(' ').count(), 2);
+    assert_eq!(got.verify(&[made.secret.clone()]), Ok(()));
+    assert_eq!(got.verify(&[new.clone()]), Ok(()));
+
+    sqlx::query("update delivery.secrets set expires_at = now() where expires_at is not null")
+        .execute(&hooks.desk.db.superuser_pool().await)
+        .await
+        .unwrap();
+    sqlx::query("update delivery.destinations set version = version + 1 where destination_id = $1")
+        .bind(made.id)
+        .execute(&hooks.desk.db.superuser_pool().await)
+        .await
+        .unwrap();
+    hooks.append(Uuid::now_v7(), 1).await;
+    let got = sink.wait_for(2).await.remove(1);
+    assert_eq!(got.verify(&[new]), Ok(()));
+    assert!(got.verify(&[made.secret]).is_err());
+    worker.close().await;
+}

@@ -1,0 +1,176 @@
+//! The claim and the record stay on their indexes, whatever the statistics say. Two natural forms of them did not.
+
+use bizing_engine::delivery::webhook::{CLAIM, FINISH, pool};
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::Hooks;
+use super::sink::Sink;
+
+/// A hanging endpoint with half of the rows due, another with half of them over, and healthy ones with a few.
+async fn fill(hooks: &Hooks, rows: i64) -> Vec<Uuid> {
+    let sink = Sink::start().await;
+    let mut made = vec![];
+    for _ in 0..12 {
+        made.push(
+            hooks
+                .endpoint(&sink.url(), json!({ "max_in_flight": 64 }))
+                .await
+                .id,
+        );
+    }
+    hooks.append(Uuid::now_v7(), 100).await;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    // The statistics are those of a table that is nearly empty, and nobody makes new ones.
+    for statement in [
+        "delete from delivery.deliveries",
+        "alter table delivery.deliveries set (autovacuum_enabled = false)",
+        "analyze delivery.deliveries",
+        "analyze core.events",
+    ] {
+        sqlx::query(statement).execute(&superuser).await.unwrap();
+    }
+    for (endpoint, state, n) in [
+        (made[0], "scheduled", rows / 2),
+        (made[1], "delivered", rows / 2),
+    ] {
+        sqlx::query(
+            "insert into delivery.deliveries (destination_id, template, event_id, position, stream_id, correlation_id, state, finished_at, give_up_at, next_at)
+             select $1, 'CalendarSynced', gen_random_uuid(), 1 + n % 100, 'booking-' || gen_random_uuid(), gen_random_uuid(), $2,
+                    case when $2 = 'delivered' then now() end, 'infinity', now() - make_interval(secs => n % 1000)
+               from generate_series(1, $3) n",
+        )
+        .bind(endpoint)
+        .bind(state)
+        .bind(n)
+        .execute(&superuser)
+        .await
+        .unwrap();
+    }
+    for endpoint in &made[2..] {
+        sqlx::query(
+            "insert into delivery.deliveries (destination_id, template, event_id, position, stream_id, correlation_id, give_up_at)
+             select $1, 'CalendarSynced', gen_random_uuid(), 1 + n % 100, 'booking-x', gen_random_uuid(), 'infinity' from generate_series(1, 1000) n",
+        )
+        .bind(endpoint)
+        .execute(&superuser)
+        .await
+        .unwrap();
+    }
+    made
+}
+
+/// Relations that are read from end to end, by a node of the plan or one below it.
+fn walked(node: &Value, found: &mut Vec<String>) {
+    if node["Node Type"] == "Seq Scan" {
+        found.push(
+            node["Relation Name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        );
+    }
+    for below in node["Plans"].as_array().into_iter().flatten() {
+        walked(below, found);
+    }
+}
+
+fn check(what: &str, explained: &Value, rows: i64, most_buffers: f64) {
+    let plan = &explained[0]["Plan"];
+    let mut found = vec![];
+    walked(plan, &mut found);
+    assert!(
+        found.is_empty(),
+        "{what} reads {found:?} from end to end: {plan:#}"
+    );
+    let buffers =
+        plan["Shared Hit Blocks"].as_f64().unwrap() + plan["Shared Read Blocks"].as_f64().unwrap();
+    let each = buffers / rows as f64;
+    println!(
+        "{what}: {rows} rows, {each:.1} buffers each, {} ms",
+        explained[0]["Execution Time"]
+    );
+    assert!(each < most_buffers, "{what}: {each:.1} buffers a row");
+}
+
+async fn stay_on_their_indexes(rows: i64) {
+    let hooks = Hooks::new().await;
+    let made = fill(&hooks, rows).await;
+    let pool = pool(&hooks.desk.worker_pool.connect_options());
+    let worker = Uuid::now_v7();
+    // Once more than a plan needs to become the one that is kept.
+    for round in 0..3 {
+        let explained: Value = sqlx::query_scalar(AssertSqlSafe(format!(
+            "explain (analyze, buffers, format json) {CLAIM}"
+        )))
+        .bind(2_048_i32)
+        .bind(&made)
+        .bind(vec![0_i32; made.len()])
+        .bind(vec![i32::MAX; made.len()])
+        .bind(worker)
+        .bind(1_i32)
+        .bind(90.0_f64)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let leased: Vec<(Uuid, i64, i32)> =
+            sqlx::query_as("select delivery_id, fence, attempt from delivery.deliveries where state = 'sending' and lease_owner = $1 order by delivery_id")
+                .bind(worker)
+                .fetch_all(&hooks.desk.worker_pool)
+                .await
+                .unwrap();
+        let n = leased.len();
+        assert!(n > 1_000, "{n}");
+        check(&format!("claim {round}"), &explained, n as i64, 80.0);
+
+        let ids: Vec<Uuid> = leased.iter().map(|l| l.0).collect();
+        let nothing = || vec![None::<f32>; n];
+        let explained: Value = sqlx::query_scalar(AssertSqlSafe(format!(
+            "explain (analyze, buffers, format json) {FINISH}"
+        )))
+        .bind(&ids)
+        .bind(leased.iter().map(|l| l.1).collect::<Vec<_>>())
+        .bind(leased.iter().map(|l| l.2).collect::<Vec<_>>())
+        .bind(vec!["delivered"; n])
+        .bind(vec![None::<f64>; n])
+        .bind(vec!["accepted"; n])
+        .bind(vec![None::<&str>; n])
+        .bind(vec![None::<&str>; n])
+        .bind(vec!["https://x.example/"; n])
+        .bind(vec![Some(200_i16); n])
+        .bind(nothing())
+        .bind(nothing())
+        .bind(nothing())
+        .bind(nothing())
+        .bind(nothing())
+        .bind(vec![1.0_f32; n])
+        .bind(vec![None::<&str>; n])
+        .bind(vec!["[]"; n])
+        .bind(vec![None::<&str>; n])
+        .bind(vec![None::<&[u8]>; n])
+        .bind(vec![false; n])
+        .bind(vec![chrono::Utc::now(); n])
+        .bind(vec!["auto"; n])
+        .bind(worker)
+        .bind(vec![made[0]])
+        .bind(vec![1_i32])
+        .bind(vec![0_i32])
+        .bind(vec![0_i32; 11])
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        check(&format!("record {round}"), &explained, n as i64, 80.0);
+    }
+}
+
+#[tokio::test]
+async fn the_claim_and_the_record_stay_on_their_indexes_whatever_the_statistics_say() {
+    stay_on_their_indexes(40_000).await;
+}
+
+#[tokio::test]
+#[ignore = "a million rows: make hooks-stress"]
+async fn the_claim_and_the_record_stay_on_their_indexes_among_a_million_rows() {
+    stay_on_their_indexes(1_000_000).await;
+}
