@@ -73,6 +73,9 @@ export const deliveryStates: Record<DeliveryState, Sign> = {
   gave_up: sign('state.delivery.gave_up', 'mail-x', 'fail'),
   unclear: sign('state.delivery.unclear', 'hand', 'person'),
   skipped: sign('state.delivery.skipped', 'minus', 'idle'),
+  paused: sign('state.delivery.scheduled', 'clock', 'idle'),
+  held: sign('state.delivery.unclear', 'hand', 'person'),
+  cancelled: sign('state.delivery.skipped', 'minus', 'idle'),
 }
 
 export const lampStates: Record<LampState, Sign> = {

@@ -7,8 +7,7 @@ use ts_rs::TS;
 use super::host::Host;
 use super::wire::*;
 use super::{
-    backups, bookings, catalogue, customers, doctor, error, events, inbox, messages, people,
-    projections, sagas, session, space,
+    backups, bookings, catalogue, customers, deliveries, doctor, endpoints, error, events, inbox, messages, people, projections, sagas, session, space,
 };
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
@@ -97,6 +96,32 @@ commands! {
         get_saga_policy(Empty) -> SagaPolicy = sagas::get_policy;
         /// A new version of the policies, with its reason.
         put_saga_policy(PutSagaPolicy) -> SagaPolicy = sagas::put_policy;
+
+        /// Where things are sent, worst first.
+        list_endpoints(Empty) -> Endpoints = endpoints::list;
+        get_endpoint(GetEndpoint) -> Endpoint = endpoints::get;
+        put_endpoint(PutEndpoint) -> EndpointSaved = endpoints::put;
+        change_endpoint(ChangeEndpoint) -> Endpoint = endpoints::change;
+        rotate_secret(RotateSecret) -> EndpointSaved = endpoints::rotate_secret;
+        /// Shows a secret once more, and writes down who looked.
+        reveal_secret(RevealSecret) -> SecretShown = endpoints::reveal_secret;
+        /// Which of the last events would go there. Changes nothing.
+        try_filter(TryFilter) -> FilterTried = endpoints::try_filter;
+        send_test(SendTest) -> DeliveryRef = endpoints::send_test;
+        hook_catalogue(Empty) -> Vec<HookEvent> = endpoints::catalogue;
+        get_allow_list(Empty) -> AllowList = endpoints::allow_list;
+        put_allow_list(PutAllowList) -> AllowList = endpoints::put_allow_list;
+
+        list_deliveries(ListDeliveries) -> DeliveryList = deliveries::list;
+        get_delivery(GetDelivery) -> DeliveryDetail = deliveries::get;
+        redeliver(Redeliver) -> DeliveryRef = deliveries::redeliver;
+        cancel_delivery(CancelDelivery) -> DeliveryRef = deliveries::cancel;
+        /// What sending many again would do. Changes nothing.
+        preview_redelivery(PreviewRedelivery) -> RedeliveryPlan = deliveries::preview;
+        /// Freezes the set that was seen; a worker carries it out.
+        start_redelivery(StartRedelivery) -> Redelivery = deliveries::start;
+        change_redelivery(ChangeRedelivery) -> Redelivery = deliveries::change;
+        list_redeliveries(Empty) -> Vec<Redelivery> = deliveries::redeliveries;
 
         /// What came in, newest first, and how it comes in.
         list_inbox(ListInbox) -> InboxList = inbox::list;

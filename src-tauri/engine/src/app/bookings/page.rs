@@ -148,7 +148,7 @@ pub(in crate::app) async fn deliveries(
                 coalesce(d.outcome->>'problem', (select a.error from read.delivery_attempts_v1 a where a.delivery_id = d.delivery_id
                                                   order by a.no desc limit 1)) as problem,
                 coalesce((select jsonb_agg(a order by a.no) from read.delivery_attempts_v1 a where a.delivery_id = d.delivery_id), '[]') as attempts
-           from read.deliveries_v1 d where d.stream_id = $1 order by d.position",
+           from read.deliveries_v1 d where d.stream_id = $1 and d.kind <> 'webhook' order by d.position",
     )
     .bind(format!("booking-{booking}"))
     .fetch_all(conn)
@@ -164,6 +164,8 @@ pub(in crate::app) fn delivery_state(state: &str, attempt: i32) -> DeliveryState
         "delivered" => DeliveryState::Delivered,
         "gave_up" => DeliveryState::GaveUp,
         "skipped" => DeliveryState::Skipped,
+        "held" => DeliveryState::Held,
+        "cancelled" => DeliveryState::Cancelled,
         _ => DeliveryState::Unclear,
     }
 }

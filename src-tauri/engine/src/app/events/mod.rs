@@ -16,6 +16,7 @@ pub use detail::get;
 pub(super) use list::total;
 pub use list::{catalogue, list};
 pub use past::state_as_of;
+pub(super) use rows::zone;
 
 use super::wire::{AppError, Code};
 use crate::store::browse::BrowseError;

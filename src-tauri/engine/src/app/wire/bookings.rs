@@ -320,6 +320,12 @@ pub enum DeliveryState {
     Unclear,
     /// Nothing had to be said.
     Skipped,
+    /// Its destination is paused, turned off or not answering.
+    Paused,
+    /// Waits for a decision after this desk was closed for long.
+    Held,
+    /// By a person.
+    Cancelled,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
