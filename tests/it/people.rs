@@ -10,6 +10,7 @@ use crate::support::db::TestDb;
 
 fn desk(db: &TestDb, people: PgPool, group: Group, maker: bool) -> Desk {
     Desk(Arc::new(DeskParts {
+        vault: Default::default(),
         people,
         installation: db.installation.clone(),
         profile: ProfileKind::Server,

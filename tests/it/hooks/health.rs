@@ -361,8 +361,8 @@ async fn both_secrets_sign_while_one_replaces_the_other_and_then_only_the_new_on
     hooks.append(Uuid::now_v7(), 1).await;
     let got = sink.wait_for(1).await.remove(0);
     assert_eq!(got.header("webhook-signature").split(' ').count(), 2);
-    assert_eq!(got.verify(&[made.secret.clone()]), Ok(()));
-    assert_eq!(got.verify(&[new.clone()]), Ok(()));
+    assert_eq!(got.verify(std::slice::from_ref(&made.secret)), Ok(()));
+    assert_eq!(got.verify(std::slice::from_ref(&new)), Ok(()));
 
     sqlx::query("update delivery.secrets set expires_at = now() where expires_at is not null")
         .execute(&hooks.desk.db.superuser_pool().await)

@@ -212,6 +212,7 @@ async fn who_paid_is_shown_to_staff_and_only_managers_have_it_processed_again() 
     ] {
         let whole = t.desk(None);
         let desk = Desk(Arc::new(DeskParts {
+            vault: Default::default(),
             people: t.db.pool(login).await,
             group,
             bell: whole.bell.clone(),

@@ -16,6 +16,12 @@ export type AddPerson = {
  */
 login: string, name: string, group: Group, };
 
+export type AllowList = { version: number, 
+/**
+ * `10.1.0.0/16`, `printer.local`
+ */
+entries: Array<string>, changed_by: string | null, changed_at: string | null, reason: string | null, refused: string | null, };
+
 export type AppError = { code: Code, 
 /**
  * What happened, with the values that matter.
@@ -202,6 +208,18 @@ export type BookingSort = "starts" | "changed" | "customer" | "price" | "referen
 
 export type BookingState = "held" | "awaiting_payment" | "confirmed" | "cancelled" | "expired";
 
+export type BulkAction = "redeliver" | "cancel";
+
+export type BulkShare = { destination_id: string, destination: string, count: number, 
+/**
+ * Of those, were delivered before: the receiver gets them twice.
+ */
+delivered_before: number, 
+/**
+ * `paused`, `failing`, `disabled`: they wait until it works.
+ */
+waits_for: string | null, };
+
 export type CancelAsked = { booking_id: string, };
 
 export type CancelBooking = { command_id: string, booking_id: string, 
@@ -213,6 +231,8 @@ reason: string,
  * `version` of the page the person looked at.
  */
 expected_version: number, };
+
+export type CancelDelivery = { delivery_id: string, reason: string, };
 
 export type Cancelled = { by: string, 
 /**
@@ -278,6 +298,12 @@ export type ChangeBatch = { batch_id: string,
  */
 change: string, };
 
+export type ChangeEndpoint = { destination_id: string, version: number, action: EndpointAction, 
+/**
+ * With `enable`: what happened since then is owed too.
+ */
+recover_since: string | null, reason: string, };
+
 export type ChangePerson = { login: string, change: PersonChange, };
 
 export type ChangeProjection = { command_id: string, projection: string, 
@@ -291,6 +317,12 @@ export type ChangeRebuild = { command_id: string, rebuild_id: string,
  * Needed to cancel and to swap: at least 10 characters.
  */
 reason: string | null, };
+
+export type ChangeRedelivery = { bulk_id: string, 
+/**
+ * `stop`, `go_on`, `cancel`
+ */
+change: string, };
 
 export type ChooseStart = { "choice": "explore" } | { "choice": "empty", business_name: string, 
 /**
@@ -307,6 +339,8 @@ currency: string, } | { "choice": "connect",
 url: string, };
 
 export type Code = "request.invalid" | "request.unknown_command" | "request.not_found" | "request.forbidden" | "request.command_reused" | "booking.slot_taken" | "booking.refused" | "stream.conflict" | "database.not_chosen" | "database.starting" | "database.unreachable" | "database.wrong_password" | "database.schema_older" | "database.schema_newer" | "database.no_server" | "sandbox.unreachable" | "internal";
+
+export type CodeClass = "none" | "ok" | "redirect" | "client" | "server";
 
 export type CommandSaga = { 
 /**
@@ -375,6 +409,26 @@ start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], ge
  * A new version of the policies, with its reason.
  */
 put_saga_policy: [PutSagaPolicy, SagaPolicy], 
+/**
+ * Where things are sent, worst first.
+ */
+list_endpoints: [Empty, Endpoints], get_endpoint: [GetEndpoint, Endpoint], put_endpoint: [PutEndpoint, EndpointSaved], change_endpoint: [ChangeEndpoint, Endpoint], rotate_secret: [RotateSecret, EndpointSaved], 
+/**
+ * Shows a secret once more, and writes down who looked.
+ */
+reveal_secret: [RevealSecret, SecretShown], 
+/**
+ * Which of the last events would go there. Changes nothing.
+ */
+try_filter: [TryFilter, FilterTried], send_test: [SendTest, DeliveryRef], hook_catalogue: [Empty, Array<HookEvent>], get_allow_list: [Empty, AllowList], put_allow_list: [PutAllowList, AllowList], list_deliveries: [ListDeliveries, DeliveryList], get_delivery: [GetDelivery, DeliveryDetail], redeliver: [Redeliver, DeliveryRef], cancel_delivery: [CancelDelivery, DeliveryRef], 
+/**
+ * What sending many again would do. Changes nothing.
+ */
+preview_redelivery: [PreviewRedelivery, RedeliveryPlan], 
+/**
+ * Freezes the set that was seen; a worker carries it out.
+ */
+start_redelivery: [StartRedelivery, Redelivery], change_redelivery: [ChangeRedelivery, Redelivery], list_redeliveries: [Empty, Array<Redelivery>], 
 /**
  * What came in, newest first, and how it comes in.
  */
@@ -460,7 +514,103 @@ export type CustomerRow = { customer_id: string, name: string, email: string | n
 
 export type DecideCommand = { command_id: string, approve: boolean, plan_hash: string, reason: string, };
 
-export type DeliveryState = "scheduled" | "sending" | "retrying" | "delivered" | "gave_up" | "unclear" | "skipped";
+export type DeliveryCounts = { delivered_today: number, scheduled: number, retrying: number, gave_up: number, unclear: number, held: number, all: Count, };
+
+export type DeliveryDetail = { row: DeliveryRow, event_version: number, correlation_id: string, timeout_ms: number | null, url: string | null, 
+/**
+ * Newest first.
+ */
+tries: Array<DeliveryTry>, 
+/**
+ * Exactly the bytes that are sent. Of an e-mail: `None`.
+ */
+body: string | null, signature: SignatureView | null, 
+/**
+ * Placeholders stand for secrets.
+ */
+curl: string | null, 
+/**
+ * Why it cannot be sent again.
+ */
+redeliver_refused: string | null, cancel_refused: string | null, };
+
+export type DeliveryFilter = { 
+/**
+ * Those whose event is younger.
+ */
+since: string | null, until: string | null, states: Array<DeliveryState>, destination_ids: Array<string>, events: Array<string>, codes: Array<CodeClass>, booking_id: string | null, event_id: string | null, 
+/**
+ * The event's payload contains this (`jsonb @>`).
+ */
+payload: Record<string, unknown> | null, 
+/**
+ * A booking's reference, a delivery's or a message's id.
+ */
+search: string | null, };
+
+export type DeliveryList = { rows: Array<DeliveryRow>, next: string | null, counts: DeliveryCounts, 
+/**
+ * Of what was asked for; with a payload or a search it is counted up to 1,000.
+ */
+matching: Count, };
+
+export type DeliveryRef = { delivery_id: string, };
+
+export type DeliveryRow = { delivery_id: string, 
+/**
+ * When something last happened to it.
+ */
+at: string, created_at: string, state: DeliveryState, event_name: string, event_id: string, position: number, booking_id: string | null, reference: string | null, destination_id: string, 
+/**
+ * `webhook`, `email`
+ */
+kind: string, 
+/**
+ * The destination's name.
+ */
+destination: string, 
+/**
+ * Of an e-mail: which.
+ */
+template: string | null, 
+/**
+ * Made so far.
+ */
+tries: number, 
+/**
+ * Made at most.
+ */
+most_tries: number, code: number | null, error: string | null, total_ms: number | null, next_at: string | null, give_up_at: string | null, 
+/**
+ * Why it waits although it is due: `paused`, `failing`, `retry_after`, `held`, `in_order`, `disabled`.
+ */
+waits_for: string | null, trigger: DeliveryTrigger, };
+
+export type DeliveryState = "scheduled" | "sending" | "retrying" | "delivered" | "gave_up" | "unclear" | "skipped" | "paused" | "held" | "cancelled";
+
+export type DeliveryTrigger = "auto" | "manual" | "replay" | "test";
+
+export type DeliveryTry = { no: number, trigger: DeliveryTrigger, 
+/**
+ * Of a try that a person asked for.
+ */
+by: string | null, reason: string | null, started_at: string, ended_at: string | null, 
+/**
+ * `accepted`, `not_sent`, `later`, `refused`, `unclear`, `skipped`; `None` while it is made.
+ */
+result: string | null, 
+/**
+ * `dns`, `connect`, `tls`, `timeout`, `blocked_address`, `redirect`, `status`, `interrupted`, …
+ */
+error_class: string | null, error: string | null, code: number | null, timings: TryTimings | null, peer: string | null, 
+/**
+ * Name and value; secret values are `***`.
+ */
+request_headers: Array<[string, string]>, response_headers: Array<[string, string]>, 
+/**
+ * The first 16 KiB, as text.
+ */
+response_body: string | null, response_cut: boolean, };
 
 export type DiffCell = { column: string, live: unknown, new: unknown, };
 
@@ -493,6 +643,102 @@ export type DoctorRunning = { run_id: string, started_at: string,
 streams: number | null, of: number | null, };
 
 export type Empty = Record<symbol, never>;
+
+export type Endpoint = { row: EndpointRow, 
+/**
+ * Of a webhook; other kinds are set up under Settings.
+ */
+url: string | null, note: string | null, 
+/**
+ * `BookingConfirmed`, `Payment*`, `*`
+ */
+events: Array<string>, 
+/**
+ * Those that it takes today.
+ */
+matches: Array<string>, filter: Record<string, unknown> | null, secrets: Array<EndpointSecret>, sending: EndpointSending | null, last_delivered_at: string | null, consecutive_failures: number, changes: Array<EndpointChange>, };
+
+export type EndpointAction = "pause" | "resume" | "try_now" | "keep_on" | "disable" | "enable" | "delete" | "send_held" | "send_held_newest" | "cancel_held";
+
+export type EndpointChange = { at: string, by: string, 
+/**
+ * `created`, `changed`, `paused`, `resumed`, `disabled`, `enabled`, `secret_rotated`, `secret_shown`, `deleted`, …
+ */
+what: string, reason: string | null, };
+
+export type EndpointHour = { at: string, delivered: number, failed: number, };
+
+export type EndpointRow = { destination_id: string, 
+/**
+ * `webhook`, `email`
+ */
+kind: string, name: string, 
+/**
+ * Of a webhook: its host.
+ */
+host: string | null, state: EndpointState, 
+/**
+ * Why it is not working, as the engine noted it: `failing`, `gone`, `refuses_key`, `retry_after`, `by_person`, `days_of_failures`.
+ */
+why: string | null, 
+/**
+ * The last thing that went wrong, in the words of whoever said it.
+ */
+last_error: string | null, last_code: number | null, since: string | null, failing_since: string | null, 
+/**
+ * It turns itself off then, if nothing gets through.
+ */
+disabled_at: string | null, hours: Array<EndpointHour>, delivered_today: number, 
+/**
+ * Due or scheduled, not over.
+ */
+owed: number, sending: number, 
+/**
+ * Wait for a decision after this desk was closed for long.
+ */
+held: number, gave_up: number, unclear: number, oldest_owed_at: string | null, p95_ms: number | null, 
+/**
+ * When it is tried next, or its next delivery is due.
+ */
+next_at: string | null, version: number, };
+
+export type EndpointSaved = { endpoint: Endpoint, secret: string | null, };
+
+export type EndpointSecret = { secret_id: string, 
+/**
+ * `whsec_…t4Qe`
+ */
+hint: string, created_at: string, 
+/**
+ * Signs until then; `None`: for good.
+ */
+expires_at: string | null, };
+
+export type EndpointSending = { 
+/**
+ * Seconds before each try; the first is 0.
+ */
+schedule_s: Array<number>, timeout_ms: number, max_in_flight: number, rate_per_s: number | null, 
+/**
+ * The deliveries of one booking follow one another.
+ */
+in_order: boolean, 
+/**
+ * Values are sealed at rest and shown as `***`, except to whoever just typed them.
+ */
+headers: { [key in string]: string }, };
+
+export type EndpointState = "works" | "failing" | "waiting" | "paused" | "disabled";
+
+export type Endpoints = { 
+/**
+ * Worst first.
+ */
+rows: Array<EndpointRow>, delivered_today: number, 
+/**
+ * Why the person may not change endpoints.
+ */
+refused: string | null, };
 
 export type EraseCustomer = { command_id: string, customer_id: string, 
 /**
@@ -688,6 +934,12 @@ export type Examine = { command_id: string, };
 
 export type FactKind = "booking_state" | "payment_state" | "money" | "moment" | "text" | "number" | "other";
 
+export type FilterTried = { 
+/**
+ * The last 20 of the types it takes, newest first.
+ */
+events: Array<TriedEvent>, types_today: Array<string>, };
+
 export type FindCustomers = { search: string, 
 /**
  * 1 to 50.
@@ -726,6 +978,10 @@ export type GetBooking = {
  */
 booking: string, };
 
+export type GetDelivery = { delivery_id: string, };
+
+export type GetEndpoint = { destination_id: string, };
+
 export type GetEvent = { position: number, };
 
 export type GetRebuild = { rebuild_id: string, };
@@ -740,6 +996,8 @@ export type Hint = {
  * `projections`, `sagas`, `backups`, `proofs`, `inbox`, `deliveries`; `*` = everything (after a gap).
  */
 topics: Array<string>, };
+
+export type HookEvent = { name: string, version: number, schema: Record<string, unknown>, example: Record<string, unknown>, };
 
 export type HostState = { phase: Phase, profile: ProfileKind | null, app_version: string, data_folder: string, 
 /**
@@ -854,6 +1112,16 @@ from: string | null, to: string | null, sort: BookingSort, descending: boolean,
 after: string | null, 
 /**
  * 1 to 1,000.
+ */
+limit: number, };
+
+export type ListDeliveries = { filter: DeliveryFilter, 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 500.
  */
 limit: number, };
 
@@ -1079,6 +1347,8 @@ saga_ids: Array<string>, };
 
 export type PreviewErasure = { customer_id: string, };
 
+export type PreviewRedelivery = { action: BulkAction, filter: DeliveryFilter, };
+
 export type PreviewReplay = { projection: string, from: ReplayFrom, };
 
 export type PreviewRestore = { backup_id: string, target: RestoreTarget, };
@@ -1183,6 +1453,18 @@ paused: boolean, reason: string | null, since: string | null,
  */
 waiting: number, };
 
+export type PutAllowList = { version: number, entries: Array<string>, reason: string, };
+
+export type PutEndpoint = { 
+/**
+ * Made when the dialog opens: pressing twice makes one.
+ */
+destination_id: string, 
+/**
+ * `None`: a new one. Otherwise the version that was looked at.
+ */
+version: number | null, name: string, url: string, note: string | null, events: Array<string>, filter: Record<string, unknown> | null, sending: EndpointSending | null, };
+
 export type PutSagaPolicy = { 
 /**
  * The version that was looked at.
@@ -1244,6 +1526,24 @@ rows: Array<Rebuild>, next: string | null, };
 export type RebuildPhase = "prepare" | "read" | "catch_up" | "compare" | "swap";
 
 export type RebuildState = "running" | "paused" | "waits_for_swap" | "done" | "cancelled" | "failed" | "rolled_back";
+
+export type Redeliver = { delivery_id: string, reason: string, };
+
+export type Redelivery = { bulk_id: string, action: BulkAction, filter: DeliveryFilter, by: string, reason: string, at: string, 
+/**
+ * `running`, `stopped`, `done`, `cancelled`
+ */
+state: string, count: number, done: number, delivered: number, failed: number, per_second: number, ended_at: string | null, };
+
+export type RedeliveryPlan = { count: number, shares: Array<BulkShare>, 
+/**
+ * Cannot be sent again, by reason: messages to customers leave once.
+ */
+left_out: Array<[string, number]>, first_at: string | null, last_at: string | null, 
+/**
+ * Of the set as it is now: another set is refused.
+ */
+hash: string, refused: string | null, };
 
 export type ReplayFrom = { "from": "start" } | { "from": "position", position: number, } | { "from": "time", 
 /**
@@ -1330,6 +1630,14 @@ typed: string, refused: string | null, };
 export type RestoreTarget = { "into": "database", name: string, } | { "into": "folder", path: string, };
 
 export type Retry = { "when": "never" } | { "when": "now" } | { "when": "after", seconds: number, } | { "when": "needs_person" };
+
+export type RevealSecret = { destination_id: string, secret_id: string, };
+
+export type RotateSecret = { destination_id: string, 
+/**
+ * Hours in which the old one signs too: 0 to 168.
+ */
+overlap_hours: number, reason: string, };
 
 export type SagaAttempt = { 
 /**
@@ -1597,6 +1905,14 @@ path: string, state: SealState,
  */
 subject_id: string, };
 
+export type SecretShown = { secret_id: string, secret: string, };
+
+export type SendTest = { destination_id: string, 
+/**
+ * Whose example is sent.
+ */
+event_name: string, };
+
 export type Service = { service_id: string, name: string, category: string, duration_min: number, buffer_before_min: number, buffer_after_min: number, price: Money, 
 /**
  * Staff who perform it.
@@ -1622,6 +1938,20 @@ read_only: string | null,
 works_here: boolean, };
 
 export type SetRebuildSpeed = { command_id: string, rebuild_id: string, speed: ReplaySpeed, };
+
+export type SignatureView = { 
+/**
+ * `msg_…`: the same for every try.
+ */
+message_id: string, 
+/**
+ * `msg_….1795520515.{"type":…`: what was signed at the last try.
+ */
+base_string: string, 
+/**
+ * One for each secret that signed.
+ */
+hints: Array<string>, };
 
 export type SkipParked = { command_id: string, projection: string, 
 /**
@@ -1658,6 +1988,12 @@ export type StartBatch = {
  * Made when the dialog opens: pressing twice begins once.
  */
 batch_id: string, action: string, members: Array<BatchMember>, typed: number | null, reason: string, };
+
+export type StartRedelivery = { 
+/**
+ * Made when the dialog opens: pressing twice begins once.
+ */
+bulk_id: string, action: BulkAction, filter: DeliveryFilter, hash: string, per_second: number, reason: string, };
 
 export type StartReplay = { 
 /**
@@ -1758,6 +2094,12 @@ caused_by: string | null,
 data: Record<string, unknown>, };
 
 export type TimelineKind = "event" | "saga_attempt" | "delivery_attempt" | "planned";
+
+export type TriedEvent = { position: number, event_id: string, name: string, at: string, matches: boolean, };
+
+export type TryFilter = { events: Array<string>, filter: Record<string, unknown> | null, };
+
+export type TryTimings = { dns_ms: number | null, connect_ms: number | null, tls_ms: number | null, first_byte_ms: number | null, body_ms: number | null, total_ms: number, };
 
 export type UpcastStep = { from_version: number, to_version: number, changes: Array<PayloadChange>, };
 

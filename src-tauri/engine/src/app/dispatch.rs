@@ -7,7 +7,8 @@ use ts_rs::TS;
 use super::host::Host;
 use super::wire::*;
 use super::{
-    backups, bookings, catalogue, customers, deliveries, doctor, endpoints, error, events, inbox, messages, people, projections, sagas, session, space,
+    backups, bookings, catalogue, customers, deliveries, doctor, endpoints, error, events, inbox,
+    messages, people, projections, sagas, session, space,
 };
 
 /// `name(Request) -> Reply = handler;` The handlers of `host` work before any database is there; those of
