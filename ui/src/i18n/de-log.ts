@@ -24,7 +24,6 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'filter.take': 'Danach filtern',
   'typed.label': 'Tippen Sie „{word}“, um fortzufahren',
   'typed.more': 'Tippen Sie zuerst „{word}“',
-  'reason.count': '{n} Zeichen, mindestens {least}',
   'detail.in_log': '#{position} im Protokoll',
   'settings.parts': 'Teile der Einstellungen',
   'settings.general': 'Allgemein',

@@ -21,7 +21,6 @@ export const log = {
   'filter.take': 'Filter by it',
   'typed.label': 'Type “{word}” to go on',
   'typed.more': 'Type “{word}” first',
-  'reason.count': '{n} characters, at least {least}',
   'detail.in_log': '#{position} in the log',
   'settings.parts': 'Parts of the settings',
   'settings.general': 'General',

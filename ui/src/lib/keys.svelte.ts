@@ -4,10 +4,16 @@
 import { onMount } from 'svelte'
 import { prefs } from './prefs.svelte'
 
+/** A key, or two one after the other: `g b`. */
 export type KeyMap = Record<string, (event: KeyboardEvent) => void>
+
+/** The second key comes within this time or is a key of its own. */
+const CHORD_MS = 1500
 
 export class Keys {
   #scopes: KeyMap[] = []
+  #lead: string | null = null
+  #ledAt = 0
 
   start(): () => void {
     const press = (event: KeyboardEvent) => this.#press(event)
@@ -31,12 +37,17 @@ export class Keys {
     if (floating()) return
     if (!name.startsWith('mod+') && name !== 'F6' && typing(event.target)) return
     if (name.length === 1 && !prefs.singleKeys) return
-    for (const scope of this.#scopes.toReversed()) {
-      const act = scope[name]
-      if (!act) continue
+    const chord = this.#lead !== null && performance.now() - this.#ledAt < CHORD_MS ? `${this.#lead} ${name}` : null
+    this.#lead = null
+    const scopes = this.#scopes.toReversed()
+    const act = (chord === null ? undefined : scopes.find((scope) => scope[chord])?.[chord]) ?? scopes.find((scope) => scope[name])?.[name]
+    if (act) {
       event.preventDefault()
       act(event)
-      return
+    } else if (scopes.some((scope) => Object.keys(scope).some((key) => key.startsWith(`${name} `)))) {
+      event.preventDefault()
+      this.#lead = name
+      this.#ledAt = performance.now()
     }
   }
 }

@@ -110,6 +110,17 @@ import Users from '@lucide/svelte/icons/users'
 import Wallet from '@lucide/svelte/icons/wallet'
 import Webhook from '@lucide/svelte/icons/webhook'
 import Workflow from '@lucide/svelte/icons/workflow'
+import PowerOff from '@lucide/svelte/icons/power-off'
+import Power from '@lucide/svelte/icons/power'
+import Terminal from '@lucide/svelte/icons/terminal'
+import Eye from '@lucide/svelte/icons/eye'
+import Bookmark from '@lucide/svelte/icons/bookmark'
+import Trash from '@lucide/svelte/icons/trash'
+import BookOpen from '@lucide/svelte/icons/book-open'
+import Shield from '@lucide/svelte/icons/shield'
+import Route from '@lucide/svelte/icons/route'
+import ClockAlert from '@lucide/svelte/icons/clock-alert'
+import ArrowDownToLine from '@lucide/svelte/icons/arrow-down-to-line'
 import X from '@lucide/svelte/icons/x'
 
 export const icons = {
@@ -223,6 +234,17 @@ export const icons = {
   'wallet': Wallet,
   'webhook': Webhook,
   'workflow': Workflow,
+  'power-off': PowerOff,
+  'power': Power,
+  'terminal': Terminal,
+  'eye': Eye,
+  'bookmark': Bookmark,
+  'trash': Trash,
+  'book-open': BookOpen,
+  'shield': Shield,
+  'route': Route,
+  'clock-alert': ClockAlert,
+  'arrow-down-to-line': ArrowDownToLine,
   'x': X,
 }
 
