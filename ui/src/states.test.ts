@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest'
 import css from './styles/tokens.css?raw'
-import { bookingStates, deliveryStates, lampStates, paymentStates, sagaStates, stepStates, type Sign } from './states'
+import { bookingStates, deliveryStates, endpointStates, inboxChecks, inboxResults, lampStates, owedStates, paymentStates, sagaStates, stepStates, type Sign } from './states'
 
 test('only what a person must decide has the one solid colour', () => {
-  const all: [string, Sign][] = [bookingStates, paymentStates, sagaStates, stepStates, deliveryStates, lampStates].flatMap((table) => Object.entries(table))
-  expect(all.filter(([, sign]) => sign.role === 'person').map(([state]) => state)).toEqual(['needs_person', 'needs_person', 'unclear'])
+  const all: [string, Sign][] = [bookingStates, paymentStates, sagaStates, stepStates, deliveryStates, owedStates, endpointStates, inboxChecks, inboxResults, lampStates].flatMap((table) => Object.entries(table))
+  expect(all.filter(([, sign]) => sign.role === 'person').map(([state]) => state)).toEqual(['needs_person', 'needs_person', 'unclear', 'held', 'unclear', 'held', 'quarantined'])
 })
 
 test('unknown is never green', () => {
-  for (const sign of [paymentStates.unknown, stepStates.unknown, lampStates.unknown, deliveryStates.unclear]) expect(sign.role).not.toBe('ok')
+  for (const sign of [paymentStates.unknown, stepStates.unknown, lampStates.unknown, deliveryStates.unclear, owedStates.unclear, inboxResults.kept]) expect(sign.role).not.toBe('ok')
 })
 
 test('the two dark blocks of the tokens say the same', () => {

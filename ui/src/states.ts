@@ -1,6 +1,6 @@
 //! The one place where word, icon and role of a state meet.
 
-import type { BookingState, DeliveryState, LampState, PaymentState, ProjectionState, ProofState, RebuildState, SagaState, StepState } from './backend/types'
+import type { BookingState, DeliveryState, EndpointState, InboxCheck, InboxResult, LampState, PaymentState, ProjectionState, ProofState, RebuildState, SagaState, StepState } from './backend/types'
 import { t, type PlainKey } from './i18n'
 import type { IconName } from './ui/icons'
 
@@ -73,9 +73,52 @@ export const deliveryStates: Record<DeliveryState, Sign> = {
   gave_up: sign('state.delivery.gave_up', 'mail-x', 'fail'),
   unclear: sign('state.delivery.unclear', 'hand', 'person'),
   skipped: sign('state.delivery.skipped', 'minus', 'idle'),
-  paused: sign('state.delivery.scheduled', 'clock', 'idle'),
-  held: sign('state.delivery.unclear', 'hand', 'person'),
-  cancelled: sign('state.delivery.skipped', 'minus', 'idle'),
+  paused: sign('state.delivery.paused', 'pause', 'idle'),
+  held: sign('state.delivery.held', 'hand', 'person'),
+  cancelled: sign('state.delivery.cancelled', 'ban', 'idle'),
+}
+
+/** The same, where what leaves need not be an e-mail. */
+export const owedStates: Record<DeliveryState, Sign> = {
+  scheduled: sign('state.owed.scheduled', 'clock', 'wait'),
+  sending: sign('state.owed.sending', 'loader', 'accent'),
+  retrying: sign('state.owed.retrying', 'rotate-cw', 'risk'),
+  delivered: sign('state.owed.delivered', 'circle-check', 'ok'),
+  gave_up: sign('state.owed.gave_up', 'circle-x', 'fail'),
+  unclear: sign('state.owed.unclear', 'hand', 'person'),
+  skipped: sign('state.owed.skipped', 'corner-up-right', 'idle'),
+  paused: sign('state.owed.paused', 'pause', 'idle'),
+  held: sign('state.owed.held', 'hand', 'person'),
+  cancelled: sign('state.owed.cancelled', 'ban', 'idle'),
+}
+
+/** Never "open" or "closed": to staff an open breaker sounds well. */
+export const endpointStates: Record<EndpointState, Sign> = {
+  works: sign('state.endpoint.works', 'circle-check', 'ok'),
+  failing: sign('state.endpoint.failing', 'pause', 'risk'),
+  waiting: sign('state.endpoint.waiting', 'clock', 'wait'),
+  paused: sign('state.endpoint.paused', 'pause', 'idle'),
+  disabled: sign('state.endpoint.disabled', 'power-off', 'idle'),
+}
+
+export const inboxResults: Record<InboxResult, Sign> = {
+  waiting: sign('state.inbox.waiting', 'clock', 'wait'),
+  done: sign('state.inbox.done', 'circle-check', 'ok'),
+  nothing_new: sign('state.inbox.nothing_new', 'minus', 'idle'),
+  not_ours: sign('state.inbox.not_ours', 'minus', 'idle'),
+  kept: sign('state.inbox.kept', 'circle-question-mark', 'idle'),
+  duplicate: sign('state.inbox.duplicate', 'copy', 'idle'),
+  not_taken: sign('state.inbox.not_taken', 'circle-x', 'fail'),
+  quarantined: sign('state.inbox.quarantined', 'hand', 'person'),
+}
+
+export const inboxChecks: Record<InboxCheck, Sign> = {
+  asked: sign('state.check.asked', 'circle-check', 'ok'),
+  genuine: sign('state.check.genuine', 'circle-check', 'ok'),
+  too_old: sign('state.check.too_old', 'clock-alert', 'fail'),
+  from_the_future: sign('state.check.from_the_future', 'clock-alert', 'fail'),
+  forged: sign('state.check.forged', 'shield-alert', 'fail'),
+  malformed: sign('state.check.malformed', 'circle-x', 'fail'),
 }
 
 export const lampStates: Record<LampState, Sign> = {

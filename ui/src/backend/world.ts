@@ -3,9 +3,11 @@
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPlan, compensation, policy, sagaList, sagaPage, sagaRows } from './sagas'
+import { allowList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
+import { arrivalOf, listInbox } from './inbox'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
-import type { BookingPage, BookingRow, CaughtMessage, FreeTime, HostState, ListBookings } from './types'
+import type { BookingPage, BookingRow, CaughtMessage, DeliveryFilter, FreeTime, HostState, ListBookings } from './types'
 
 export const ready: HostState = {
   phase: { is: 'ready' },
@@ -35,6 +37,13 @@ export const messages: CaughtMessage[] = [
     ics: null,
   },
 ]
+
+const anything: DeliveryFilter = { since: null, until: null, states: [], destination_ids: [], events: [], codes: [], booking_id: null, event_id: null, payload: null, search: null }
+
+function known<T>(found: T | null, what: string): T {
+  if (found === null) throw new DeskError(appError('request.not_found', `There is no such ${what} here.`))
+  return found
+}
 
 interface Options {
   count?: number
@@ -121,6 +130,32 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     start_batch: () => batch,
     change_batch: () => batch,
     decide_saga_command: () => ({ ...asking, status: 'applied', approved_by: 'sofia' }),
+    list_endpoints: () => endpoints,
+    get_endpoint: ({ destination_id }) => known(endpointOf(destination_id), 'endpoint'),
+    put_endpoint: (p) => {
+      const like = endpointOf(endpoints.rows[0]!.destination_id)!
+      return { endpoint: { ...like, row: { ...like.row, name: p.name, state: 'works' }, url: p.url, events: p.events }, secret: p.version === null ? 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD' : null }
+    },
+    change_endpoint: ({ destination_id }) => known(endpointOf(destination_id), 'endpoint'),
+    rotate_secret: ({ destination_id }) => ({ endpoint: known(endpointOf(destination_id), 'endpoint'), secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }),
+    reveal_secret: ({ secret_id }) => ({ secret_id, secret: 'whsec_plJ3nmyCDGBKInavdOK15jsl' }),
+    try_filter: () => tried,
+    send_test: () => ({ delivery_id: listDeliveries({ filter: anything, after: null, limit: 1 }).rows[0]!.delivery_id }),
+    hook_catalogue: () => hookCatalogue,
+    get_allow_list: () => allowList,
+    put_allow_list: (p) => ({ ...allowList, ...p, version: p.version + 1 }),
+    list_deliveries: (p) => listDeliveries(p),
+    get_delivery: ({ delivery_id }) => known(deliveryDetail(delivery_id), 'delivery'),
+    redeliver: ({ delivery_id }) => ({ delivery_id }),
+    cancel_delivery: ({ delivery_id }) => ({ delivery_id }),
+    preview_redelivery: () => redeliveryPlan,
+    start_redelivery: ({ bulk_id }) => redelivery({ bulk_id, done: 0, delivered: 0, failed: 0 }),
+    change_redelivery: ({ bulk_id, change }) => redelivery({ bulk_id, state: change === 'stop' ? 'stopped' : change === 'cancel' ? 'cancelled' : 'running' }),
+    list_redeliveries: () => redeliveries,
+    list_inbox: (p) => listInbox(p),
+    get_arrival: ({ arrival_id }) => known(arrivalOf(arrival_id), 'arrival'),
+    reprocess: ({ arrival_ids }) => ({ count: arrival_ids.length }),
+    poll_now: () => ({}),
     list_projections: () => projections(),
     list_rebuilds: ({ projection }) => ({ rows: history.filter((r) => !projection || r.projection === projection), next: null }),
     get_rebuild: ({ rebuild_id }) => [rebuild(), ...history].find((r) => r.rebuild_id === rebuild_id) ?? rebuild(),

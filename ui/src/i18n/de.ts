@@ -1,5 +1,6 @@
 //! Die Wörter des Fensters auf Deutsch. Der Typ verlangt jeden Text, den das Englische hat.
 
+import { deliveries } from './de-deliveries'
 import { log } from './de-log'
 import { ops } from './de-ops'
 import { people } from './de-people'
@@ -7,6 +8,7 @@ import { sagas } from './de-sagas'
 import type { Catalogue } from './index'
 
 export const de: Catalogue = {
+  ...deliveries,
   ...log,
   ...ops,
   ...people,

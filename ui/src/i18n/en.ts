@@ -1,12 +1,14 @@
 //! The window's words in English: short, present tense, "you" for the person. `{name}` is filled in; a text that counts
 //! has `one` and `other`.
 
+import { deliveries } from './en-deliveries'
 import { log } from './en-log'
 import { ops } from './en-ops'
 import { people } from './en-people'
 import { sagas } from './en-sagas'
 
 export const en = {
+  ...deliveries,
   ...log,
   ...ops,
   ...people,

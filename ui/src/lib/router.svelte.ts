@@ -35,4 +35,7 @@ function read(): string {
 
 export const bookingPath = (reference: string): string => `/bookings/${encodeURIComponent(reference)}`
 export const eventPath = (position: number): string => `/events/${position}`
+export const deliveryPath = (id: string): string => `/deliveries/${id}`
+export const endpointPath = (id: string): string => `/deliveries/endpoints/${id}`
+export const arrivalPath = (id: number): string => `/deliveries/inbox/${id}`
 export const sagaPath = (id: string): string => `/sagas/${id}`

@@ -26,6 +26,21 @@ export const keys = {
   sagaList: (tab: string, group: string | null, search: string) => ['sagas', 'list', tab, group, search],
   saga: (id: string) => ['sagas', 'one', id],
   sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],
+  deliveries: ['deliveries'],
+  deliveryCounts: ['deliveries', 'counts'],
+  delivery: (id: string) => ['deliveries', 'one', id],
+  redeliveries: ['deliveries', 'many'],
+  redeliveryPlan: (action: string, filter: string) => ['redelivery_plan', action, filter],
+  ofBooking: (id: string) => ['deliveries', 'of_booking', id],
+  endpoints: ['endpoints'],
+  endpoint: (id: string) => ['endpoints', 'one', id],
+  tried: (what: string) => ['tried', what],
+  allowList: ['endpoints', 'allow_list'],
+  hookCatalogue: ['hook_catalogue'],
+  inbox: ['inbox'],
+  inboxCounts: ['inbox', 'counts'],
+  arrival: (id: number) => ['inbox', 'one', id],
+  inboxOfBooking: (id: string) => ['inbox', 'of_booking', id],
   backups: ['backups'],
   proofs: ['proofs'],
   space: ['space'],
@@ -50,11 +65,16 @@ export function concerns(topic: string, query: Query): boolean {
     case 'status':
     case 'host':
       return what === 'host'
+    // A delivery changes what its endpoint owes and how it is.
+    case 'deliveries':
+      return what === 'deliveries' || what === 'endpoints'
     case 'customers':
     case 'messages':
     case 'events':
     case 'projections':
     case 'sagas':
+    case 'endpoints':
+    case 'inbox':
     case 'backups':
     case 'proofs':
       return what === topic

@@ -139,18 +139,21 @@ function told(message: MessageView | null, now: number): string {
       return t('says.told')
     case 'scheduled':
     case 'sending':
-    case 'paused':
       return t('says.told.sending')
+    case 'paused':
+      return t('says.told.paused')
     case 'retrying':
       return message.next_try_at ? t('says.told.retrying', { time: inTime(message.next_try_at, now) }) : t('says.told.retrying_soon')
     case 'gave_up':
       return t('says.told.gave_up')
     case 'unclear':
-    case 'held':
       return t('says.told.unclear')
+    case 'held':
+      return t('says.told.held')
     case 'skipped':
-    case 'cancelled':
       return t('says.told.skipped')
+    case 'cancelled':
+      return t('says.told.cancelled')
   }
 }
 

@@ -17,6 +17,7 @@ export interface Place {
 export const places: Place[] = [
   { section: 'bookings', path: '/bookings', word: 'nav.bookings', icon: 'notebook-text' },
   { section: 'sagas', path: '/sagas', word: 'nav.sagas', icon: 'workflow' },
+  { section: 'deliveries', path: '/deliveries', word: 'nav.deliveries', icon: 'send' },
   { section: 'messages', path: '/messages', word: 'nav.messages', icon: 'inbox', sandbox: true },
   { section: 'projections', path: '/projections', word: 'nav.projections', icon: 'layers', apart: true },
   { section: 'events', path: '/events', word: 'nav.events', icon: 'list-tree' },

@@ -1,0 +1,42 @@
+//! What Stripe tells, as it came and what became of it.
+
+import AxeBuilder from '@axe-core/playwright'
+import { expect, test, type Page } from '@playwright/test'
+import { book, bookings } from './desk'
+
+const accessible = async (page: Page) => {
+  const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag22aa', 'best-practice']).analyze()
+  expect(violations.map((v) => `${v.id}: ${v.nodes[0]?.target}`)).toEqual([])
+}
+
+test('the inbox shows what the sandbox tells of a paid booking, and processes it again without a second effect', async ({ page }) => {
+  test.setTimeout(120_000)
+  await bookings(page)
+  const reference = await book(page, { name: 'Inbox Teixeira', pay: 'pm_card_visa', slot: 1 })
+  await expect(page.getByTestId('headline')).toContainText('Confirmed', { timeout: 30_000 })
+  await page.goto('/#/deliveries/inbox')
+  await page.getByTestId('poll-now').click()
+  const row = page.getByTestId('inbox-row').filter({ hasText: reference }).first()
+  await expect(row).toBeVisible({ timeout: 30_000 })
+  await expect(page.getByTestId('poll-bar')).toContainText('ago')
+  await accessible(page)
+  await row.click()
+  await expect(page.getByTestId('arrival-check')).toContainText(/We asked Stripe ourselves|Signature is Stripe’s/)
+  await expect(page.getByTestId('arrival')).toContainText('evt_')
+  await accessible(page)
+
+  const kept = async () => {
+    await page.goto(`/#/bookings/${reference}`)
+    return page.getByTestId('money-kept').innerText()
+  }
+  const money = await kept()
+  await expect(page.getByTestId('webhooks').getByTestId('came').first()).toBeVisible({ timeout: 20_000 })
+  await page.getByTestId('webhooks').getByTestId('came').first().click()
+  await expect(page.getByTestId('arrival')).toBeVisible()
+  await page.getByTestId('reprocess').click()
+  await page.getByTestId('reason').fill('To see that nothing happens twice')
+  await page.keyboard.press('Control+Enter')
+  await expect(page.getByTestId('process-dialog')).toBeHidden()
+  await expect(page.getByTestId('became-of')).toContainText('Processed again', { timeout: 20_000 })
+  expect(await kept()).toBe(money)
+})

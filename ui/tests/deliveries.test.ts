@@ -1,0 +1,393 @@
+import { expect, test } from 'vitest'
+import { allowList, deliveryRows, endpointRows, endpoints, listDeliveries, redelivery } from '../src/backend/deliveries'
+import { appError } from '../src/backend/testing'
+import type { ListDeliveries, PutEndpoint, StartRedelivery } from '../src/backend/types'
+import { world } from '../src/backend/world'
+import { memory } from '../src/views/deliveries/memory.svelte'
+import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
+
+const asked = (backend: ReturnType<typeof world>, name: string) => backend.calls.filter((call) => call.name === name)
+const retrying = deliveryRows[2]!
+const delivered = deliveryRows[1]!
+const failing = endpointRows[0]!
+const quiet = () => {
+  const backend = world()
+  backend.on('list_redeliveries', () => [])
+  return backend
+}
+
+// ---- the log -------------------------------------------------------------------------------------------
+
+test('the log says what is true in a sentence and shows each delivery with what comes next', async () => {
+  open('/deliveries', quiet())
+  await until(() => all('delivery-row').length > 15, 'rows')
+  expect(find('deliveries-say')!.textContent!.trim()).toBe('1,204 delivered today, 6 retrying, 2 gave up, 1 unclear, 1 held.')
+  expect(all('delivery-row')[2]!.textContent).toMatch(/11:41:55.*Retrying.*BookingConfirmed.*hooks\.ledgerly\.example.*3\/10.*503.*in 5 min/s)
+  expect(find('failing-count')!.textContent).toContain('1')
+  await accessible()
+})
+
+test('from the keyboard: down, down, the tries of it, redeliver, copy as cURL, to its booking', async () => {
+  const backend = open('/deliveries', quiet())
+  await until(() => all('delivery-row').length > 15, 'rows')
+  press('j')
+  press('j')
+  press('j')
+  await until(() => location.hash.includes(retrying.delivery_id), 'the third is chosen')
+  await until(() => all('try').length === 3, 'its tries')
+  expect(all('try').map((one) => one.textContent!.trim())[1]).toMatch(/Try 2, by tomas: “they say it is fixed”.*503/s)
+  expect(find('waterfall')!.getAttribute('aria-label')).toContain('First byte 1,981 ms')
+  await accessible()
+  press('r')
+  await until(() => asked(backend, 'redeliver').length === 1, 'asked to redeliver')
+  expect(asked(backend, 'redeliver')[0]!.params).toEqual({ delivery_id: retrying.delivery_id, reason: '' })
+  await says('Asked to send it now. Its answer shows as the next try.')
+  press('g')
+  press('b')
+  await until(() => location.hash === `#/bookings/${retrying.reference}`, 'at the booking')
+})
+
+test('the keys of a view are not taken for the second of two', async () => {
+  open('/deliveries', quiet())
+  await until(() => all('delivery-row').length > 15, 'rows')
+  press('g')
+  press('j')
+  await until(() => location.hash.includes(deliveryRows[0]!.delivery_id), 'J moved')
+})
+
+test('what arrived before is sent again only with a reason', async () => {
+  const backend = open(`/deliveries/${delivered.delivery_id}`, quiet())
+  await until(() => find('delivery-state')?.textContent?.includes('Delivered') && all('try').length === 1, 'the delivery')
+  press('r')
+  await seen('again-dialog')
+  expect(find('again-dialog')!.textContent).toContain('a good receiver sees the double')
+  expect(asked(backend, 'redeliver')).toHaveLength(0)
+  await accessible()
+  type('reason', 'They restored last night’s backup')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'redeliver').length === 1, 'asked')
+  expect(asked(backend, 'redeliver')[0]!.params).toMatchObject({ reason: 'They restored last night’s backup' })
+})
+
+test('a receiver finds what is signed and how to check it in its own language', async () => {
+  open(`/deliveries/${retrying.delivery_id}`, quiet())
+  click(await seen('try-tab-signature'))
+  expect(find('try-panel')!.textContent).toContain('msg_2pKx9TqvN1c7.1795520515.{"type":"BookingConfirmed"')
+  expect(find('try-panel')!.textContent).toContain("import { Webhook } from 'standardwebhooks'")
+  click(find('verify-python')!)
+  expect(find('try-panel')!.textContent).toContain('from standardwebhooks import Webhook')
+  click(find('verify-rust')!)
+  expect(find('try-panel')!.textContent).toContain('cargo add standardwebhooks')
+  await accessible()
+  click(find('try-tab-answer')!)
+  expect(find('try-panel')!.textContent).toContain('upstream is down for maintenance')
+})
+
+test('filters stand in the address and are what the desk is asked', async () => {
+  const backend = open(`/deliveries?states=retrying,gave_up&to=${failing.destination_id}&payload=mode%20%3D%20link&since=today`, quiet())
+  await until(() => asked(backend, 'list_deliveries').some((call) => (call.params as ListDeliveries).filter.states.length === 2), 'asked')
+  const { filter } = asked(backend, 'list_deliveries').find((call) => (call.params as ListDeliveries).filter.states.length === 2)!.params as ListDeliveries
+  expect(filter).toMatchObject({ states: ['retrying', 'gave_up'], destination_ids: [failing.destination_id], payload: { mode: 'link' } })
+  expect(filter.since).toMatch(/T00:00:00\.000Z$/)
+  expect(find('filter-state')!.textContent).toContain('Retrying or Gave up')
+})
+
+test('a payload clause that cannot be read is not sent, and says what would be right', async () => {
+  const backend = open('/deliveries?payload=price%20%3E%205', quiet())
+  await says('Only “=” can be asked of a log')
+  expect(asked(backend, 'list_deliveries').every((call) => (call.params as ListDeliveries).filter.payload === null)).toBe(true)
+})
+
+test('a view is kept for the person who made it, on this computer', async () => {
+  localStorage.removeItem('bizing-desk.deliveries')
+  open('/deliveries?states=gave_up', quiet())
+  click(await seen('views'))
+  await seen('view-name')
+  type('view-name', 'What gave up')
+  click(find('view-save')!)
+  await until(() => memory.views('sofia', 'log').length === 1, 'kept')
+  expect(memory.views('sofia', 'log')[0]).toEqual({ name: 'What gave up', tab: 'log', query: 'states=gave_up' })
+  expect(memory.views('tomas', 'log')).toEqual([])
+  memory.forget('sofia', memory.views('sofia', 'log')[0]!)
+})
+
+test('new deliveries wait above the list while one is being read', async () => {
+  const backend = quiet()
+  open(`/deliveries/${retrying.delivery_id}`, backend)
+  await until(() => all('delivery-row').length > 15, 'rows')
+  const first = all('delivery-row')[0]!.dataset.id
+  const fresh = { ...deliveryRows[1]!, delivery_id: '01937c50-1a2b-7000-8000-00000000ffff' }
+  backend.on('list_deliveries', (p) => {
+    const reply = listDeliveries(p)
+    return p.after === null ? { ...reply, rows: [fresh, ...reply.rows] } : reply
+  })
+  backend.hint('deliveries')
+  await until(() => find('fresh')?.textContent?.includes('1 new'), 'one new')
+  expect(all('delivery-row')[0]!.dataset.id).toBe(first)
+  click(find('fresh')!)
+  await until(() => all('delivery-row')[0]!.dataset.id === fresh.delivery_id, 'taken in')
+})
+
+test('many: what it would do, who gets it twice, who stays out; then how far it is, and the stop', async () => {
+  const backend = quiet()
+  open('/deliveries?states=retrying', backend)
+  await until(() => all('delivery-row').length > 0, 'rows')
+  click(find('redeliver-many')!)
+  await until(() => find('bulk-plan')?.textContent?.includes('Atelier CRM'), 'the plan')
+  expect(find('bulk-deliveries')!.textContent).toContain('Redeliver 39 deliveries?')
+  expect(find('bulk-twice')!.textContent).toContain('35 arrive twice.')
+  expect(find('bulk-plan')!.textContent).toContain('6 stay out')
+  expect(find('bulk-send')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+  click(find('pace-10')!)
+  type('bulk-why', 'They lost a night of imports')
+  let state = 'running'
+  let done = 14
+  backend.on('list_redeliveries', () => {
+    const { bulk_id } = asked(backend, 'start_redelivery')[0]!.params as StartRedelivery
+    return [redelivery({ bulk_id, state, done })]
+  })
+  backend.on('change_redelivery', () => {
+    state = 'stopped'
+    return redelivery({ state })
+  })
+  press('Enter', { ctrlKey: true })
+  await seen('bulk-running')
+  const sent = asked(backend, 'start_redelivery')[0]!.params as StartRedelivery
+  expect(sent).toMatchObject({ action: 'redeliver', hash: 'c0ffee', per_second: 10, reason: 'They lost a night of imports' })
+  expect(sent.filter.states).toEqual(['retrying'])
+  await until(() => find('bulk-running')!.textContent!.includes('14 of 39'), 'how far')
+  await accessible()
+  done = 20
+  click(find('bulk-stop')!)
+  await until(() => find('bulk-running')!.textContent!.includes('Stopped, 19 left.'), 'stopped')
+})
+
+test('a set that changed meanwhile is refused, counted anew, and decided under another id', async () => {
+  const backend = quiet()
+  open('/deliveries?states=retrying', backend)
+  await until(() => all('delivery-row').length > 0, 'rows')
+  click(find('redeliver-many')!)
+  await seen('bulk-plan')
+  type('bulk-why', 'They lost a night of imports')
+  backend.fail('start_redelivery', appError('stream.conflict', 'The set has changed since it was counted.', { hint: 'Look at it again.' }))
+  press('Enter', { ctrlKey: true })
+  await until(() => find('bulk-failed')?.textContent?.includes('The set has changed'), 'told')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'start_redelivery').length === 2, 'again')
+  const ids = asked(backend, 'start_redelivery').map((call) => (call.params as StartRedelivery).bulk_id)
+  expect(ids[0]).not.toBe(ids[1])
+})
+
+// ---- endpoints -----------------------------------------------------------------------------------------
+
+test('endpoints: the worst first, with what each owes, and one that turns itself off soon is announced', async () => {
+  const backend = open('/deliveries/endpoints')
+  await until(() => all('endpoint-row').length === 8, 'eight rows')
+  expect(find('deliveries-say')!.textContent!.trim()).toBe('4 of 8 endpoints work. 2 are paused because they fail. 1 is paused by hand. 1 is turned off. Nothing is lost: 15 wait.')
+  expect(all('endpoint-row')[0]!.textContent).toMatch(/hooks\.ledgerly\.example.*It fails \(503\).*Paused.*4.*1 h 07 min/s)
+  expect(find('off-soon')!.textContent).toContain('hooks.fleet-laundry.example is turned off on Thu 26 Nov, 07:00')
+  await accessible()
+  click(find('keep-on')!)
+  await until(() => asked(backend, 'change_endpoint').length === 1, 'kept on')
+  expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ action: 'keep_on', version: 3 })
+})
+
+test('an endpoint says why it stopped and what happens next; pausing asks for a reason, trying does not', async () => {
+  const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
+  await until(() => find('endpoint-story')?.textContent?.includes('It answered “503” 5 times in a row, so we stopped sending at 11:41:55.'), 'the story')
+  await until(() => find('tried'), 'tried on the last 20')
+  expect(find('endpoint')!.textContent).toContain('7 of the last 20')
+  expect(find('endpoint')!.textContent).toContain('data.price.amount_minor >= 10000')
+  await accessible()
+  click(find('try-now')!)
+  await until(() => asked(backend, 'change_endpoint').length === 1, 'tried')
+  expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ action: 'try_now', reason: '' })
+  press('p')
+  await seen('endpoint-dialog')
+  type('reason', 'They move to another host today')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'change_endpoint').length === 2, 'paused')
+  expect(asked(backend, 'change_endpoint')[1]!.params).toMatchObject({ action: 'pause', reason: 'They move to another host today' })
+})
+
+test('a new endpoint: types by a star, a filter tried out, the address refused at its field, the secret shown once', async () => {
+  const backend = open('/deliveries/endpoints')
+  click(await seen('new-endpoint'))
+  await seen('endpoint-drawer')
+  expect(find('endpoint-save')!.getAttribute('aria-disabled')).toBe('true')
+  type('endpoint-url', 'https://10.0.0.5/in')
+  await seen('star-Payment*')
+  click(find('star-Payment*')!)
+  await until(() => find('types-today')!.textContent === '= 3 types today, later ones too', 'three types')
+  type('endpoint-filter', 'data.amount.amount_minor >= 10000')
+  await until(() => find('tried'), 'tried out')
+  await accessible()
+  backend.fail('put_endpoint', appError('request.invalid', '10.0.0.5 is a private address.', { hint: 'Only public ones, or those on the list.', field: 'url' }))
+  press('Enter', { ctrlKey: true })
+  await until(() => find('endpoint-url')!.getAttribute('aria-invalid') === 'true', 'refused at the field')
+  expect(find('endpoint-drawer')!.textContent).toContain('10.0.0.5 is a private address.')
+  expect((find('endpoint-url') as HTMLInputElement).value).toBe('https://10.0.0.5/in')
+  backend.mend('put_endpoint')
+  type('endpoint-url', 'https://hooks.example/in')
+  press('Enter', { ctrlKey: true })
+  await until(() => find('secret')?.textContent?.startsWith('whsec_'), 'the secret')
+  const [first, second] = asked(backend, 'put_endpoint').map((call) => call.params as PutEndpoint)
+  expect(second).toMatchObject({ version: null, name: 'hooks.example', url: 'https://hooks.example/in', events: ['Payment*'], filter: { data: { amount: { amount_minor: { $gte: 10_000 } } } } })
+  // The same endpoint, pressed twice.
+  expect(second!.destination_id).toBe(first!.destination_id)
+  await accessible()
+})
+
+test('a secret is changed with an overlap and shown once', async () => {
+  const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
+  click(await seen('rotate'))
+  await seen('rotate-dialog')
+  type('rotate-reason', 'Somebody left the company')
+  await accessible()
+  press('Enter', { ctrlKey: true })
+  await until(() => find('secret')?.textContent?.startsWith('whsec_'), 'the new one')
+  expect(asked(backend, 'rotate_secret')[0]!.params).toMatchObject({ overlap_hours: 24, reason: 'Somebody left the company' })
+})
+
+test('one that is off is turned on with what happened since', async () => {
+  const off = endpointRows[7]!
+  const backend = open(`/deliveries/endpoints/${off.destination_id}`)
+  click(await seen('enable'))
+  await seen('enable-dialog')
+  await accessible()
+  type('enable-reason', 'They have a new address')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'change_endpoint').length === 1, 'on')
+  expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ action: 'enable', recover_since: off.since })
+})
+
+test('what was held while the desk was closed asks for one of three decisions', async () => {
+  const backend = world()
+  const held = { ...endpointRows[4]!, held: 420, oldest_owed_at: '2026-11-20T08:00:00Z' }
+  backend.on('list_endpoints', () => ({ ...endpoints, rows: [held] }))
+  open('/deliveries/endpoints', backend)
+  await seen('held')
+  expect(find('held')!.textContent).toContain('420 deliveries to Atelier CRM are held.')
+  await accessible()
+  click(find('held-newest')!)
+  await seen('endpoint-dialog')
+  type('reason', 'Only the last state matters to them')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'change_endpoint').length === 1, 'decided')
+  expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ action: 'send_held_newest' })
+})
+
+test('whoever may not change endpoints is told so on the action itself', async () => {
+  const backend = world()
+  backend.on('list_endpoints', () => ({ ...endpoints, refused: 'This needs an admin.' }))
+  open(`/deliveries/endpoints/${failing.destination_id}`, backend)
+  await until(() => find('pause')?.getAttribute('aria-disabled') === 'true', 'off')
+  const why = document.getElementById(find('pause')!.getAttribute('aria-describedby')!)
+  expect(why?.textContent).toBe('This needs an admin.')
+  press('p')
+  expect(find('endpoint-dialog')).toBeNull()
+  expect(find('new-endpoint')!.getAttribute('aria-disabled')).toBe('true')
+})
+
+test('the list of private addresses is changed by an admin, with a reason; others only read it', async () => {
+  const backend = open('/deliveries/endpoints')
+  click(await seen('allow-list'))
+  await until(() => (find('allow-entries') as HTMLTextAreaElement | null)?.value.includes('printer.local'), 'the list')
+  type('allow-entries', '10.1.0.0/16\nprinter.local\n192.168.7.0/24')
+  type('allow-reason', 'The new printer behind the desk')
+  await accessible()
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'put_allow_list').length === 1, 'saved')
+  expect(asked(backend, 'put_allow_list')[0]!.params).toEqual({ version: 2, entries: ['10.1.0.0/16', 'printer.local', '192.168.7.0/24'], reason: 'The new printer behind the desk' })
+})
+
+test('others read the list of private addresses and are told who may change it', async () => {
+  const backend = world()
+  backend.on('get_allow_list', () => ({ ...allowList, refused: 'Only an admin changes this list.' }))
+  open('/deliveries/endpoints', backend)
+  click(await seen('allow-list'))
+  await until(() => find('allow-dialog')?.textContent?.includes('Only an admin changes this list.'), 'told')
+  expect((find('allow-entries') as HTMLTextAreaElement).readOnly).toBe(true)
+})
+
+test('the catalogue shows an example and the schema of a type', async () => {
+  open('/deliveries/catalogue/BookingConfirmed')
+  await until(() => all('hook-type').length === 7, 'seven types')
+  await says('"required": [')
+  await accessible()
+  press('j')
+  await until(() => location.hash.endsWith('/BookingCancelled'), 'the next one')
+})
+
+test('a test goes out as an example, and one is led to what became of it', async () => {
+  const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
+  await seen('send-test')
+  press('t')
+  await seen('test-dialog')
+  await until(() => find('test-dialog')!.textContent!.includes('"type": "BookingConfirmed"'), 'the example')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'send_test').length === 1, 'sent')
+  expect(asked(backend, 'send_test')[0]!.params).toEqual({ destination_id: failing.destination_id, event_name: 'BookingConfirmed' })
+  await until(() => location.hash.startsWith('#/deliveries/01937c50'), 'at the delivery')
+})
+
+// ---- states and ways -----------------------------------------------------------------------------------
+
+test('loading, empty and failed, each with the next step', async () => {
+  const backend = world()
+  backend.hang('list_deliveries', 'list_endpoints', 'list_inbox')
+  open('/deliveries', backend)
+  await until(() => find('deliveries')?.getAttribute('aria-busy') === 'true', 'waits')
+  await accessible()
+})
+
+test('the first endpoint is one press away', async () => {
+  const backend = quiet()
+  backend.on('list_deliveries', (p) => ({ ...listDeliveries(p), rows: [], next: null }))
+  backend.on('list_endpoints', () => ({ rows: [], delivered_today: 0, refused: null }))
+  open('/deliveries', backend)
+  click(await seen('first-endpoint'))
+  await seen('endpoint-drawer')
+})
+
+test('a log that cannot be read says why and tries again', async () => {
+  const backend = quiet()
+  backend.fail('list_deliveries', appError('internal', 'The log could not be read.', { hint: 'Try again.' }))
+  open('/deliveries', backend)
+  await says('The log could not be read.')
+  await accessible()
+  backend.mend('list_deliveries')
+  click([...document.querySelectorAll<HTMLElement>('button')].find((button) => button.textContent?.includes('Try again'))!)
+  await until(() => all('delivery-row').length > 15, 'rows')
+})
+
+test('while the desk is silent nothing can be sent, and it says so', async () => {
+  const backend = quiet()
+  open(`/deliveries/${retrying.delivery_id}`, backend)
+  await until(() => all('try').length === 3, 'the delivery')
+  backend.cut()
+  await until(() => find('redeliver')?.getAttribute('aria-disabled') === 'true', 'off', 12_000)
+  press('r')
+  expect(asked(backend, 'redeliver')).toHaveLength(0)
+})
+
+test('a booking shows what left and what came in for it, both ways', async () => {
+  const backend = open(`/bookings/${retrying.reference}`)
+  await until(() => all('left').length > 0 && all('came').length > 0, 'both directions')
+  const { filter } = asked(backend, 'list_deliveries').find((call) => (call.params as ListDeliveries).filter.booking_id)!.params as ListDeliveries
+  expect(filter.booking_id).toBe(retrying.booking_id)
+  await accessible()
+  press('g')
+  press('w')
+  await until(() => location.hash === `#/deliveries?booking=${retrying.booking_id}`, 'its deliveries')
+  await until(() => find('filter-booking')?.textContent?.includes(retrying.reference!), 'as a clause')
+})
+
+test('everything in German too, and nothing is left over', async () => {
+  const { setPrefs } = await import('../src/lib/prefs.svelte')
+  setPrefs({ language: 'de' })
+  open(`/deliveries/endpoints/${failing.destination_id}`)
+  await until(() => find('endpoint-story')?.textContent?.includes('Er antwortete 5-mal hintereinander „503“,'), 'die Geschichte')
+  expect(document.body.innerText).not.toMatch(/\bundefined\b|\{[a-z_]+\}/)
+})

@@ -1,0 +1,72 @@
+import { expect, test } from 'vitest'
+import { inboxRow, inboxRows, listInbox } from '../src/backend/inbox'
+import { world } from '../src/backend/world'
+import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
+
+const asked = (backend: ReturnType<typeof world>, name: string) => backend.calls.filter((call) => call.name === name)
+
+test('the inbox says how it comes in, and of each arrival whether it is genuine and what became of it', async () => {
+  open('/deliveries/inbox')
+  await until(() => all('inbox-row').length > 15, 'rows')
+  expect(find('deliveries-say')!.textContent!.trim()).toBe('31 came in today: 28 taken, 1 duplicate, 1 not taken, 1 in quarantine.')
+  expect(find('poll-bar')!.textContent).toMatch(/8 s ago.*every 10 s, 1 payment waits.*0 events.*4\.2 s/s)
+  await accessible()
+})
+
+test('a webhook that came too late shows whose clock is wrong and that nothing is missing', async () => {
+  const late = inboxRows[2]!
+  open(`/deliveries/inbox/${late.arrival_id}`)
+  await until(() => find('clock-wrong')?.textContent?.includes('The clock of server-2 is 6 min 44 s fast.'), 'the clock')
+  expect(find('arrival')!.textContent).toContain('Too old by 1 min 48 s')
+  expect(find('arrival')!.textContent).toContain('nothing is missing')
+  expect(find('became-of')!.textContent).toContain('Not taken, answered 400')
+  expect(find('became-event')!.textContent).toBe('#4\u00a0118\u00a0231')
+  expect(find('clocks')).not.toBeNull()
+  await accessible()
+})
+
+test('one or many are processed again with a reason; a forged one never', async () => {
+  const backend = open(`/deliveries/inbox/${inboxRow(7).arrival_id}`)
+  await until(() => find('arrival-result')?.textContent?.includes('Quarantine'), 'in quarantine')
+  press('r')
+  await seen('process-dialog')
+  await accessible()
+  type('reason', 'The booking was entered by hand')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'reprocess').length === 1, 'asked')
+  expect(asked(backend, 'reprocess')[0]!.params).toEqual({ arrival_ids: [inboxRow(7).arrival_id], reason: 'The booking was entered by hand' })
+  await until(() => find('process-dialog') === null, 'the dialog closes')
+  press('x')
+  press('j')
+  press('x')
+  await until(() => find('inbox-bulk')?.textContent?.includes('2'), 'two chosen')
+  await accessible()
+  click(find('inbox-process')!)
+  await seen('process-dialog')
+  type('reason', 'The booking was entered by hand')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'reprocess').length === 2, 'both')
+  expect((asked(backend, 'reprocess')[1]!.params as { arrival_ids: number[] }).arrival_ids).toHaveLength(2)
+})
+
+test('a forged arrival is refused by name', async () => {
+  open(`/deliveries/inbox/${inboxRow(12).arrival_id}`)
+  await until(() => find('arrival')?.textContent?.includes('No secret of ours made this signature'), 'forged')
+  expect(find('reprocess')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+})
+
+test('Stripe is asked when somebody asks', async () => {
+  const backend = open('/deliveries/inbox')
+  click(await seen('poll-now'))
+  await until(() => asked(backend, 'poll_now').length === 1, 'asked')
+  await says('Asked to look. What comes shows here.')
+})
+
+test('an empty inbox and a filter without a match say so', async () => {
+  const backend = world()
+  backend.on('list_inbox', (p) => ({ ...listInbox(p), rows: [], next: null }))
+  open('/deliveries/inbox?results=forged', backend)
+  await says('Nothing that came in fits')
+  await accessible()
+})
