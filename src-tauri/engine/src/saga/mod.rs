@@ -14,6 +14,8 @@ pub mod instance;
 pub mod late;
 pub mod notify;
 pub mod plan;
+#[cfg(test)]
+mod properties;
 pub mod source;
 pub mod start;
 pub mod store;

@@ -143,6 +143,13 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
         claims: None,
         cursor: down,
     };
+    // Paid on the page while we were about to close it: the payment behind it is looked at before anything is believed.
+    if let Some(page) = &world.seen.checkout
+        && let Some(paid) = &page.payment_intent
+        && world.seen.intent.as_ref().is_none_or(|i| i.id != *paid)
+    {
+        return Next::Look(Look::Payment);
+    }
     if let Some(page) = &world.seen.checkout
         && page.status == CheckoutStatus::Open
     {
