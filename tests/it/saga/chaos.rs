@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bizing_engine::app::bookings::create::create;
-use bizing_engine::app::wire::{CreateBooking, ForCustomer};
+use bizing_engine::app::sagas;
+use bizing_engine::app::wire::{
+    Code, CreateBooking, ForCustomer, PaymentMode, PreviewSaga, SagaParams,
+};
 use bizing_engine::connectors::email::{Mailer, SmtpConfig};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::crash::CrashPoints;
@@ -23,6 +26,7 @@ use bizing_stripe::{Config, Secret, Stripe};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
+use super::hands::ask;
 use super::referee;
 use crate::support::db::{PASSWORD, own_server, server};
 use crate::support::desk::{TestDesk, booking, quick_policy};
@@ -161,6 +165,12 @@ fn request(n: usize) -> CreateBooking {
             email: Some(email),
             phone: None,
         },
+        // Every seventh asks nothing of the provider.
+        payment_mode: match n % 7 {
+            3 => PaymentMode::Venue,
+            _ => PaymentMode::CardOnFile,
+        },
+        payment_method: (n % 7 != 3).then(|| "pm_card_visa".to_owned()),
         ..booking(&starts)
     }
 }
@@ -170,6 +180,42 @@ async fn restart(cluster: Cluster, root: &Path) -> Cluster {
     Cluster::start(server(root))
         .await
         .expect("the server starts again")
+}
+
+/// Somebody cancels it as soon as it is confirmed, and sends a form that got no answer again as it is. `None`: it was never
+/// confirmed, or taken back by itself.
+async fn give_up(t: &TestDesk, booking: Uuid) -> Option<Uuid> {
+    let desk = t.desk(None);
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let own: Result<(Uuid, String), _> = sqlx::query_as("select saga_id, state from saga.instance where booking_id = $1 and definition <> 'cancellation'")
+            .bind(booking)
+            .fetch_one(&t.worker_pool)
+            .await;
+        let Ok((saga, state)) = own else { continue };
+        if state == "compensated" {
+            return None;
+        }
+        let looked = PreviewSaga {
+            saga_id: saga,
+            action: "cancel".to_owned(),
+            params: SagaParams::default(),
+        };
+        let Ok(plan) = sagas::preview(&desk, looked).await else {
+            continue;
+        };
+        if plan.refused.is_some() {
+            continue;
+        }
+        let form = ask(saga, "cancel", &plan);
+        loop {
+            match sagas::command(&desk, form.clone()).await {
+                Ok(_) => return Some(form.command_id),
+                Err(e) if matches!(e.code, Code::Conflict | Code::Refused) => break,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,7 +230,7 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
     let (mut cluster, root, db) = own_server().await;
     let login = db.login("worker");
     let t = Arc::new(TestDesk::on(db, policy()).await);
-    sqlx::query("insert into saga.policy (version, value, reason) select version + 1, value || '{\"blast_sagas\": 1000, \"blast_minutes\": 1}', 'an outage is meant here' from saga.policy")
+    sqlx::query("insert into saga.policy (version, value, reason) select version + 1, value || '{\"blast_sagas\": 1000, \"blast_minutes\": 1}', 'an outage is meant here' from saga.policy order by version desc limit 1")
         .execute(&t.db.superuser_pool().await)
         .await
         .unwrap();
@@ -229,7 +275,7 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
         let t = t.clone();
         tokio::spawn(async move {
             let mut at_once = tokio::task::JoinSet::new();
-            let mut ids: Vec<Uuid> = vec![];
+            let mut ids: Vec<(Uuid, Option<Uuid>)> = vec![];
             for n in 0..sagas {
                 while at_once.len() >= 8 {
                     ids.push(at_once.join_next().await.unwrap().unwrap());
@@ -239,7 +285,13 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
                     let (desk, request) = (t.desk(None), request(n));
                     loop {
                         match create(&desk, request.clone()).await {
-                            Ok(booked) => return booked.booking_id,
+                            Ok(booked) => {
+                                let given_up = match n % 9 {
+                                    0 => give_up(&t, booked.booking_id).await,
+                                    _ => None,
+                                };
+                                return (booked.booking_id, given_up);
+                            }
                             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                         }
                     }
@@ -269,7 +321,12 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
             sqlx::query_scalar("select count(*) from saga.instance where finished_at is not null")
                 .fetch_one(&t.worker_pool)
                 .await;
-        if booking.is_finished() && over.is_ok_and(|n| n == sagas as i64) {
+        let all: Result<i64, _> = sqlx::query_scalar("select count(*) from saga.instance")
+            .fetch_one(&t.worker_pool)
+            .await;
+        if let (true, Ok(over), Ok(all)) = (booking.is_finished(), over, all)
+            && over == all
+        {
             break;
         }
         if began.elapsed() > longest {
@@ -282,8 +339,15 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
     drop(processes);
 
     assert_eq!(ids.len(), sagas, "CHAOS_SEED={seed}");
-    for id in &ids {
-        referee::check(&t, *id).await;
+    let mut given_up = 0;
+    for (booking, cancellation) in &ids {
+        match cancellation {
+            Some(saga) => {
+                given_up += 1;
+                referee::check_of(&t, *saga, *booking).await;
+            }
+            None => referee::check(&t, *booking).await,
+        }
     }
     // What the provider has and nobody here knows of.
     let ledger = t.sandbox.ledger();
@@ -299,9 +363,9 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
     );
     let doubled: i64 = sqlx::query_scalar("select count(*) from booking.inventory_claim a join booking.inventory_claim b on a.resource_id = b.resource_id and a.unit = b.unit and a.claim_id < b.claim_id and a.during && b.during where a.released_at is null and b.released_at is null").fetch_one(&t.worker_pool).await.unwrap();
     assert_eq!(doubled, 0);
-    let (completed, compensated, lost): (i64, i64, i64) = sqlx::query_as("select count(*) filter (where state = 'completed'), count(*) filter (where state = 'compensated'), (select count(*) from saga.attempt where result = 'unknown') from saga.instance").fetch_one(&t.worker_pool).await.unwrap();
+    let (completed, compensated, lost): (i64, i64, i64) = sqlx::query_as("select count(*) filter (where state = 'completed'), count(*) filter (where state = 'compensated'), (select count(*) from saga.attempt where result = 'unknown') from saga.instance where definition <> 'cancellation'").fetch_one(&t.worker_pool).await.unwrap();
     println!(
-        "chaos: {sagas} sagas in {:.0} s: {completed} completed, {compensated} taken back, {killed} kills, {restarts} restarts of the database, {lost} answers lost; nothing lost, stuck, doubled or leaked",
+        "chaos: {sagas} sagas in {:.0} s: {completed} completed, {compensated} taken back, {given_up} given up later, {killed} kills, {restarts} restarts of the database, {lost} answers lost; nothing lost, stuck, doubled or leaked",
         began.elapsed().as_secs_f64()
     );
     drop(t);
