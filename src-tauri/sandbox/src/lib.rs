@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use faults::{Fault, Faults, Fired, Rule, When};
 pub use ledger::{Ledger, Payment, Totals};
-pub use webhook::WebhookTarget;
+pub use webhook::{WebhookTarget, signature};
 
 use shared::Shared;
 use world::World;

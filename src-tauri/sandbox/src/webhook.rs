@@ -184,8 +184,8 @@ async fn attempt(shared: &Shared, http: &reqwest::Client, event: &str) -> bool {
     taken
 }
 
-/// `t=…,v1=…`: HMAC-SHA256 over time, a dot and the body.
-fn signature(secret: &str, now: u64, body: &str) -> String {
+/// The header as Stripe makes it, `t=…,v1=…`: HMAC-SHA256 over time, a dot and the body.
+pub fn signature(secret: &str, now: u64, body: &str) -> String {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(format!("{now}.{body}").as_bytes());

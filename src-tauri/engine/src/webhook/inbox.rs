@@ -6,6 +6,7 @@
 use bizing_stripe::EventRecord;
 use bizing_stripe::webhook::Seal;
 use chrono::DateTime;
+use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 
 use super::poll::TYPES;
@@ -29,6 +30,17 @@ pub struct Sent {
     pub secrets: usize,
     /// This computer.
     pub receiver: String,
+}
+
+impl Sent {
+    pub fn of(body: &[u8], secrets: usize, receiver: String) -> Sent {
+        Sent {
+            bytes: body.len(),
+            sha256: Sha256::digest(body).into(),
+            secrets,
+            receiver,
+        }
+    }
 }
 
 /// Why something is not taken.

@@ -6,6 +6,7 @@
 
 mod append;
 pub mod ground;
+mod inbox;
 mod read;
 mod replay;
 pub mod rounds;
@@ -38,6 +39,8 @@ enum What {
     Read(Common),
     /// Following the log: from an append until the read models show it, and the price of the safe point.
     Subscribe(Common),
+    /// Taking in what the provider sends, at 1, 8 and 32 senders, and handing it to its sagas.
+    Inbox(Common),
     /// Sagas of five steps with a provider that answers at once, at 1, 8 and 32 clients.
     Saga(Common),
     /// Reading the past into read models: typed, by the running projection, and by a rebuild.
@@ -87,6 +90,7 @@ pub fn run(bench: Bench) -> Ended {
         What::Append(what) => on_ground(what.common.clone(), |_, ground| append::run(what, ground)),
         What::Read(common) => on_ground(common, read::run),
         What::Subscribe(common) => on_ground(common, subscribe::run),
+        What::Inbox(common) => on_ground(common, inbox::run),
         What::Saga(common) => on_ground(common, saga::run),
         What::Replay(replay) => on_ground(replay.common.clone(), move |common, ground| {
             replay::run(replay.events, common, ground)

@@ -4,7 +4,6 @@
 use bizing_stripe::Secret;
 use bizing_stripe::webhook::{Genuine, Rejected, TOLERANCE_S, parse_event, verify};
 use chrono::Utc;
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::Host;
@@ -64,12 +63,7 @@ impl Letterbox {
 
     async fn take(&self, body: &[u8], signature: &str) -> WebhookAnswer {
         let now = Utc::now().timestamp();
-        let sent = Sent {
-            bytes: body.len(),
-            sha256: Sha256::digest(body).into(),
-            secrets: self.secrets.len(),
-            receiver: self.receiver.clone(),
-        };
+        let sent = Sent::of(body, self.secrets.len(), self.receiver.clone());
         let error = match verify(body, signature, &self.secrets, TOLERANCE_S, now) {
             Ok(genuine) => return self.keep(&sent, &genuine).await,
             Err(error) => error,
