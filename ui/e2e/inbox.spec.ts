@@ -20,7 +20,7 @@ test('the inbox shows what the sandbox tells of a paid booking, and processes it
   await expect(row).toBeVisible({ timeout: 30_000 })
   await expect(page.getByTestId('poll-bar')).toContainText('ago')
   await accessible(page)
-  await row.click()
+  await row.getByRole('gridcell').nth(1).click()
   await expect(page.getByTestId('arrival-check')).toContainText(/We asked Stripe ourselves|Signature is Stripe’s/)
   await expect(page.getByTestId('arrival')).toContainText('evt_')
   await accessible(page)
