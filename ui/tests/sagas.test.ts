@@ -141,7 +141,7 @@ test('nobody has to decide anything: that is said, and the other tabs still work
 })
 
 test('a group is decided once: the set is frozen, its sum shown, its number typed', async () => {
-  const backend = open('/sagas?group=4%3AF%3Arefused')
+  const backend = open('/sagas?group=notify%3AF%3Arefused')
   await until(() => all('saga-row').length === 3, 'rows')
   click(find('decide-group')!)
   await seen('bulk-dialog')
