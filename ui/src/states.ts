@@ -92,6 +92,11 @@ export const owedStates: Record<DeliveryState, Sign> = {
   cancelled: sign('state.owed.cancelled', 'ban', 'idle'),
 }
 
+/** A message that had nothing to say was not superseded. */
+export function owedSign(state: DeliveryState, kind: string): Sign {
+  return state === 'skipped' && kind === 'email' ? sign('state.owed.not_needed', 'minus', 'idle') : owedStates[state]
+}
+
 /** Never "open" or "closed": to staff an open breaker sounds well. */
 export const endpointStates: Record<EndpointState, Sign> = {
   works: sign('state.endpoint.works', 'circle-check', 'ok'),

@@ -89,7 +89,7 @@ export function story({ row, sending, consecutive_failures: failures, last_deliv
         lead: `${lead}${row.since ? ',' : '.'}`,
         rest: join(
           row.since ? t('endpoint.story.stopped', { at: at(row.since) }) : '',
-          row.last_code === null && row.last_error ? t('endpoint.story.it_said', { said: row.last_error }) : '',
+          row.last_code === null && row.last_error ? t('endpoint.story.it_said', { said: ended(row.last_error) }) : '',
           wait,
           row.next_at ? capital(sending?.rate_per_s ? t('endpoint.story.probe_pace', { at: at(row.next_at), n: sending.rate_per_s }) : t('endpoint.story.probe', { at: at(row.next_at) })) : '',
         ),
@@ -117,6 +117,9 @@ export function story({ row, sending, consecutive_failures: failures, last_deliv
       }
   }
 }
+
+/** As a sentence: what a receiver or the system says seldom is one. */
+const ended = (text: string) => (/[.!?]$/.test(text.trim()) ? text.trim() : `${text.trim()}.`)
 
 /** It turns itself off within two days, if nobody does anything. */
 export function offSoon(row: EndpointRow, now: number): boolean {
