@@ -1,5 +1,6 @@
 //! Chance that falls the same way every time, and ids derived from names.
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -43,6 +44,13 @@ pub fn id(kind: &str, n: usize) -> Uuid {
     bytes.copy_from_slice(&hash(kind, n)[..16]);
     bytes[6] = (bytes[6] & 0x0f) | 0x80; // version 8: made to our own recipe
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(bytes)
+}
+
+/// The same, where a list goes by ids that rise with time.
+pub fn timed_id(kind: &str, n: usize, at: DateTime<Utc>) -> Uuid {
+    let mut bytes = *id(kind, n).as_bytes();
+    bytes[..6].copy_from_slice(&at.timestamp_millis().to_be_bytes()[2..]);
     Uuid::from_bytes(bytes)
 }
 

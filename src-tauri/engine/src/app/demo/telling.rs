@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::business::{self, CURRENCY, SERVICES};
-use super::dice::{bits, id, provider_id};
+use super::dice::{bits, id, provider_id, timed_id};
 use super::history::{Call, Happened, History, Message, NO_SUCH_BOX, Try, owes};
 use super::plan::Planned;
 use crate::domain::event::*;
@@ -324,8 +324,8 @@ impl<'a> Teller<'a> {
         else {
             return;
         };
-        let delivery_id = id("delivery", self.planned.n * 8 + self.history.messages.len());
         let begun_at = self.at + TimeDelta::milliseconds(90);
+        let delivery_id = self.delivery_id(begun_at);
         self.later(TimeDelta::milliseconds(850));
         self.history.messages.push(Message {
             event_id: owing,
@@ -360,6 +360,14 @@ impl<'a> Teller<'a> {
         self.event_because(event, Some(owing));
     }
 
+    fn delivery_id(&self, at: DateTime<Utc>) -> Uuid {
+        timed_id(
+            "delivery",
+            self.planned.n * 8 + self.history.messages.len(),
+            at,
+        )
+    }
+
     /// Nothing had to be said: a saved card needs no link.
     pub fn skipped_message(&mut self) {
         let Some(owing) = self.history.rest.last().map(|h| h.id) else {
@@ -367,7 +375,7 @@ impl<'a> Teller<'a> {
         };
         self.history.messages.push(Message {
             event_id: owing,
-            delivery_id: id("delivery", self.planned.n * 8 + self.history.messages.len()),
+            delivery_id: self.delivery_id(self.at),
             state: "skipped",
             result: "skipped",
             problem: None,

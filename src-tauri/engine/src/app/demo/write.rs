@@ -235,7 +235,7 @@ async fn messages(conn: &mut PgConnection, histories: &[History]) -> Result<(), 
          )
          update delivery.deliveries d
             set delivery_id = m.delivery_id, state = m.state, attempt = 1, fence = 1, created_at = m.begun_at, next_at = m.begun_at,
-                give_up_at = m.begun_at + interval '30 minutes', finished_at = m.ended_at,
+                give_up_at = m.begun_at + interval '30 minutes', finished_at = m.ended_at, changed_at = m.ended_at,
                 outcome = jsonb_build_object('result', m.result, 'problem', m.problem, 'response', m.response)
            from m where d.event_id = m.event_id",
     )
