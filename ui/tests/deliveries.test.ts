@@ -239,6 +239,17 @@ test('a new endpoint: types by a star, a filter tried out, the address refused a
   await accessible()
 })
 
+test('what did not arrive since it began to fail is sent again from the endpoint itself', async () => {
+  const backend = open(`/deliveries/endpoints/${failing.destination_id}`, quiet())
+  click(await seen('recover'))
+  await seen('bulk-plan')
+  const { filter } = asked(backend, 'preview_redelivery').at(-1)!.params as StartRedelivery
+  expect(filter).toMatchObject({ destination_ids: [failing.destination_id], since: failing.failing_since })
+  expect(filter.states).toContain('gave_up')
+  expect(filter.states).not.toContain('delivered')
+  await accessible()
+})
+
 test('a secret is changed with an overlap and shown once', async () => {
   const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
   click(await seen('rotate'))

@@ -5,7 +5,7 @@ import type { EndpointSending } from '../../backend/types'
 export const usual: EndpointSending = {
   schedule_s: [0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
   timeout_ms: 15_000,
-  max_in_flight: 4,
+  max_in_flight: 8,
   rate_per_s: null,
   in_order: false,
   headers: {},
