@@ -52,3 +52,33 @@ test('a failed saga is compensated by hand, with its plan seen first', async ({ 
   await page.getByTestId('to-saga').click()
   await expect(page.getByTestId('saga-state')).toBeVisible()
 })
+
+/** From here on these figures count. */
+function policy(data: string, figures: object): void {
+  psql(data, `insert into saga.policy (version, value, reason) select version + 1, value || '${JSON.stringify(figures)}', 'for this journey' from saga.policy order by version desc limit 1`)
+}
+
+test('a confirmed booking is cancelled from its page, with fee and refund seen first', async ({ page }) => {
+  test.setTimeout(120_000)
+  const data = process.env.BIZING_DATA
+  test.skip(!data, 'needs the desk of .ci/journeys')
+  policy(data!, { cancel_free_hours: 8760, cancel_fee_percent: 25, cancel_late_hours: 0, cancel_late_percent: 100 })
+  await bookings(page)
+  const reference = await book(page, { name: 'Rui Tavares', pay: 'pm_card_visa' })
+  await page.goto(`/#/bookings/${reference}`)
+  await expect(page.getByTestId('headline')).toContainText('Confirmed', { timeout: 30_000 })
+  await page.getByTestId('cancel-booking').click()
+  const dialog = page.getByTestId('decide-dialog')
+  await expect(dialog.getByTestId('plan').locator('li')).toHaveCount(5)
+  await expect(dialog).toContainText('stay with you as the fee')
+  await expect(dialog).toContainText('25 % of what was paid')
+  await expect(dialog).toContainText('goes back to the customer')
+  await page.getByTestId('decide-reason').fill('Called: he is ill and cannot come')
+  await page.keyboard.press('Control+Enter')
+  await expect(dialog).toBeHidden()
+  await expect(page.getByTestId('headline')).toContainText('Cancelled', { timeout: 30_000 })
+  // A fourth of €120 stays.
+  await expect(page.getByTestId('money-kept')).toContainText('€30.00', { timeout: 30_000 })
+  await page.getByTestId('saga-toggle').click()
+  await expect(page.getByTestId('saga-step-refund')).toHaveAttribute('data-state', 'done', { timeout: 30_000 })
+})
