@@ -8,6 +8,7 @@ mod sink;
 mod ssrf;
 mod stress;
 mod treachery;
+mod window;
 
 use std::time::Duration;
 
