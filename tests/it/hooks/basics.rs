@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::sink::{Say, Sink};
 use super::{Hooks, SOON, message_id, wait_until};
+use crate::support::desk::{booking, slot};
 
 #[tokio::test]
 async fn an_event_reaches_each_endpoint_that_wants_it_signed_and_recorded() {
@@ -268,4 +269,46 @@ async fn every_operator_of_a_filter_does_what_it_is_called() {
             .unwrap();
         assert_eq!(passed, passes, "{filter}");
     }
+}
+
+#[tokio::test]
+async fn an_erasure_takes_what_receivers_answered_about_the_person() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::saying(|_, _| Say::With(200, vec![], "thanks, Inês".to_owned())).await;
+    let made = hooks
+        .endpoint(
+            &sink.url(),
+            json!({ "events": ["BookingCreated", "CustomerRegistered"] }),
+        )
+        .await;
+    let desk = hooks.desk.desk(None);
+    let booked = hooks.desk.book(&desk, booking(&slot(1))).await;
+    let worker = hooks.desk.work().await;
+    hooks.wait_for_states(made.id, &[("delivered", 2)]).await;
+    let text = |got: &super::sink::Got| String::from_utf8(got.body.to_vec()).unwrap();
+    let all: String = sink.got().iter().map(text).collect();
+    assert!(
+        all.contains(r#""personal":"sealed""#) && !all.contains("Inês"),
+        "{all}"
+    );
+
+    let kept = async || {
+        let tries = hooks.tries(made.id).await;
+        tries.iter().map(|t| (t.status, t.kept)).collect::<Vec<_>>()
+    };
+    let answer = Some("thanks, Inês".len() as i32);
+    assert_eq!(kept().await, [(Some(200), answer), (Some(200), answer)]);
+    let customer: Uuid =
+        sqlx::query_scalar("select customer_id from saga.instance where booking_id = $1")
+            .bind(booked.booking_id)
+            .fetch_one(&hooks.desk.worker_pool)
+            .await
+            .unwrap();
+    sqlx::query("select * from api.erase_subject($1, true)")
+        .bind(customer)
+        .execute(&hooks.desk.people)
+        .await
+        .unwrap();
+    assert_eq!(kept().await, [(Some(200), None), (Some(200), None)]);
+    worker.close().await;
 }

@@ -12,6 +12,7 @@ mod replay;
 pub mod rounds;
 mod saga;
 mod subscribe;
+mod webhooks;
 
 use std::error::Error;
 use std::future::Future;
@@ -43,6 +44,8 @@ enum What {
     Inbox(Common),
     /// Sagas of five steps with a provider that answers at once, at 1, 8 and 32 clients.
     Saga(Common),
+    /// Webhooks: recorded deliveries at 1, 10 and 50 endpoints, and the way from an append to its arrival.
+    Webhooks(Common),
     /// Reading the past into read models: typed, by the running projection, and by a rebuild.
     Replay(replay::Replay),
 }
@@ -92,6 +95,7 @@ pub fn run(bench: Bench) -> Ended {
         What::Subscribe(common) => on_ground(common, subscribe::run),
         What::Inbox(common) => on_ground(common, inbox::run),
         What::Saga(common) => on_ground(common, saga::run),
+        What::Webhooks(common) => on_ground(common, webhooks::run),
         What::Replay(replay) => on_ground(replay.common.clone(), move |common, ground| {
             replay::run(replay.events, common, ground)
         }),

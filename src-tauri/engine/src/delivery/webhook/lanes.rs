@@ -63,13 +63,27 @@ pub struct Ended {
 }
 
 #[derive(Default)]
-pub struct Lanes(HashMap<Uuid, Lane>);
+pub struct Lanes {
+    lanes: HashMap<Uuid, Lane>,
+    /// Endpoints that cannot be sent to for a reason of ours: not asked for until then.
+    unusable: HashMap<Uuid, Instant>,
+}
 
 impl Lanes {
     /// What there is of every endpoint, for the claim.
     pub fn held(&mut self) -> Held {
         let mut held = Held::default();
-        for (id, lane) in &mut self.0 {
+        let now = Instant::now();
+        self.unusable.retain(|_, until| *until > now);
+        for id in self.unusable.keys() {
+            held.endpoints.push(*id);
+            held.held.push(0);
+            held.most.push(0);
+        }
+        for (id, lane) in &mut self.lanes {
+            if self.unusable.contains_key(id) {
+                continue;
+            }
             held.endpoints.push(*id);
             held.held.push(count(lane.waiting.len() + lane.sending));
             let rests = lane.rests_until.is_some_and(|until| until > Instant::now());
@@ -83,32 +97,38 @@ impl Lanes {
     }
 
     pub fn holds(&self) -> usize {
-        self.0.values().map(|l| l.waiting.len() + l.sending).sum()
+        self.lanes
+            .values()
+            .map(|l| l.waiting.len() + l.sending)
+            .sum()
     }
 
     pub fn endpoint(&self, id: Uuid, version: i32) -> Option<Arc<Endpoint>> {
-        let lane = self.0.get(&id)?;
+        let lane = self.lanes.get(&id)?;
         (lane.endpoint.version == version).then(|| lane.endpoint.clone())
     }
 
     /// Takes in what was claimed. Whoever got as many as fit probably has more.
     pub fn take_in(&mut self, claimed: Vec<(Claimed, Arc<Endpoint>)>) {
-        for lane in self.0.values_mut() {
+        for lane in self.lanes.values_mut() {
             lane.more = false;
         }
         let mut got: HashMap<Uuid, usize> = HashMap::new();
         for (one, endpoint) in claimed {
             *got.entry(one.destination_id).or_default() += 1;
-            let lane = self.0.entry(one.destination_id).or_insert_with(|| Lane {
-                endpoint: endpoint.clone(),
-                waiting: VecDeque::new(),
-                sending: 0,
-                places: 1,
-                rate: None,
-                more: false,
-                failures: 0,
-                rests_until: None,
-            });
+            let lane = self
+                .lanes
+                .entry(one.destination_id)
+                .or_insert_with(|| Lane {
+                    endpoint: endpoint.clone(),
+                    waiting: VecDeque::new(),
+                    sending: 0,
+                    places: 1,
+                    rate: None,
+                    more: false,
+                    failures: 0,
+                    rests_until: None,
+                });
             if lane.rate.as_ref().map(|r| r.per_s as i32) != endpoint.rate_per_s {
                 lane.rate = endpoint.rate_per_s.map(Rate::new);
             }
@@ -120,7 +140,7 @@ impl Lanes {
             lane.waiting.push_back(one);
         }
         for (id, n) in got {
-            if let Some(lane) = self.0.get_mut(&id) {
+            if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.more = lane.waiting.len() + lane.sending >= lane.places.max(n);
             }
         }
@@ -128,7 +148,7 @@ impl Lanes {
 
     /// The next that may be sent now, of any endpoint that has a place.
     pub fn next(&mut self, id: Uuid) -> Option<(Claimed, Arc<Endpoint>)> {
-        let lane = self.0.get_mut(&id)?;
+        let lane = self.lanes.get_mut(&id)?;
         if lane.sending >= lane.places {
             return None;
         }
@@ -138,7 +158,7 @@ impl Lanes {
     }
 
     pub fn ids(&self) -> Vec<Uuid> {
-        self.0
+        self.lanes
             .iter()
             .filter(|(_, l)| !l.waiting.is_empty())
             .map(|(id, _)| *id)
@@ -147,7 +167,7 @@ impl Lanes {
 
     /// One is over.
     pub fn ended(&mut self, id: Uuid, delivered: bool) -> Ended {
-        let Some(lane) = self.0.get_mut(&id) else {
+        let Some(lane) = self.lanes.get_mut(&id) else {
             return Ended::default();
         };
         lane.sending = lane.sending.saturating_sub(1);
@@ -167,9 +187,14 @@ impl Lanes {
         }
     }
 
+    /// Nothing is taken for this endpoint for a while. `true`: that is news.
+    pub fn cannot_use(&mut self, id: Uuid, pause: Duration) -> bool {
+        self.unusable.insert(id, Instant::now() + pause).is_none()
+    }
+
     /// What has not been sent.
     pub fn unsent(&mut self) -> Vec<(Uuid, i64)> {
-        self.0
+        self.lanes
             .values_mut()
             .flat_map(|lane| lane.waiting.drain(..))
             .map(|one| (one.delivery_id, one.fence))
@@ -178,7 +203,7 @@ impl Lanes {
 
     /// Endpoints with nothing in hand and no rate to remember are forgotten.
     pub fn forget_idle(&mut self) {
-        self.0.retain(|_, l| {
+        self.lanes.retain(|_, l| {
             l.sending > 0 || !l.waiting.is_empty() || l.rate.is_some() || l.failures > 0
         });
     }

@@ -29,8 +29,11 @@ use crate::store::vault::Vault;
 const MOST: usize = 2_048;
 /// Without a bell and with nothing due.
 const IDLE: Duration = Duration::from_secs(30);
-/// Between two claims that found nothing: others ring the same bell.
+/// After a claim that brought something, there may be more.
 const AFTER_NOTHING: Duration = Duration::from_millis(20);
+/// A ring is answered at once, so many times in a row and then so many a second; one that brings something is free.
+const LOOKS_AT_ONCE: f64 = 20.0;
+const LOOKS_PER_S: f64 = 50.0;
 const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(15);
 /// A fault of ours waits so long, and uses up no try.
 const OUR_FAULT_S: f64 = 60.0;
@@ -91,7 +94,9 @@ struct Pulse {
     /// Claim before the next sleep.
     hungry: bool,
     next_look: Instant,
-    last_empty: Option<Instant>,
+    /// Looks that a ring is given at once, before the next has to wait: others ring the same bell.
+    looks: f64,
+    looks_at: Instant,
     /// Empty claims in a row while something is due: it waits for its turn, its rate or its place.
     in_vain: u32,
     looked_for_dead: Option<Instant>,
@@ -139,7 +144,8 @@ impl Webhooks {
         let mut pulse = Pulse {
             hungry: true,
             next_look: Instant::now(),
-            last_empty: None,
+            looks: LOOKS_AT_ONCE,
+            looks_at: Instant::now(),
             in_vain: 0,
             looked_for_dead: None,
             workers: 1,
@@ -184,14 +190,12 @@ impl Webhooks {
                         pulse.hungry |= self.ended(ended, &mut lanes, &mut sends, &told).await;
                     }
                 }
-                changed = rings.changed() => match pulse.last_empty {
-                    // Rung a hundred times a second by others: look now and then.
-                    Some(at) if at.elapsed() < pulse.pause_after_nothing() => {
-                        pulse.next_look = pulse.next_look.min(at + pulse.pause_after_nothing());
-                        if changed.is_err() { break; }
+                changed = rings.changed() => {
+                    if changed.is_err() {
+                        break;
                     }
-                    _ => pulse.hungry = true,
-                },
+                    pulse.rung();
+                }
                 () = tokio::time::sleep_until(pulse.next_look) => pulse.hungry = true,
             }
         }
@@ -295,7 +299,7 @@ impl Webhooks {
         if claimed.is_empty() {
             return self.sleep_until_due(pulse).await;
         }
-        pulse.last_empty = None;
+        pulse.looks = (pulse.looks + 1.0).min(LOOKS_AT_ONCE);
         pulse.in_vain = 0;
         // Soon again: there may be more, and an empty look then says until when to sleep.
         pulse.next_look = Instant::now() + AFTER_NOTHING;
@@ -306,7 +310,6 @@ impl Webhooks {
 
     async fn sleep_until_due(&self, pulse: &mut Pulse) -> sqlx::Result<()> {
         let now = Instant::now();
-        pulse.last_empty = Some(now);
         let (any, due_in) = claim::next_due(&self.0.pool).await?;
         pulse.any_endpoint = any;
         let pause = match due_in {
@@ -328,7 +331,7 @@ impl Webhooks {
     /// Each with its endpoint as it is now. Those whose endpoint cannot be used for a reason of ours go back.
     async fn with_endpoints(
         &self,
-        lanes: &Lanes,
+        lanes: &mut Lanes,
         claimed: Vec<Claimed>,
     ) -> sqlx::Result<Vec<(Claimed, Arc<Endpoint>)>> {
         let mut wanted: Vec<Uuid> = claimed
@@ -366,7 +369,9 @@ impl Webhooks {
             .iter()
             .filter_map(|(id, e)| Some((id, e.as_ref().err()?)))
         {
-            tracing::error!(endpoint.id = %id, error = unusable as &dyn std::error::Error, "an endpoint cannot be sent to from this computer; its deliveries wait");
+            if lanes.cannot_use(*id, Duration::from_secs_f64(OUR_FAULT_S)) {
+                tracing::error!(endpoint.id = %id, error = unusable as &dyn std::error::Error, "an endpoint cannot be sent to from this computer; its deliveries wait");
+            }
         }
         claim::give_back(&self.0.pool, &unsent, OUR_FAULT_S).await?;
         Ok(ready)
@@ -374,12 +379,23 @@ impl Webhooks {
 }
 
 impl Pulse {
-    /// Where nobody wants anything, others' rings are hardly worth a look.
-    fn pause_after_nothing(&self) -> Duration {
-        if self.any_endpoint {
-            AFTER_NOTHING
+    /// A ring is worth a look at once. Where hundreds a second are for others, it is worth one now and then; where nobody
+    /// wants anything, hardly any.
+    fn rung(&mut self) {
+        let (most, per_s) = match self.any_endpoint {
+            true => (LOOKS_AT_ONCE, LOOKS_PER_S),
+            false => (1.0, 1.0),
+        };
+        let now = Instant::now();
+        let since = (now - self.looks_at).as_secs_f64();
+        self.looks = (self.looks + since * per_s).min(most);
+        self.looks_at = now;
+        if self.looks >= 1.0 {
+            self.looks -= 1.0;
+            self.hungry = true;
         } else {
-            Duration::from_secs(1)
+            let wait = Duration::from_secs_f64((1.0 - self.looks) / per_s);
+            self.next_look = self.next_look.min(now + wait);
         }
     }
 }

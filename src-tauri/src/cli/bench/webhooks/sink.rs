@@ -1,0 +1,145 @@
+//! A receiver on a thread of its own, so that its share of the processor can be told from ours. It reads a request and
+//! answers 200, as little as a receiver can do.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::super::BenchError;
+
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
+
+pub struct Sink {
+    addr: SocketAddr,
+    waiting: Waiting,
+    /// Of the thread, as the system counts it.
+    pub thread: String,
+}
+
+impl Sink {
+    pub fn start() -> Result<Sink, BenchError> {
+        Sink::on_a_thread(false)
+    }
+
+    /// Takes every request and answers none.
+    pub fn start_hanging() -> Result<Sink, BenchError> {
+        Sink::on_a_thread(true)
+    }
+
+    fn on_a_thread(hangs: bool) -> Result<Sink, BenchError> {
+        let (told, ready) = std::sync::mpsc::channel();
+        let waiting = Waiting::default();
+        let kept = waiting.clone();
+        std::thread::Builder::new()
+            .name("bench sink".to_owned())
+            .spawn(move || {
+                let served = serve(hangs, &kept, &told);
+                if let Err(error) = served {
+                    tracing::error!(%error, "the receiver of the bench ended");
+                }
+            })?;
+        let (addr, thread) = ready.recv()?;
+        Ok(Sink {
+            addr,
+            waiting,
+            thread,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.addr)
+    }
+
+    /// When the message of this event arrives.
+    pub fn expect(&self, event: Uuid) -> oneshot::Receiver<Instant> {
+        let (told, waits) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        waiting.insert(format!("msg_{}", event.simple()), told);
+        waits
+    }
+}
+
+fn serve(
+    hangs: bool,
+    waiting: &Waiting,
+    told: &std::sync::mpsc::Sender<(SocketAddr, String)>,
+) -> Result<(), BenchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let thread = std::fs::read_link("/proc/thread-self")?;
+        told.send((listener.local_addr()?, thread.display().to_string()))?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let waiting = waiting.clone();
+            tokio::task::spawn_local(async move {
+                let _ = stream.set_nodelay(true);
+                // Whoever hangs up is done.
+                let _ = answer(stream, hangs, &waiting).await;
+            });
+        }
+    })
+}
+
+async fn answer(mut stream: TcpStream, hangs: bool, waiting: &Waiting) -> std::io::Result<()> {
+    let mut buffer = Vec::with_capacity(8 * 1024);
+    loop {
+        let Some((head, length)) = head(&buffer) else {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+            continue;
+        };
+        while buffer.len() < head + length {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        arrived(&buffer[..head], waiting);
+        buffer.drain(..head + length);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        stream
+            .write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok",
+            )
+            .await?;
+    }
+}
+
+/// Where the head ends, and how long the body is.
+fn head(buffer: &[u8]) -> Option<(usize, usize)> {
+    let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let length = field(&buffer[..end], "content-length")
+        .and_then(|l| l.parse().ok())
+        .unwrap_or(0);
+    Some((end, length))
+}
+
+fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
+    let head = std::str::from_utf8(head).ok()?;
+    head.lines().find_map(|line| {
+        let (n, value) = line.split_once(':')?;
+        n.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn arrived(head: &[u8], waiting: &Waiting) {
+    let mut waiting = waiting.lock().unwrap_or_else(|e| e.into_inner());
+    if waiting.is_empty() {
+        return;
+    }
+    if let Some(told) = field(head, "webhook-id").and_then(|id| waiting.remove(id)) {
+        let _ = told.send(Instant::now());
+    }
+}
