@@ -124,7 +124,10 @@ test('a booking arrives at a receiver, signed; it is seen with its request, and 
     await expect.poll(() => receiver.got.length, { timeout: 30_000 }).toBeGreaterThan(1)
     expect(receiver.got[1]!.headers['webhook-id']).toBe(receiver.got[0]!.headers['webhook-id'])
     expect(genuine(receiver.got[1]!, secret)).toBe(true)
-    // The way back: G then B.
+    // What is over begins anew, as a delivery of its own; the way back is G then B.
+    await expect(page.getByTestId('again-dialog')).toBeHidden()
+    await expect(page.getByTestId('delivery').locator('[data-shown="true"]')).toBeVisible()
+    await expect(page.getByTestId('delivery-state')).toContainText('Delivered', { timeout: 20_000 })
     await page.keyboard.press('g')
     await page.keyboard.press('b')
     await expect(page).toHaveURL(new RegExp(`bookings/${reference}`))

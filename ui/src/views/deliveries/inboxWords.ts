@@ -3,6 +3,7 @@
 import type { Arrival, InboxCounts, InboxSource, InboxStep } from '../../backend/types'
 import { number, t, type PlainKey } from '../../i18n'
 import { duration } from '../../i18n/format'
+import { inboxResults, type Sign } from '../../states'
 import type { IconName } from '../../ui/icons'
 import { precise, sentence, type Said } from './times'
 
@@ -71,6 +72,9 @@ const steps: Record<string, [PlainKey, IconName]> = {
 }
 export function stepSays(step: InboxStep): { text: string; icon: IconName } {
   if (step.what === 'event') return { text: step.name ?? t('event.label'), icon: 'list-tree' }
+  // What processing it again came to is a result like the first.
+  const result = (inboxResults as Partial<Record<string, Sign>>)[step.what]
+  if (result && !steps[step.what]) return { text: t(result.word), icon: result.icon }
   const known = steps[step.what]
   if (!known) return { text: step.what.replaceAll('_', ' '), icon: 'info' }
   if (step.what === 'refused' && step.text) return { text: t('step_in.refused_code', { code: step.text }), icon: known[1] }
