@@ -1,6 +1,6 @@
 //! The worker dies at every point there is, one run per point, on each definition's way forward and back; another goes on.
 //! In pairs two die one after the other. Frozen for two leases instead, it wakes up as a zombie. The referee is the
-//! sandbox's own book. Without the key, the look-up or the fence the same runs must go wrong.
+//! sandbox's own book. Without the key or the look-up the same runs must go wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -438,10 +438,4 @@ async fn an_error_that_the_provider_keeps_is_looked_up_and_without_the_look_it_c
         !broken.wrong.is_empty(),
         "without the look-up nothing went wrong"
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
-async fn without_the_fence_a_zombie_does_harm() {
-    is_noticed(Way::Book, Fate::Freezes, Promise::Fence).await;
 }

@@ -15,8 +15,6 @@ pub enum Promise {
     Key,
     /// An outcome that the key cannot tell is looked up.
     Lookup,
-    /// What an owner of before writes is refused.
-    Fence,
 }
 
 #[derive(Clone, Default)]

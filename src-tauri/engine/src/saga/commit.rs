@@ -167,25 +167,6 @@ async fn write(
     .map_err(SagaError::Database)
 }
 
-/// For the negative control of a test only: writes on as if nobody else had taken the saga meanwhile.
-pub(super) async fn take_without_asking(
-    pool: &PgPool,
-    worker: WorkerId,
-    world: &mut World,
-) -> sqlx::Result<()> {
-    let (fence, version) = sqlx::query_as(
-        "update saga.instance set lease_owner = $2, lease_expires_at = now() + interval '1 minute' where saga_id = $1 and finished_at is null returning fence, version",
-    )
-    .bind(world.instance.saga_id)
-    .bind(worker.0)
-    .fetch_optional(pool)
-    .await?
-    .unwrap_or((world.instance.fence, world.instance.version));
-    world.instance.fence = fence;
-    world.instance.version = version;
-    Ok(())
-}
-
 /// Rows as one document; `None`: nothing to write.
 fn rows<T>(all: &[T], row: impl Fn(usize, &T) -> Value) -> Option<Json<Vec<Value>>> {
     (!all.is_empty()).then(|| {

@@ -249,9 +249,6 @@ impl Executor {
 
     async fn commit(&self, world: &mut World, leave: Leave) -> Result<(), SagaError> {
         self.crash.point("before_commit").await;
-        if self.crash.breaks(Promise::Fence) {
-            commit::take_without_asking(&self.pool, self.worker, world).await?;
-        }
         commit::commit(&self.pool, self.worker, world, leave).await?;
         self.crash.point("after_commit").await;
         self.bell.ring();
