@@ -89,7 +89,8 @@ async fn a_try_whose_record_was_lost_is_made_again_with_the_same_id() {
         dead.load(Ordering::SeqCst)
     })
     .await;
-    drop(worker);
+    // All of it, or the rest of the dead one could take the delivery over before the living one does.
+    worker.tasks.shut_down().await;
     hooks.desk.break_connections().await;
     sqlx::query("update delivery.deliveries set lease_expires_at = now() - interval '1 second' where state = 'sending'")
         .execute(&hooks.desk.worker_pool)
