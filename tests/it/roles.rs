@@ -260,6 +260,8 @@ async fn a_viewer_changes_nothing() {
             "api.read_stream_v2",
             "api.safe_position",
             "api.saga_actions",
+            // Only that they were here.
+            "api.seen",
         ],
         "these only read"
     );
