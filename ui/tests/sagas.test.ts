@@ -188,3 +188,17 @@ test('policies say in words what they lead to, and change with a reason', async 
   await until(() => asked(backend, 'put_saga_policy').length === 1, 'asked')
   expect(asked(backend, 'put_saga_policy')[0]!.params).toMatchObject({ version: 3, approval: { amount_minor: 20_050, currency: 'EUR' }, blast_sagas: 3, on_exhausted: 'compensate' })
 })
+
+test('those that are ticked, and only those, go into the decision, also when the list was read again meanwhile', async () => {
+  const backend = open('/sagas')
+  await until(() => all('saga-row').length === 3, 'three rows')
+  const ticks = () => all('choose') as HTMLInputElement[]
+  click(ticks()[0]!)
+  backend.hint('sagas')
+  click(ticks()[2]!)
+  await until(() => ticks().filter((tick) => tick.checked).length === 2, 'two are ticked')
+  backend.hint('sagas')
+  click(await until(() => find('decide-chosen'), 'the way to decide'))
+  await until(() => asked(backend, 'preview_batch').length > 0, 'the plan is asked for')
+  expect(asked(backend, 'preview_batch')[0]!.params).toMatchObject({ saga_ids: [sagaRows[0]!.saga_id, sagaRows[2]!.saga_id] })
+})
