@@ -43,7 +43,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// `payload` is the data of the append's events, as [`super::payload`] made it.
+    /// `payload` is the data of the append's events, as `append::payload` made it.
     pub fn push(&mut self, append: &Append, context: &Context, payload: &[Box<RawValue>]) {
         self.requests += 1;
         self.r_stream.push(append.stream.0.clone());
@@ -137,7 +137,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// `payload` is the data of the append's events, as [`super::payload`] made it.
+    /// `payload` is the data of the append's events, as `append::payload` made it.
     pub fn of(append: &Append, context: &Context, payload: Vec<Box<RawValue>>) -> Plain {
         Plain {
             ids: append.events.iter().map(|e| e.id.0).collect(),
