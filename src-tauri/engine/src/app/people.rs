@@ -171,13 +171,20 @@ pub async fn change(desk: &Desk, request: ChangePerson) -> Result<Person, AppErr
         PersonChange::Admin => regroup(desk, &mut tx, &request.login, Group::Admin).await?,
     };
     note(desk, &mut tx, &request.login, what).await?;
+    // What is open was opened with the rights of before; a window opens again by itself, unless the login is off. Before the commit,
+    // so that dying right after it leaves no session; and after it, for one that came back in between.
+    end_sessions(&mut tx, &request.login).await?;
     tx.commit().await?;
-    // What is open was opened with the rights of before. A window opens again by itself, unless the login is off.
-    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and pid <> pg_backend_pid()")
-        .bind(&request.login)
-        .execute(&mut conn)
-        .await?;
+    end_sessions(&mut conn, &request.login).await?;
     one(desk, &request.login).await
+}
+
+async fn end_sessions(conn: &mut PgConnection, login: &str) -> Result<(), AppError> {
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and pid <> pg_backend_pid()")
+        .bind(login)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 const GROUPS: [Group; 4] = [Group::Viewer, Group::Staff, Group::Manager, Group::Admin];

@@ -13,7 +13,7 @@ use super::choice::Choice;
 use super::drive::Progress;
 use super::sandbox::SandboxAddr;
 use super::seen::{Changed, Seen};
-use super::webhook::Letterbox;
+use super::webhook::{Letterbox, Refusals};
 use super::{Host, HostKind, faults, logins, pools, setup, work};
 use crate::app::backups::{self, Room};
 use crate::app::desk::{Connections, Desk, DeskParts, GoOn};
@@ -333,6 +333,7 @@ async fn start(
         pool,
         secrets: keys.webhook_secrets,
         receiver: computer::name(),
+        refusals: Refusals::default(),
         bell: bell.clone(),
     });
     if let Some(letterbox) = &letterbox {

@@ -1,6 +1,9 @@
 //! What a provider sends to `/webhooks/stripe`, on its way to the inbox: verified over its raw bytes, kept, acknowledged.
 //! Processing comes later; an event only makes a saga look for itself.
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use bizing_stripe::Secret;
 use bizing_stripe::webhook::{Genuine, Rejected, TOLERANCE_S, parse_event, verify};
 use chrono::Utc;
@@ -21,6 +24,29 @@ pub enum WebhookAnswer {
     NotReady,
 }
 
+/// At most so many refused requests a minute are written down by one process; the database counts over all of them.
+const WRITTEN_DOWN: u32 = 120;
+
+/// How many were refused in the minute that runs.
+#[derive(Clone, Default)]
+pub(super) struct Refusals(Arc<Mutex<Option<(Instant, u32)>>>);
+
+impl Refusals {
+    fn one_more(&self) -> bool {
+        let mut minute = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        match &mut *minute {
+            Some((began, n)) if began.elapsed() < Duration::from_secs(60) => {
+                *n += 1;
+                *n <= WRITTEN_DOWN
+            }
+            other => {
+                *other = Some((Instant::now(), 1));
+                true
+            }
+        }
+    }
+}
+
 /// Where events are kept, and what they must be signed with.
 #[derive(Clone)]
 pub(super) struct Letterbox {
@@ -29,6 +55,7 @@ pub(super) struct Letterbox {
     pub secrets: Vec<Secret>,
     /// This computer's name.
     pub receiver: String,
+    pub refusals: Refusals,
     pub bell: Bell,
 }
 
@@ -98,8 +125,12 @@ impl Letterbox {
         Ok(())
     }
 
-    /// So that a person sees why nothing comes. The answer does not wait for it to succeed.
+    /// So that a person sees why nothing comes; whether it succeeds changes nothing. A flood of nonsense stops here, and takes no
+    /// connection from what is genuine.
     async fn write_down(&self, sent: &Sent, body: &[u8], error: &Rejected) {
+        if !self.refusals.one_more() {
+            return;
+        }
         let claims = parse_event(body).ok();
         let (verdict, seal, skew_s) = match error {
             Rejected::Skewed { seconds, seal } if *seconds < 0 => {
@@ -132,5 +163,17 @@ impl Letterbox {
                 "a refused webhook was not written down"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refused_requests_asks_the_database_for_a_minutes_worth() {
+        let refusals = Refusals::default();
+        let written = (0..10_000).filter(|_| refusals.clone().one_more()).count();
+        assert_eq!(written, WRITTEN_DOWN as usize);
     }
 }
