@@ -146,6 +146,7 @@ async fn a_slot_that_was_just_taken_is_refused_and_nothing_is_written() {
     let t = TestDesk::new().await;
     let desk = t.desk(None);
     t.book(&desk, booking("2030-06-01T11:00")).await;
+    let before = everything(&t).await;
     let refused = bizing_engine::app::bookings::create::create(&desk, booking("2030-06-01T11:30"))
         .await
         .unwrap_err();
@@ -160,13 +161,7 @@ async fn a_slot_that_was_just_taken_is_refused_and_nothing_is_written() {
         "{}",
         refused.message
     );
-    let (bookings, sagas): (i64, i64) = sqlx::query_as(
-        "select (select count(*) from booking.booking), (select count(*) from saga.instance)",
-    )
-    .fetch_one(&t.worker_pool)
-    .await
-    .unwrap();
-    assert_eq!((bookings, sagas), (1, 1));
+    assert_eq!(everything(&t).await, before);
 }
 
 #[tokio::test]
@@ -253,4 +248,31 @@ async fn the_same_command_sent_twice_books_once() {
         .await
         .unwrap_err();
     assert_eq!(refused.code, Code::CommandReused);
+}
+
+#[tokio::test]
+async fn the_same_command_sent_from_several_windows_at_once_books_once_and_each_hears_the_same() {
+    let t = TestDesk::new().await;
+    let desk = t.desk(None);
+    let request = booking(&slot(0));
+    let at_once =
+        (0..6).map(|_| bizing_engine::app::bookings::create::create(&desk, request.clone()));
+    let booked = futures_util::future::join_all(at_once).await;
+    let first = booked[0].as_ref().expect("it is booked");
+    for other in &booked {
+        assert_eq!(other.as_ref().expect("it is the same booking"), first);
+    }
+    assert_eq!(t.live_claims(first.booking_id).await, 2);
+}
+
+/// Rows that a booking writes: saga, tries, effects, bookings, claims, streams, events, keys of people.
+async fn everything(t: &TestDesk) -> Vec<i64> {
+    sqlx::query_scalar(
+        "select count(*) from saga.instance union all select count(*) from saga.attempt union all select count(*) from saga.effect
+         union all select count(*) from booking.booking union all select count(*) from booking.inventory_claim
+         union all select count(*) from core.streams union all select count(*) from core.events union all select count(*) from core.subject_keys",
+    )
+    .fetch_all(&t.db.superuser_pool().await)
+    .await
+    .unwrap()
 }

@@ -1,8 +1,11 @@
-//! Starting the saga of a booking, in the transaction of the booking itself.
+//! A booking and its saga, begun together: claims, events and saga in one statement, and so in one transaction.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::types::PgRange;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::commit::{hex, request_json};
@@ -13,13 +16,15 @@ use super::instance::{Direction, Effect, Instance, Outcome, idempotency_key};
 use super::plan::payment_operation_for;
 use super::world::{Facts, World};
 use crate::domain::booking;
-use crate::domain::event::{BookingCreated, Event, PaymentMode};
+use crate::domain::event::{BookingCreated, Claim, Event, PaymentMode};
 use crate::domain::ids::{CorrelationId, EffectId, SagaId, WorkerId};
 use crate::runtime::ids;
+use crate::store::append::{Append, AppendError, Context, Expected, columns, refusal};
 
 pub struct Start<'a> {
     pub saga: SagaId,
     pub created: &'a BookingCreated,
+    pub claims: &'a [Claim],
     pub hold_expires_at: Option<DateTime<Utc>>,
     pub correlation: CorrelationId,
     pub causation: Uuid,
@@ -33,7 +38,7 @@ pub struct Start<'a> {
 /// A saga that was started, with what its own process need not read again.
 pub struct Started {
     pub saga: SagaId,
-    /// Leased to this process from its first moment on; `None`: it was there before, or nobody works here.
+    /// Leased to this process from its first moment on; `None`: nobody works here.
     own: Option<Own>,
 }
 
@@ -62,19 +67,51 @@ impl Started {
     }
 }
 
-/// Returns the saga; another one if this booking had been started before.
-pub async fn start(conn: &mut PgConnection, start: Start<'_>) -> sqlx::Result<Started> {
+/// Why nothing was booked.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    #[error("somebody has the slot")]
+    SlotTaken(Vec<Rival>),
+    /// Lost a race, over a lock, a reference or this very booking.
+    #[error("somebody else was a moment earlier")]
+    Overtaken,
+    #[error(transparent)]
+    Append(AppendError),
+}
+
+/// What stands in the way: when, and on what, never whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Rival {
+    pub resource_id: Uuid,
+    pub from: DateTime<Utc>,
+    pub until: DateTime<Utc>,
+}
+
+/// Books: everything, or nothing. `appends` holds the booking's events and whatever belongs to them.
+pub async fn book(
+    conn: &mut PgConnection,
+    start: Start<'_>,
+    mut appends: Vec<Append>,
+) -> Result<Started, BookError> {
     let created = start.created;
     let asks_stripe = created.payment_mode != PaymentMode::Venue && !created.price.is_zero();
     let definition = if asks_stripe { &BOOKING } else { &BOOKING_FREE };
     let effect = (start.lease.is_some() && asks_stripe).then(|| first_effect(&start));
+    let saga = start.saga.0;
     let context = json!({
         "reference": created.reference,
         // Whether the provider's gate concerns this saga.
         "provider": if asks_stripe { "stripe" } else { "none" },
     });
-    let (saga, login): (Uuid, String) = sqlx::query_as("select api.start_saga($1,$2,$3,$4,1::smallint,$5,$6,$7,$8,$9,$10,$11,$12,'hold',$13,$14,$15), session_user::text")
-        .bind(start.saga.0)
+    let (claims, during) = (start.claims, start.claims.iter().map(blocked));
+    let why = Context {
+        correlation: start.correlation,
+        causation: Some(start.causation),
+        on_behalf_of: None,
+    };
+    let events = columns(&why, &mut appends).map_err(BookError::Append)?;
+    let query = sqlx::query("select api.book($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)")
+        .bind(saga)
         .bind(definition.name)
         .bind(definition.version)
         .bind(format!("booking:{}:1", created.booking_id))
@@ -89,9 +126,18 @@ pub async fn start(conn: &mut PgConnection, start: Start<'_>) -> sqlx::Result<St
         .bind(start.lease.map(|w| w.0))
         .bind(start.policy.lease)
         .bind(effect.as_ref().map(row_of))
+        .bind(&created.reference.0)
+        .bind(claims.iter().map(|c| c.claim_id.0).collect::<Vec<_>>())
+        .bind(claims.iter().map(|c| c.resource_id.0).collect::<Vec<_>>())
+        .bind(claims.iter().map(|c| c.unit).collect::<Vec<_>>())
+        .bind(during.collect::<Vec<_>>());
+    let login: String = events
+        .bind(query)
         .fetch_one(conn)
-        .await?;
-    let own = (start.lease.is_some() && saga == start.saga.0).then(|| Own {
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(|error| refused(error, &appends))?;
+    let own = start.lease.is_some().then(|| Own {
         instance: Instance {
             saga_id: saga,
             definition: definition.name.to_owned(),
@@ -128,6 +174,59 @@ pub async fn start(conn: &mut PgConnection, start: Start<'_>) -> sqlx::Result<St
         saga: SagaId(saga),
         own,
     })
+}
+
+fn blocked(claim: &Claim) -> PgRange<DateTime<Utc>> {
+    (claim.blocked_from..claim.blocked_until).into()
+}
+
+/// What `api.book` raises, with what it says in the detail.
+fn refused(error: sqlx::Error, appends: &[Append]) -> BookError {
+    let pg = error
+        .as_database_error()
+        .and_then(|d| d.try_downcast_ref::<PgDatabaseError>());
+    let detail = pg.and_then(PgDatabaseError::detail).unwrap_or_default();
+    match pg.map_or("", PgDatabaseError::code) {
+        "40001" | "40P01" | "23505" => BookError::Overtaken,
+        "BK001" => match serde_json::from_str(detail) {
+            Ok(rivals) => BookError::SlotTaken(rivals),
+            Err(_) => BookError::Append(AppendError::Database(error)),
+        },
+        "BK002" => match serde_json::from_str::<NotTaken>(detail) {
+            Ok(told) => BookError::Append(told.of(appends)),
+            Err(_) => BookError::Append(AppendError::Database(error)),
+        },
+        _ => BookError::Append(refusal(error)),
+    }
+}
+
+/// The first of the appends that the log did not take.
+#[derive(Deserialize)]
+struct NotTaken {
+    request: usize,
+    status: String,
+    version: Option<i64>,
+    first: Option<String>,
+}
+
+impl NotTaken {
+    fn of(self, appends: &[Append]) -> AppendError {
+        let append = self.request.checked_sub(1).and_then(|n| appends.get(n));
+        match self.status.as_str() {
+            "reused" => AppendError::CommandReused {
+                command: append
+                    .and_then(|a| a.command)
+                    .map(|c| c.0)
+                    .unwrap_or_default(),
+                first: self.first.unwrap_or_default(),
+            },
+            _ => AppendError::Conflict {
+                stream: append.map(|a| a.stream.0.clone()).unwrap_or_default(),
+                expected: append.map_or(Expected::Any, |a| a.expected),
+                actual: self.version.unwrap_or(0),
+            },
+        }
+    }
 }
 
 fn first_effect(start: &Start<'_>) -> Effect {

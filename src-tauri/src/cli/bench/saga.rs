@@ -19,12 +19,11 @@ use bizing_engine::runtime::ids;
 use bizing_engine::runtime::tasks::Tasks;
 use bizing_engine::saga::definition::Policy;
 use bizing_engine::saga::executor::{Executor, Handed};
-use bizing_engine::saga::start::{Start, start};
-use bizing_engine::store::append::{Append, Context, Expected, append_in};
+use bizing_engine::saga::start::{Start, book};
+use bizing_engine::store::append::{Append, Expected};
 use bizing_stripe::{Config, Secret, Stripe};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sqlx::postgres::types::PgRange;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -209,10 +208,7 @@ impl Client {
             blocked_from: begins,
             blocked_until: created.end_utc,
         }];
-        let mut tx = self.conn.begin().await?;
-        let now: DateTime<Utc> = sqlx::query_scalar("select now()")
-            .fetch_one(&mut *tx)
-            .await?;
+        let now = Utc::now();
         let expires = Some(now + TimeDelta::minutes(15));
         let mut events = booking::decide(
             &Booking::default(),
@@ -228,43 +224,20 @@ impl Client {
             },
             now,
         )?);
-        let correlation = CorrelationId(ids::v7());
-        let started = start(
-            &mut tx,
+        let started = book(
+            &mut self.conn,
             Start {
                 saga: SagaId(ids::v7()),
                 created: &created,
+                claims: &claims,
                 hold_expires_at: expires,
-                correlation,
+                correlation: CorrelationId(ids::v7()),
                 causation: created.booking_id.0,
                 installation: &self.installation,
                 policy: &self.executor.policy,
                 lease: Some(self.executor.worker),
                 now,
             },
-        )
-        .await?;
-        let rivals = sqlx::query("select 1 from api.hold_inventory($1, $2, $3, $4, $5, $6, $7)")
-            .bind(created.booking_id.0)
-            .bind(&created.reference.0)
-            .bind(expires)
-            .bind(vec![claims[0].claim_id.0])
-            .bind(vec![self.resource])
-            .bind(vec![1_i16])
-            .bind(vec![PgRange::from(begins..created.end_utc)])
-            .fetch_all(&mut *tx)
-            .await?;
-        if !rivals.is_empty() {
-            return Err("two clients wanted one slot".into());
-        }
-        let context = Context {
-            correlation,
-            causation: Some(created.booking_id.0),
-            on_behalf_of: None,
-        };
-        append_in(
-            &mut tx,
-            &context,
             vec![Append::new(
                 created.booking_id,
                 Expected::Version(0),
@@ -273,7 +246,6 @@ impl Client {
             )],
         )
         .await?;
-        tx.commit().await?;
         let saga = started.saga;
         if let Some(world) = started.world(&events, now, &self.installation) {
             self.executor.handed.put(world);

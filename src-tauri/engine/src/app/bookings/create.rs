@@ -22,9 +22,9 @@ use crate::domain::ids::*;
 use crate::domain::money::{Currency, Money};
 use crate::domain::slot::{self, SlotError};
 use crate::saga::definition::Policy;
-use crate::saga::start::{Start, start};
+use crate::saga::start::{BookError, Rival, Start, book};
 use crate::saga::world::World;
-use crate::store::append::{Append, AppendError, Context, Expected, append_in};
+use crate::store::append::{Append, AppendError, Expected};
 use crate::store::{read, seal};
 
 /// Without a worker alive the lists stand still; nobody is kept waiting for them.
@@ -38,11 +38,11 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
     }
     let mut conn = desk.people.acquire().await?;
     let wanted = Wanted::check(&mut conn, &request).await?;
-    if let Some(booked) = booked_before(&mut conn, &request, &wanted).await? {
-        return Ok(booked);
-    }
     // As many may race for the last units of a resource; each round has a winner.
     for _ in 0..8 {
+        if let Some(booked) = booked_before(&mut conn, &request, &wanted).await? {
+            return Ok(booked);
+        }
         match attempt(desk, &mut conn, &request, &wanted).await {
             Err(Failed::Again) => {}
             Err(Failed::Told(error)) => return Err(*error),
@@ -107,12 +107,8 @@ async fn attempt(
     request: &CreateBooking,
     wanted: &Wanted,
 ) -> Result<(Booked, Option<Box<World>>), Failed> {
-    let policy = &desk.policy;
-    let mut tx = conn.begin().await?;
-    let now: DateTime<Utc> = sqlx::query_scalar("select now()")
-        .fetch_one(&mut *tx)
-        .await?;
-    let units = wanted.free_units(&mut tx).await?;
+    let (policy, now) = (&desk.policy, wanted.asked_at);
+    let units = wanted.free_units(conn).await?;
     let created = wanted.created(
         request,
         Reference::from_bits(crate::runtime::ids::reference_bits()),
@@ -137,12 +133,12 @@ async fn attempt(
         .map_err(refused)?,
     );
 
-    let correlation = CorrelationId(crate::runtime::ids::v7());
-    let started = Start {
+    let start = Start {
         saga: SagaId(crate::runtime::ids::v7()),
         created: &created,
+        claims: &claims,
         hold_expires_at,
-        correlation,
+        correlation: CorrelationId(crate::runtime::ids::v7()),
         causation: request.command_id,
         installation: &desk.installation.id,
         policy,
@@ -153,9 +149,6 @@ async fn attempt(
             .map(|w| w.worker_id()),
         now,
     };
-    // Lock order: saga, claims, streams.
-    let started = start(&mut tx, started).await?;
-    hold(&mut tx, wanted, &created, &claims, hold_expires_at).await?;
     let mut appends = vec![
         Append::new(
             created.booking_id,
@@ -165,37 +158,37 @@ async fn attempt(
         )
         .with_command(CommandId(request.command_id)),
     ];
-    if let ForCustomer::New { .. } = request.customer
-        && let Some(personal) = &wanted.personal
-    {
-        let sealed = seal::seal(&mut tx, created.customer_id, personal)
-            .await
-            .map_err(error::internal)?;
-        let registered = Event::CustomerRegistered(CustomerRegistered {
-            customer_id: created.customer_id,
-            personal: sealed,
-        });
-        appends.push(Append::new(
-            created.customer_id,
-            Expected::Version(0),
-            vec![registered],
-            now,
-        ));
-    }
-    let context = Context {
-        correlation,
-        causation: Some(request.command_id),
-        on_behalf_of: None,
+    let started = match (&request.customer, &wanted.personal) {
+        // Their key is made in this very transaction, and what is sealed with it cannot be written before it is there.
+        (ForCustomer::New { .. }, Some(personal)) => {
+            let mut tx = conn.begin().await?;
+            appends.push(registered(&mut tx, created.customer_id, personal, now).await?);
+            let started = book(&mut tx, start, appends).await;
+            if started.is_ok() {
+                tx.commit().await?;
+            } else {
+                tx.rollback().await?;
+            }
+            started
+        }
+        _ => book(conn, start, appends).await,
     };
-    append_in(&mut tx, &context, appends)
-        .await
-        .map_err(|e| match e {
-            // The same command from two windows at once: the other one won; the next look finds its booking.
-            AppendError::Conflict { .. } => Failed::Again,
-            AppendError::CommandReused { .. } => reused(),
-            other => error::append(other).into(),
-        })?;
-    tx.commit().await?;
+    let started = match started {
+        Ok(started) => started,
+        Err(BookError::SlotTaken(rivals)) => {
+            // Somebody else took this unit meanwhile; another one may be free.
+            if wanted.free_units(conn).await? != units {
+                return Err(Failed::Again);
+            }
+            return Err(wanted.taken(&rivals));
+        }
+        // The same command from two windows at once: the other one won; the next look finds its booking.
+        Err(BookError::Overtaken | BookError::Append(AppendError::Conflict { .. })) => {
+            return Err(Failed::Again);
+        }
+        Err(BookError::Append(AppendError::CommandReused { .. })) => return Err(reused()),
+        Err(BookError::Append(other)) => return Err(error::append(other).into()),
+    };
     let booked = Booked {
         booking_id: created.booking_id.0,
         reference: created.reference.0,
@@ -203,6 +196,28 @@ async fn attempt(
     };
     let world = started.world(&events, now, &desk.installation.id);
     Ok((booked, world.map(Box::new)))
+}
+
+/// Who the customer is, sealed with a key of their own.
+async fn registered(
+    conn: &mut PgConnection,
+    customer_id: CustomerId,
+    personal: &Personal,
+    now: DateTime<Utc>,
+) -> Result<Append, AppError> {
+    let personal = seal::seal(conn, customer_id, personal)
+        .await
+        .map_err(error::internal)?;
+    let registered = CustomerRegistered {
+        customer_id,
+        personal,
+    };
+    Ok(Append::new(
+        customer_id,
+        Expected::Version(0),
+        vec![Event::CustomerRegistered(registered)],
+        now,
+    ))
 }
 
 fn reused() -> Failed {
@@ -258,6 +273,8 @@ struct Wanted {
     customer_id: CustomerId,
     payment_mode: event::PaymentMode,
     payment_method: Option<String>,
+    /// By the database's clock, which decides what lies in the past.
+    asked_at: DateTime<Utc>,
 }
 
 struct WantedResource {
@@ -352,6 +369,7 @@ impl Wanted {
             customer_id,
             payment_mode,
             payment_method,
+            asked_at: now,
         })
     }
 
@@ -383,6 +401,29 @@ impl Wanted {
         .bind(PgRange::from(from..until))
         .fetch_all(conn)
         .await
+    }
+
+    /// What stands in the way is named by its time, never by whose it is.
+    fn taken(&self, rivals: &[Rival]) -> Failed {
+        let Some(rival) = rivals.first() else {
+            return Failed::Again;
+        };
+        let name = self
+            .resources
+            .iter()
+            .find(|r| r.id == rival.resource_id)
+            .map_or("It", |r| r.name.as_str());
+        let clock = |at: DateTime<Utc>| {
+            slot::shown(at, &self.zone)
+                .map_or_else(|_| at.to_rfc3339(), |(wall, ..)| wall[11..16].to_owned())
+        };
+        let (from, until) = (clock(rival.from), clock(rival.until));
+        Failed::Told(Box::new(
+            AppError::new(Code::SlotTaken, format!("{name} is taken {from}–{until} by another booking. Nothing was booked and nothing was charged."))
+                .hint("Pick another time; everything you typed is still here.")
+                .field("starts")
+                .retry(Retry::Never),
+        ))
     }
 
     fn created(
@@ -489,65 +530,6 @@ async fn resources(
         None => {}
     }
     Ok(found)
-}
-
-/// All or nothing. What stands in the way is named by its time, never by whose it is.
-async fn hold(
-    conn: &mut PgConnection,
-    wanted: &Wanted,
-    created: &BookingCreated,
-    claims: &[Claim],
-    expires: Option<DateTime<Utc>>,
-) -> Result<(), Failed> {
-    let ids: Vec<Uuid> = claims.iter().map(|c| c.claim_id.0).collect();
-    let resources: Vec<Uuid> = claims.iter().map(|c| c.resource_id.0).collect();
-    let units: Vec<i16> = claims.iter().map(|c| c.unit).collect();
-    let during: Vec<PgRange<DateTime<Utc>>> = claims
-        .iter()
-        .map(|c| (c.blocked_from..c.blocked_until).into())
-        .collect();
-    let rivals = sqlx::query("select resource_id, lower(taken) as taken_from, upper(taken) as taken_until from api.hold_inventory($1,$2,$3,$4,$5,$6,$7)")
-        .bind(created.booking_id.0)
-        .bind(&created.reference.0)
-        .bind(expires)
-        .bind(ids)
-        .bind(resources)
-        .bind(&units)
-        .bind(during)
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(|e| match e.as_database_error().and_then(|d| d.code()).as_deref() {
-            // Lost a race, or the reference was given to somebody else: another try.
-            Some("40001" | "40P01" | "23505") => Failed::Again,
-            _ => e.into(),
-        })?;
-    let Some(rival) = rivals.first() else {
-        return Ok(());
-    };
-    // Somebody else took this unit meanwhile; another one may be free.
-    if wanted.free_units(conn).await? != units {
-        return Err(Failed::Again);
-    }
-    let resource: Uuid = rival.try_get("resource_id")?;
-    let name = wanted
-        .resources
-        .iter()
-        .find(|r| r.id == resource)
-        .map_or("It", |r| r.name.as_str());
-    let clock = |at: DateTime<Utc>| {
-        slot::shown(at, &wanted.zone)
-            .map_or_else(|_| at.to_rfc3339(), |(wall, ..)| wall[11..16].to_owned())
-    };
-    let (from, until) = (
-        clock(rival.try_get("taken_from")?),
-        clock(rival.try_get("taken_until")?),
-    );
-    Err(Failed::Told(Box::new(
-        AppError::new(Code::SlotTaken, format!("{name} is taken {from}–{until} by another booking. Nothing was booked and nothing was charged."))
-            .hint("Pick another time; everything you typed is still here.")
-            .field("starts")
-            .retry(Retry::Never),
-    )))
 }
 
 /// The same command again: its first result, as long as it asks for the same thing.

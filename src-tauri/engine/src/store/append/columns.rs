@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::{Append, Context, Expected};
@@ -16,6 +17,7 @@ use crate::domain::event::Event;
 use crate::runtime::metrics;
 
 pub type Text = Json<Box<RawValue>>;
+pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Whether a stream that somebody else holds is waited for or answered with `busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +109,18 @@ impl Columns {
     }
 
     async fn send_many(self, conn: &mut PgConnection, wait: Wait) -> sqlx::Result<Vec<PgRow>> {
-        sqlx::query("select status, version, first_position, last_position, detail from api.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)")
+        let query = sqlx::query(
+            "select status, version, first_position, last_position, detail from api.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)",
+        );
+        self.bind(query)
+            .bind(wait == Wait::Yes)
+            .fetch_all(conn)
+            .await
+    }
+
+    /// The thirteen columns, as the next arguments of a function that appends.
+    pub fn bind(self, query: Statement<'_>) -> Statement<'_> {
+        query
             .bind(self.r_stream)
             .bind(self.r_expected)
             .bind(self.r_command)
@@ -121,9 +134,6 @@ impl Columns {
             .bind(self.e_causation)
             .bind(self.e_metadata)
             .bind(self.e_data)
-            .bind(wait == Wait::Yes)
-            .fetch_all(conn)
-            .await
     }
 }
 
