@@ -3,7 +3,7 @@
 --
 -- What must undo all of it is raised: BK001 somebody has the slot (the detail lists who stands in the way, by time),
 -- BK002 the events do not go on where they were expected to (the detail is the log's answer), 40001 the same booking
--- was begun by somebody else a moment ago.
+-- was begun by somebody else a moment ago. Answers the caller's login, and until when the payment provider is not asked.
 
 create function api.book(
   p_saga uuid, p_definition text, p_version int, p_dedupe text, p_booking uuid, p_customer uuid, p_amount bigint, p_currency text,
@@ -11,8 +11,8 @@ create function api.book(
   p_reference text, p_claim uuid[], p_resource uuid[], p_unit smallint[], p_during tstzrange[],
   r_stream text[], r_expected bigint[], r_command uuid[], r_content bytea[],
   e_req int[], e_id uuid[], e_name text[], e_schema smallint[], e_occurred timestamptz[], e_correlation uuid[], e_causation uuid[],
-  e_metadata jsonb[], e_data jsonb[]
-) returns text language plpgsql set search_path = pg_catalog as $$
+  e_metadata jsonb[], e_data jsonb[], out login text, out shut_until timestamptz
+) language plpgsql set search_path = pg_catalog as $$
 declare
   told jsonb;
 begin
@@ -33,7 +33,9 @@ begin
   if told is not null then
     raise exception 'the log took none of it' using errcode = 'BK002', detail = told::text;
   end if;
-  return session_user;
+  login := session_user;
+  -- Whoever goes straight on need not ask again whether the provider may be asked.
+  select g.open_until into shut_until from read.provider_gates_v1 g where g.provider = 'stripe' and g.state <> 'closed';
 end $$;
 
 revoke all on function api.book(uuid, text, int, text, uuid, uuid, bigint, text, timestamptz, jsonb, uuid, uuid, uuid, interval, jsonb,

@@ -43,6 +43,7 @@ pub struct Started {
 }
 
 struct Own {
+    gate: Gate,
     instance: Instance,
     effect: Option<Effect>,
 }
@@ -60,7 +61,7 @@ impl Started {
             effects: own.effect.into_iter().collect(),
             message: None,
             guards: None,
-            gate: Gate::Open,
+            gate: own.gate,
             now,
         };
         Some(World::new(facts, installation, true))
@@ -110,7 +111,7 @@ pub async fn book(
         on_behalf_of: None,
     };
     let events = columns(&why, &mut appends).map_err(BookError::Append)?;
-    let query = sqlx::query("select api.book($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)")
+    let query = sqlx::query("select login, shut_until from api.book($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)")
         .bind(saga)
         .bind(definition.name)
         .bind(definition.version)
@@ -131,13 +132,14 @@ pub async fn book(
         .bind(claims.iter().map(|c| c.resource_id.0).collect::<Vec<_>>())
         .bind(claims.iter().map(|c| c.unit).collect::<Vec<_>>())
         .bind(during.collect::<Vec<_>>());
-    let login: String = events
+    let (login, shut_until): (String, Option<DateTime<Utc>>) = events
         .bind(query)
         .fetch_one(conn)
         .await
-        .and_then(|row| row.try_get(0))
+        .and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .map_err(|error| refused(error, &appends))?;
     let own = start.lease.is_some().then(|| Own {
+        gate: shut_until.map_or(Gate::Open, |until| Gate::Shut { until }),
         instance: Instance {
             saga_id: saga,
             definition: definition.name.to_owned(),

@@ -68,6 +68,8 @@ impl Ground {
         Ok(PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(connections)
+            // As the desk's own pools do with a connection that was used just now.
+            .test_before_acquire(false)
             .connect_with(self.login(group))
             .await?)
     }

@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::commit::{self, Leave};
 use super::definition::{Policy, Step};
-use super::gate;
 use super::instance::{Effect, Outcome, idempotency_key};
 use super::plan::{self, Look, Next};
 use super::store::{self, SagaError};
@@ -81,7 +80,6 @@ impl Executor {
         let mut world = match self.handed.take(saga) {
             Some(mut world) => {
                 world.has_stripe = self.stripe.is_some();
-                world.gate = gate::looks(&mut *self.pool.acquire().await?, saga).await?;
                 world
             }
             None => self.load(saga).await?,
