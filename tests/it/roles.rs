@@ -262,6 +262,7 @@ async fn a_viewer_changes_nothing() {
             "api.saga_actions",
             // Only that they were here.
             "api.seen",
+            "api.worker_asks",
         ],
         "these only read"
     );

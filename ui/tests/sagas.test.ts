@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { batch, compensation, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
+import { batch, compensation, differing, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
 import type { CommandSaga, StartBatch } from '../src/backend/types'
@@ -50,6 +50,39 @@ test('a saga says why it is stuck, shows every try, and what undoing would do', 
   expect(find('became')!.textContent).toBe('Done, then: Refused')
   click(find('saga-tab-effects')!)
   expect(find('effects')!.textContent).toContain('create intent')
+})
+
+test('Stripe is asked of a worker, and its answer stands beside the ledger with who asked', async () => {
+  const backend = open(`/sagas/${one}`)
+  await seen('stripe-says')
+  expect(find('stripe-says')!.textContent).toContain('not asked yet')
+  let known = false
+  backend.on('get_saga', () => ({ ...sagaPage(), asks: known ? [differing] : [] }))
+  backend.on('get_ask', ({ ask_id }) => ((known = true), { ...differing, ask_id }))
+  press('s')
+  await seen('stripe-answer')
+  expect(asked(backend, 'ask_stripe')).toHaveLength(1)
+  expect(asked(backend, 'ask_stripe')[0]!.params).toMatchObject({ saga_id: one })
+  const told = find('stripe-answer')!
+  expect(told.textContent).toContain('Stripe and the ledger differ')
+  expect(told.textContent).toContain('asked by sofia')
+  expect(find('sum-refunded')!.textContent).toMatch(/€30\.00\s*€0\.00/)
+  expect(find('stripe-refund')!.textContent).toContain('not asked for by this desk')
+  expect(find('stripe-says')!.textContent).toContain('€65.00')
+  await accessible()
+})
+
+test('where no worker holds the key, asking Stripe says so and asks nothing', async () => {
+  const backend = world()
+  backend.on('get_saga', () => ({ ...sagaPage(), ask_refused: 'No worker with Stripe’s key is running.' }))
+  open(`/sagas/${one}`, backend)
+  await seen('ask-stripe')
+  expect(find('ask-stripe')!.getAttribute('aria-disabled')).toBe('true')
+  press('s')
+  click(find('ask-stripe')!)
+  expect(asked(backend, 'ask_stripe')).toHaveLength(0)
+  find('ask-stripe')!.focus()
+  await says('No worker with Stripe’s key is running.')
 })
 
 test('undoing shows its plan, wants a reason, and sends the plan’s hash back', async () => {

@@ -1,5 +1,6 @@
 //! Sagas against real Postgres, real HTTP and real SMTP.
 
+mod asking;
 mod bulk;
 mod by_hand;
 mod cancellation;

@@ -105,6 +105,11 @@ impl TestDesk {
         self.work_as(crash, |parts| parts.mail = None).await
     }
 
+    /// One that may not ask Stripe.
+    pub async fn work_without_stripe(&self, crash: CrashPoints) -> TestWorker {
+        self.work_as(crash, |parts| parts.stripe = None).await
+    }
+
     async fn work_as(
         &self,
         crash: CrashPoints,

@@ -1,7 +1,7 @@
 //! Three sagas that need a person and one that runs, for tests and for the gallery.
 
 import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
-import type { BatchPlan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaPolicy, SagaRow } from './types'
+import type { BatchPlan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaPolicy, SagaRow, StripeAsk } from './types'
 
 const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
 
@@ -172,6 +172,8 @@ export function sagaPage(): SagaPage {
     offers: offers({ resolve_step: 'What became of each call is known.', reopen: 'It is not over yet.', pause: 'It waits for a decision, so nothing runs that could be paused.', resume: 'It is not paused.', extend_hold: 'It does not wait for the customer.', release_lease: 'No worker holds it.' }),
     undo: compensation.operations,
     resolution: null,
+    ask_refused: null,
+    asks: [],
   }
 }
 
@@ -221,4 +223,24 @@ export const policy: SagaPolicy = {
   changed_at: before(86_400),
   reason: 'as delivered',
   refused: null,
+}
+
+/** Stripe gave money back of which the ledger knows nothing. */
+export const differing: StripeAsk = {
+  ask_id: id(90),
+  by: 'sofia',
+  at: before(4),
+  state: 'answered',
+  answered_at: before(3),
+  problem: null,
+  answer: {
+    intent: { id: 'pi_3QK8vR2eZvKYlo2C1d2Lw', status: 'succeeded' },
+    page: null,
+    authorised: { stripe: eur(0), ledger: eur(0) },
+    captured: { stripe: eur(95), ledger: eur(95) },
+    refunded: { stripe: eur(30), ledger: eur(0) },
+    refunds: [{ id: 're_3QK8vR2eZvKYlo2C0Kd', status: 'succeeded', amount: eur(30), known: false }],
+    calls: [],
+    agrees: false,
+  },
 }

@@ -70,6 +70,12 @@ export type AsOf = { "as_of": "latest" } | { "as_of": "version", version: number
  */
 wall: string, };
 
+export type AskStripe = { 
+/**
+ * Made when it is pressed: pressing twice asks once.
+ */
+ask_id: string, saga_id: string, };
+
 export type AuditFound = { 
 /**
  * `stream.hash_chain`
@@ -397,6 +403,10 @@ preview_saga: [PreviewSaga, SagaPlan], command_saga: [CommandSaga, SagaCommanded
  * A request that waits for a second person, with its plan as it is now.
  */
 get_approval: [GetApproval, Approval], decide_saga_command: [DecideCommand, SagaCommand], 
+/**
+ * Lets a worker that holds the key look at Stripe. Changes nothing.
+ */
+ask_stripe: [AskStripe, StripeAsk], get_ask: [GetAsk, StripeAsk], 
 /**
  * What one decision for many would do. Changes nothing.
  */
@@ -971,6 +981,8 @@ next_date: string | null, };
 export type GetApproval = { command_id: string, };
 
 export type GetArrival = { arrival_id: number, };
+
+export type GetAsk = { ask_id: string, };
 
 export type GetBooking = { 
 /**
@@ -1769,7 +1781,15 @@ commands: Array<SagaCommand>, signals: Array<SagaSignal>, offers: Array<SagaOffe
 /**
  * What undoing it would do from here, in order.
  */
-undo: Array<PlannedOp>, resolution: SagaResolution | null, };
+undo: Array<PlannedOp>, resolution: SagaResolution | null, 
+/**
+ * Why Stripe cannot be asked from here now; `None`: it can.
+ */
+ask_refused: string | null, 
+/**
+ * What was asked of Stripe, newest first.
+ */
+asks: Array<StripeAsk>, };
 
 export type SagaParams = { 
 /**
@@ -2074,6 +2094,42 @@ versions: Array<StreamVersion>,
 facts: Array<StateFact>, };
 
 export type StreamVersion = { version: number, position: number, name: string, at: Moment, };
+
+export type StripeAnswer = { intent: StripeObject | null, page: StripeObject | null, authorised: StripeSum, captured: StripeSum, refunded: StripeSum, refunds: Array<StripeRefund>, 
+/**
+ * Calls whose outcome was open, and what Stripe shows of them.
+ */
+calls: Array<StripeCall>, 
+/**
+ * Each sum is the same on both sides.
+ */
+agrees: boolean, };
+
+export type StripeAsk = { ask_id: string, by: string, at: string, 
+/**
+ * `open`, `answered`, `failed`, `unanswered`
+ */
+state: string, answered_at: string | null, 
+/**
+ * Why there is no answer.
+ */
+problem: string | null, answer: StripeAnswer | null, };
+
+export type StripeCall = { effect_id: string, operation: string, 
+/**
+ * `happened`, `overtaken`, `absent`
+ */
+found: string, object: string | null, };
+
+export type StripeObject = { id: string, status: string, };
+
+export type StripeRefund = { id: string, status: string, amount: Money, 
+/**
+ * A call of ours asked for it.
+ */
+known: boolean, };
+
+export type StripeSum = { stripe: Money, ledger: Money, };
 
 export type TimelineItem = { id: string, kind: TimelineKind, at: Moment, 
 /**

@@ -2,7 +2,7 @@
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
-import { asking, batch, batchPlan, compensation, policy, sagaList, sagaPage, sagaRows } from './sagas'
+import { asking, batch, batchPlan, compensation, differing, policy, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox } from './inbox'
 import { appError, ScriptedBackend } from './testing'
@@ -123,6 +123,8 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     },
     preview_saga: ({ action }) => (action === 'compensate' ? compensation : { ...compensation, operations: [], refund: null }),
     command_saga: ({ command_id }) => ({ command_id, awaits_approval: false }),
+    ask_stripe: ({ ask_id }) => ({ ...differing, ask_id, state: 'open', answered_at: null, answer: null }),
+    get_ask: ({ ask_id }) => ({ ...differing, ask_id }),
     get_approval: () => ({ command: asking, plan: compensation, changed: false }),
     get_saga_policy: () => policy,
     put_saga_policy: (p) => ({ ...policy, ...p, version: p.version + 1 }),

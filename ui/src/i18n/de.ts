@@ -1,5 +1,6 @@
 //! Die Wörter des Fensters auf Deutsch. Der Typ verlangt jeden Text, den das Englische hat.
 
+import { console } from './de-console'
 import { deliveries } from './de-deliveries'
 import { log } from './de-log'
 import { ops } from './de-ops'
@@ -8,6 +9,7 @@ import { sagas } from './de-sagas'
 import type { Catalogue } from './index'
 
 export const de: Catalogue = {
+  ...console,
   ...deliveries,
   ...log,
   ...ops,

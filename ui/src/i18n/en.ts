@@ -1,6 +1,7 @@
 //! The window's words in English: short, present tense, "you" for the person. `{name}` is filled in; a text that counts
 //! has `one` and `other`.
 
+import { console } from './en-console'
 import { deliveries } from './en-deliveries'
 import { log } from './en-log'
 import { ops } from './en-ops'
@@ -8,6 +9,7 @@ import { people } from './en-people'
 import { sagas } from './en-sagas'
 
 export const en = {
+  ...console,
   ...deliveries,
   ...log,
   ...ops,

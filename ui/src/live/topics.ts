@@ -26,6 +26,7 @@ export const keys = {
   sagaList: (tab: string, group: string | null, search: string) => ['sagas', 'list', tab, group, search],
   saga: (id: string) => ['sagas', 'one', id],
   sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],
+  ask: (id: string) => ['saga_ask', id],
   deliveries: ['deliveries'],
   deliveryCounts: ['deliveries', 'counts'],
   delivery: (id: string) => ['deliveries', 'one', id],

@@ -89,6 +89,10 @@ commands! {
         get_approval(GetApproval) -> Approval = sagas::approval;
         decide_saga_command(DecideCommand) -> SagaCommand = sagas::decide;
 
+        /// Lets a worker that holds the key look at Stripe. Changes nothing.
+        ask_stripe(AskStripe) -> StripeAsk = sagas::ask;
+        get_ask(GetAsk) -> StripeAsk = sagas::get_ask;
+
         /// What one decision for many would do. Changes nothing.
         preview_batch(PreviewBatch) -> BatchPlan = sagas::preview_batch;
         /// Freezes the set that was seen; workers carry it out.

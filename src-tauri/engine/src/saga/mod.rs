@@ -5,6 +5,7 @@
 //! a person decides what no rule can. `plan` decides, `executor` does, `store` writes.
 
 pub mod answers;
+pub mod ask;
 pub mod commit;
 pub mod definition;
 pub mod executor;

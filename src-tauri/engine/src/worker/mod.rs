@@ -28,8 +28,10 @@ use crate::runtime::crash::CrashPoints;
 use crate::runtime::hints::Hints;
 use crate::runtime::ids;
 use crate::runtime::tasks::Tasks;
+use crate::saga::ask::Asks;
 use crate::saga::definition::Policy;
 use crate::saga::executor::{Executor, Handed};
+use crate::saga::gate;
 use crate::saga::late::Late;
 use crate::saga::source::Sagas;
 use crate::saga::store;
@@ -114,7 +116,11 @@ impl Worker {
     /// Registers, takes back what a dead process of this machine still holds, and begins to work.
     pub async fn start(parts: WorkerParts) -> sqlx::Result<Arc<Worker>> {
         let id = WorkerId(ids::v7());
-        presence::register(&parts.pool, id, parts.kind).await?;
+        let asks: &[&str] = match parts.stripe {
+            Some(_) => &[gate::STRIPE],
+            None => &[],
+        };
+        presence::register(&parts.pool, id, parts.kind, asks).await?;
 
         let handed = Handed::default();
         let executor = Executor {
@@ -154,6 +160,7 @@ impl Worker {
         worker.start_webhooks(&parts);
         worker.start_inbox(&parts);
         worker.start_batches(&parts);
+        worker.start_asks(&parts);
         worker.keep_room_for_events(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
@@ -281,6 +288,23 @@ impl Worker {
                     }
                 }
             }
+        });
+    }
+
+    /// Answers what people ask of a provider whose key stands here.
+    fn start_asks(&self, parts: &WorkerParts) {
+        let Some(stripe) = parts.stripe.clone() else {
+            return;
+        };
+        let asks = Arc::new(Asks {
+            pool: parts.pool.clone(),
+            worker: self.id,
+            stripe,
+            installation: parts.installation.clone(),
+        });
+        let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
+        parts.tasks.forever("asks", move || {
+            answer_asks(asks.clone(), bell.clone(), idle, stop.clone())
         });
     }
 
@@ -469,6 +493,33 @@ async fn forget_arrivals(pool: PgPool, stop: tokio_util::sync::CancellationToken
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+async fn answer_asks(
+    asks: Arc<Asks>,
+    bell: Bell,
+    idle: Duration,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let mut rings = bell.listen();
+    loop {
+        rings.borrow_and_update();
+        match asks.round().await {
+            Ok(0) => {}
+            Ok(_) => bell.ring(),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what is asked of Stripe could not be looked at; trying again"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rings.changed() => {}
+            () = tokio::time::sleep(idle) => {}
+        }
+        // A busy desk rings often, and one look serves all that rang meanwhile.
+        tokio::time::sleep(ASKED_EVERY).await;
     }
 }
 

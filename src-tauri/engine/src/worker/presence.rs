@@ -9,10 +9,11 @@ use super::Kind;
 use crate::domain::ids::WorkerId;
 use crate::saga::definition::KNOWN;
 
-pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind) -> sqlx::Result<()> {
+/// `asks`: the providers whose key it holds.
+pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind, asks: &[&str]) -> sqlx::Result<()> {
     let host = machine();
     free_the_dead(pool, &host).await?;
-    sqlx::query("insert into saga.worker (worker_id, host, os_user, app_version, supports, kind, pid) values ($1, $2, $3, $4, $5, $6, $7)")
+    sqlx::query("insert into saga.worker (worker_id, host, os_user, app_version, supports, kind, pid, asks) values ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(id.0)
         .bind(&host)
         .bind(std::env::var("USER").unwrap_or_default())
@@ -23,6 +24,7 @@ pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind) -> sqlx::Result<(
             Kind::Headless => "headless",
         })
         .bind(std::process::id() as i32)
+        .bind(asks)
         .execute(pool)
         .await
         .map(|_| ())

@@ -4,6 +4,7 @@
 //! and counts a command once. What is said here in sentences, it says in words.
 
 mod act;
+mod ask;
 mod batch;
 mod list;
 mod page;
@@ -12,6 +13,7 @@ mod policy;
 mod words;
 
 pub use act::{approval, command, decide, preview};
+pub use ask::{ask, get as get_ask};
 pub use batch::{change as change_batch, preview as preview_batch, start as start_batch};
 pub use list::list;
 pub use page::page;

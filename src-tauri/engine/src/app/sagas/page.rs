@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::list::{BOOKING, ROW, gates, provider_of, saga_row};
-use super::{act, plan, words};
+use super::{act, ask, plan, words};
 use crate::app::bookings::money::{Effect, money_line};
 use crate::app::bookings::page::deliveries;
 use crate::app::bookings::row::COLUMNS;
@@ -73,6 +73,8 @@ pub async fn page(desk: &Desk, request: GetSaga) -> Result<SagaPage, AppError> {
         offers: offers(&mut tx, desk, saga.saga_id).await?,
         undo: undo.operations,
         resolution: resolution(&row)?,
+        ask_refused: ask::refused(&mut tx, desk, booking_id).await?,
+        asks: ask::of_saga(&mut tx, saga.saga_id).await?,
         row: shown,
     };
     tx.commit().await?;

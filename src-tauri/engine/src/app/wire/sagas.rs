@@ -259,6 +259,10 @@ pub struct SagaPage {
     /// What undoing it would do from here, in order.
     pub undo: Vec<PlannedOp>,
     pub resolution: Option<SagaResolution>,
+    /// Why Stripe cannot be asked from here now; `None`: it can.
+    pub ask_refused: Option<String>,
+    /// What was asked of Stripe, newest first.
+    pub asks: Vec<StripeAsk>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -360,6 +364,79 @@ pub struct DecideCommand {
     pub plan_hash: String,
     #[serde(default)]
     pub reason: String,
+}
+
+// ---- asking the provider ---------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct AskStripe {
+    /// Made when it is pressed: pressing twice asks once.
+    pub ask_id: Uuid,
+    pub saga_id: Uuid,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct GetAsk {
+    pub ask_id: Uuid,
+}
+
+/// A question to Stripe, which a worker that holds the key answers. It changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeAsk {
+    pub ask_id: Uuid,
+    pub by: String,
+    pub at: DateTime<Utc>,
+    /// `open`, `answered`, `failed`, `unanswered`
+    pub state: String,
+    pub answered_at: Option<DateTime<Utc>>,
+    /// Why there is no answer.
+    pub problem: Option<String>,
+    pub answer: Option<StripeAnswer>,
+}
+
+/// The money of a saga's booking as Stripe has it, beside what the ledger had at that moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeAnswer {
+    pub intent: Option<StripeObject>,
+    pub page: Option<StripeObject>,
+    pub authorised: StripeSum,
+    pub captured: StripeSum,
+    pub refunded: StripeSum,
+    pub refunds: Vec<StripeRefund>,
+    /// Calls whose outcome was open, and what Stripe shows of them.
+    pub calls: Vec<StripeCall>,
+    /// Each sum is the same on both sides.
+    pub agrees: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeObject {
+    pub id: String,
+    pub status: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeSum {
+    pub stripe: Money,
+    pub ledger: Money,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeRefund {
+    pub id: String,
+    pub status: String,
+    pub amount: Money,
+    /// A call of ours asked for it.
+    pub known: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeCall {
+    pub effect_id: Uuid,
+    pub operation: String,
+    /// `happened`, `overtaken`, `absent`
+    pub found: String,
+    pub object: Option<String>,
 }
 
 // ---- one decision for many -----------------------------------------------------------------------------------------

@@ -134,30 +134,7 @@ impl Executor {
             return Ok(Found::Absent);
         };
         let since = effect.first_sent_at.unwrap_or(world.now()).timestamp() - 300;
-        let id = effect.effect_id.to_string();
-        let object = match &effect.operation {
-            Operation::CreateIntent { .. } => stripe
-                .find_intent_by_metadata("effect_id", &id, since)
-                .await?
-                .map(Object::Intent),
-            Operation::CreateCheckout { .. } => stripe
-                .find_checkout_by_metadata("effect_id", &id, since)
-                .await?
-                .map(Object::Checkout),
-            Operation::Capture { payment_intent, .. }
-            | Operation::CancelIntent { payment_intent, .. } => {
-                Some(Object::Intent(stripe.intent(payment_intent).await?))
-            }
-            Operation::ExpireCheckout { session } => {
-                Some(Object::Checkout(stripe.checkout(session).await?))
-            }
-            Operation::Refund { payment_intent, .. } => stripe
-                .refunds_of(payment_intent)
-                .await?
-                .into_iter()
-                .find(|r| r.metadata.get("effect_id") == Some(&id))
-                .map(Object::Refund),
-        };
+        let object = object_of(stripe, effect, since).await?;
         Ok(answers::judge(effect, object))
     }
 
@@ -169,6 +146,38 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+/// The object that an effect would have made or changed, if it is there.
+pub async fn object_of(
+    stripe: &Stripe,
+    effect: &Effect,
+    since: i64,
+) -> Result<Option<Object>, Failure> {
+    let id = effect.effect_id.to_string();
+    Ok(match &effect.operation {
+        Operation::CreateIntent { .. } => stripe
+            .find_intent_by_metadata("effect_id", &id, since)
+            .await?
+            .map(Object::Intent),
+        Operation::CreateCheckout { .. } => stripe
+            .find_checkout_by_metadata("effect_id", &id, since)
+            .await?
+            .map(Object::Checkout),
+        Operation::Capture { payment_intent, .. }
+        | Operation::CancelIntent { payment_intent, .. } => {
+            Some(Object::Intent(stripe.intent(payment_intent).await?))
+        }
+        Operation::ExpireCheckout { session } => {
+            Some(Object::Checkout(stripe.checkout(session).await?))
+        }
+        Operation::Refund { payment_intent, .. } => stripe
+            .refunds_of(payment_intent)
+            .await?
+            .into_iter()
+            .find(|r| r.metadata.get("effect_id") == Some(&id))
+            .map(Object::Refund),
+    })
 }
 
 /// A rule that refuses a fact of the provider is for a person; the caller parks through the same path as a refusal.

@@ -3,7 +3,7 @@
 
 mod call;
 mod leave;
-mod look;
+pub mod look;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
