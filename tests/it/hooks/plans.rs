@@ -1,6 +1,6 @@
 //! The claim and the record stay on their indexes, whatever the statistics say. Two natural forms of them did not.
 
-use bizing_engine::delivery::webhook::{CLAIM, FINISH, pool};
+use bizing_engine::delivery::webhook::{CLAIM, Connections, FINISH};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -97,7 +97,7 @@ fn check(what: &str, explained: &Value, rows: i64, most_buffers: f64) {
 async fn stay_on_their_indexes(rows: i64) {
     let hooks = Hooks::new().await;
     let made = fill(&hooks, rows).await;
-    let pool = pool(&hooks.desk.worker_pool.connect_options());
+    let pool = Connections::to(&hooks.desk.worker_pool.connect_options()).records;
     let worker = Uuid::now_v7();
     // Once more than a plan needs to become the one that is kept.
     for round in 0..3 {
@@ -111,6 +111,7 @@ async fn stay_on_their_indexes(rows: i64) {
         .bind(worker)
         .bind(1_i32)
         .bind(90.0_f64)
+        .bind(vec![128_i32; made.len()])
         .fetch_one(&pool)
         .await
         .unwrap();

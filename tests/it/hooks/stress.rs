@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use bizing_engine::delivery::http::Names;
-use bizing_engine::delivery::webhook::{Parts, Webhooks, pool};
+use bizing_engine::delivery::webhook::{Connections, Parts, Webhooks};
 use bizing_engine::domain::ids::WorkerId;
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::crash::CrashPoints;
@@ -160,7 +160,7 @@ async fn a_worker_process() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let login = PgConnectOptions::from_str(&database).expect("an address");
     let webhooks = Webhooks::new(Parts {
-        pool: pool(&login),
+        connections: Connections::to(&login),
         worker: WorkerId(Uuid::now_v7()),
         vault: Vault::of(
             Path::new("/nowhere"),

@@ -211,7 +211,7 @@ impl Worker {
 
     fn start_webhooks(&self, parts: &WorkerParts) {
         let webhooks = Webhooks::new(webhook::Parts {
-            pool: webhook::pool(&parts.pool.connect_options()),
+            connections: webhook::Connections::to(&parts.pool.connect_options()),
             worker: self.id,
             vault: parts.vault.clone(),
             names: parts.names.clone(),

@@ -48,16 +48,17 @@ pub struct Event {
     pub data: String,
 }
 
-/// What this process holds of an endpoint, and how many more it may take (its rate).
+/// What this process holds of an endpoint, how many more it may take (its rate), and how many it holds at most.
 #[derive(Debug, Default)]
 pub struct Held {
     pub endpoints: Vec<Uuid>,
     pub held: Vec<i32>,
     pub most: Vec<i32>,
+    pub depth: Vec<i32>,
 }
 
-/// `probes`: endpoints whose breaker lets one through. An endpoint gives twice its places at most, so that there is
-/// something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
+/// `probes`: endpoints whose breaker lets one through. An endpoint gives twice its places, or as deep as the worker's lane
+/// for it has become, so that there is something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
 pub const CLAIM: &str = "
 with probes as (
   update delivery.health h set breaker = 'half_open', probe_until = now() + interval '60 seconds'
@@ -69,7 +70,7 @@ with probes as (
   returning h.destination_id),
 q as materialized (
   select x.destination_id as ep,
-         case when x.open then least(greatest(2 * x.places - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
+         case when x.open then least(greatest(coalesce(held.depth, 2 * x.places) - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
                                      greatest(1, $1 / (count(*) over ())::int))
               when x.probe then 1 else 0 end as n
     from (select t.destination_id, t.rate_per_s,
@@ -78,7 +79,7 @@ q as materialized (
                  t.destination_id in (select destination_id from probes) as probe
             from delivery.destinations t join delivery.health h on h.destination_id = t.destination_id
            where t.kind = 'webhook' and t.deleted_at is null) x
-    left join unnest($2::uuid[], $3::int[], $4::int[]) as held(ep, n, most) on held.ep = x.destination_id),
+    left join unnest($2::uuid[], $3::int[], $4::int[], $8::int[]) as held(ep, n, most, depth) on held.ep = x.destination_id),
 p as (
   select c.delivery_id from q cross join lateral (
     select d.delivery_id from delivery.deliveries d
@@ -103,20 +104,21 @@ select u.*, t.version, greatest(1, least(t.max_in_flight, coalesce(h.limit_now, 
        h.breaker <> 'closed' as probe,
        h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
          and h.paused_until is null as clean,
-       e.version as stream_version, e.occurred_at, e.data::text as data, k.schema_version
+       e.version as stream_version, e.occurred_at, e.data::text as data, k.schema_version, (select count(*) from q) as endpoints
   from u
   join delivery.destinations t on t.destination_id = u.destination_id
   join delivery.health h on h.destination_id = u.destination_id
   left join core.events e on e.position = u.position and u.position > 0
   left join core.event_types k on k.type_no = e.type_no";
 
+/// What is leased now, and how much there was for each endpoint.
 pub async fn claim(
     pool: &PgPool,
     worker: WorkerId,
     free: i32,
     held: &Held,
     workers: i32,
-) -> sqlx::Result<Vec<Claimed>> {
+) -> sqlx::Result<(Vec<Claimed>, usize)> {
     let rows = sqlx::query(CLAIM)
         .bind(free)
         .bind(&held.endpoints)
@@ -125,12 +127,18 @@ pub async fn claim(
         .bind(worker.0)
         .bind(workers)
         .bind(LEASE_S)
+        .bind(&held.depth)
         .fetch_all(pool)
         .await?;
     let mut claimed = rows.iter().map(read).collect::<sqlx::Result<Vec<_>>>()?;
     // Oldest first, as far as it lies with us.
     claimed.sort_by_key(|c| c.event.as_ref().map(|e| e.position));
-    Ok(claimed)
+    let endpoints: i64 = match rows.first() {
+        Some(row) => row.try_get("endpoints")?,
+        None => 0,
+    };
+    let share = usize::try_from(i64::from(free) / endpoints.max(1)).unwrap_or(0);
+    Ok((claimed, share.max(1)))
 }
 
 fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Claimed> {
@@ -167,7 +175,12 @@ fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Claimed> {
 }
 
 /// What was leased and not sent goes back as it was: no try is used up. `in_s`: when it may be taken again.
-pub async fn give_back(pool: &PgPool, unsent: &[(Uuid, i64)], in_s: f64) -> sqlx::Result<()> {
+pub async fn give_back(
+    pool: &PgPool,
+    worker: WorkerId,
+    unsent: &[(Uuid, i64)],
+    in_s: f64,
+) -> sqlx::Result<()> {
     if unsent.is_empty() {
         return Ok(());
     }
@@ -178,11 +191,12 @@ pub async fn give_back(pool: &PgPool, unsent: &[(Uuid, i64)], in_s: f64) -> sqlx
         "update delivery.deliveries d
             set state = 'scheduled', attempt = d.attempt - 1, fence = d.fence + 1, lease_owner = null, lease_expires_at = null,
                 next_at = case when $3 > 0 then now() + make_interval(secs => $3) else d.next_at end
-          where d.delivery_id = any($1) and d.fence = ($2::bigint[])[width_bucket(d.delivery_id, $1::uuid[])]",
+          where d.delivery_id = any($1) and d.fence = ($2::bigint[])[width_bucket(d.delivery_id, $1::uuid[])] and d.lease_owner = $4",
     )
     .bind(ids)
     .bind(fences)
     .bind(in_s)
+    .bind(worker.0)
     .execute(pool)
     .await
     .map(|_| ())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use uuid::Uuid;
 
 use super::send::Finished;
@@ -14,7 +14,7 @@ use crate::runtime::crash::CrashPoints;
 use crate::runtime::hints::Hints;
 
 /// One statement records up to so many, and waits for more up to so long.
-const MOST: usize = 256;
+const MOST: usize = 512;
 const WAIT: Duration = Duration::from_millis(4);
 /// Upper ends of the latency buckets in milliseconds; one more is for what is later.
 pub const BUCKETS_MS: [f32; 10] = [
@@ -23,7 +23,8 @@ pub const BUCKETS_MS: [f32; 10] = [
 const BUCKETS: usize = BUCKETS_MS.len() + 1;
 
 /// No join, so that no planner can turn one round, whatever it believes of the table: the rows are found by their keys, and
-/// `width_bucket` finds a row's place in `$1` by halving, which is why `$1` is sorted.
+/// `width_bucket` finds a row's place in `$1` by halving, which is why `$1` is sorted. What writes is done from the last to the
+/// first: the figures of the hour at the end, since another record of the same endpoint waits for them.
 pub const FINISH: &str = "
 with r as (
   select * from unnest($1::uuid[], $2::bigint[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::text[], $8::text[], $9::text[],
@@ -40,23 +41,24 @@ u as (
          last_ms = ($16)[width_bucket(d.delivery_id, $1)]::int,
          outcome = case when ($8)[width_bucket(d.delivery_id, $1)] is not null then
                      jsonb_build_object('result', ($6)[width_bucket(d.delivery_id, $1)], 'problem', ($8)[width_bucket(d.delivery_id, $1)]) end
-   where d.delivery_id = any($1) and d.fence = ($2)[width_bucket(d.delivery_id, $1)]
+   where d.delivery_id = any($1) and d.fence = ($2)[width_bucket(d.delivery_id, $1)] and d.lease_owner = $24
   returning d.delivery_id),
-a as (
-  insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at, ended_at, result, error, trigger, url, status, error_class,
-                                 dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers, response_headers, body, body_cut)
-  select id, no, fence, $24, started_at, started_at + make_interval(secs => total_ms / 1000), result, error, trigger, url, status, class,
-         dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers::json, response_headers::json, body, body_cut
-    from r on conflict do nothing),
 s as (
   insert into delivery.stats_hourly as h (destination_id, hour, ok, failed, took, last_ok_at)
   select ep, date_trunc('hour', now()), ok, failed, ($28::int[])[(o - 1) * 11 + 1 : o * 11], case when ok > 0 then now() end
     from unnest($25::uuid[], $26::int[], $27::int[]) with ordinality as x(ep, ok, failed, o)
   on conflict (destination_id, hour) do update
      set ok = h.ok + excluded.ok, failed = h.failed + excluded.failed, last_ok_at = coalesce(excluded.last_ok_at, h.last_ok_at),
-         took = array(select a + b from unnest(h.took, excluded.took) as y(a, b)))
+         took = array(select a + b from unnest(h.took, excluded.took) as y(a, b))),
+a as (
+  insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at, ended_at, result, error, trigger, url, status, error_class,
+                                 dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers, response_headers, body, body_cut)
+  select id, no, fence, $24, started_at, started_at + make_interval(secs => total_ms / 1000), result, error, trigger, url, status, class,
+         dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers::json, response_headers::json, body, body_cut
+    from r on conflict do nothing)
 select delivery_id from u";
 
+/// Several run side by side, so that one records while another waits for the disk.
 pub struct Finisher {
     pub pool: PgPool,
     pub worker: WorkerId,
@@ -67,16 +69,12 @@ pub struct Finisher {
 
 impl Finisher {
     /// Until nobody sends any more and all is written.
-    pub async fn run(self, mut results: mpsc::Receiver<Finished>) {
+    pub async fn run(&self, results: &Mutex<mpsc::Receiver<Finished>>) {
         let mut batch = Vec::with_capacity(MOST);
-        while results.recv_many(&mut batch, MOST).await > 0 {
-            let until = tokio::time::Instant::now() + WAIT;
-            while batch.len() < MOST {
-                let room = MOST - batch.len();
-                match tokio::time::timeout_at(until, results.recv_many(&mut batch, room)).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
-                }
+        loop {
+            gather(&mut *results.lock().await, &mut batch).await;
+            if batch.is_empty() {
+                return;
             }
             batch.sort_unstable_by_key(|f| f.delivery_id);
             self.crash.point("before_record").await;
@@ -157,6 +155,21 @@ impl Finisher {
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// What has ended, and what ends within a moment.
+async fn gather(results: &mut mpsc::Receiver<Finished>, batch: &mut Vec<Finished>) {
+    if results.recv_many(batch, MOST).await == 0 {
+        return;
+    }
+    let until = tokio::time::Instant::now() + WAIT;
+    while batch.len() < MOST {
+        let room = MOST - batch.len();
+        match tokio::time::timeout_at(until, results.recv_many(batch, room)).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
     }
 }
 

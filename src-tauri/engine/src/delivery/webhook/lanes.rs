@@ -14,7 +14,11 @@ pub struct Lane {
     waiting: VecDeque<Claimed>,
     sending: usize,
     places: usize,
+    /// How much of it is held at most, on its way or waiting for a place.
+    depth: usize,
     rate: Option<Rate>,
+    /// What the look that is under way, or was the last, had room for.
+    wanted: usize,
     /// The last claim gave as much as there was room for: there is probably more.
     more: bool,
     /// Failures in a row that are known here; the database knows them a moment later.
@@ -23,6 +27,9 @@ pub struct Lane {
     rests_until: Option<Instant>,
 }
 
+/// Held of an endpoint that is so fast that its places are not full any more when the next claim is back. Others: twice their
+/// places.
+const DEEPEST: usize = 1_024;
 /// As many as open the breaker.
 const FAILURES: u32 = 5;
 /// Longer than a record takes.
@@ -79,19 +86,27 @@ impl Lanes {
             held.endpoints.push(*id);
             held.held.push(0);
             held.most.push(0);
+            held.depth.push(0);
         }
         for (id, lane) in &mut self.lanes {
             if self.unusable.contains_key(id) {
                 continue;
             }
             held.endpoints.push(*id);
-            held.held.push(count(lane.waiting.len() + lane.sending));
-            let rests = lane.rests_until.is_some_and(|until| until > Instant::now());
-            held.most.push(match &mut lane.rate {
+            let holds = lane.waiting.len() + lane.sending;
+            held.held.push(count(holds));
+            held.depth.push(count(lane.depth));
+            let rests = lane.rests_until.is_some_and(|until| until > now);
+            let most = match &mut lane.rate {
                 _ if rests => 0,
                 Some(rate) => rate.left().floor() as i32,
                 None => i32::MAX,
-            });
+            };
+            held.most.push(most);
+            lane.wanted = lane
+                .depth
+                .saturating_sub(holds)
+                .min(usize::try_from(most).unwrap_or(0));
         }
         held
     }
@@ -108,14 +123,21 @@ impl Lanes {
         (lane.endpoint.version == version).then(|| lane.endpoint.clone())
     }
 
-    /// Takes in what was claimed. Whoever got as many as fit probably has more.
-    pub fn take_in(&mut self, claimed: Vec<(Claimed, Arc<Endpoint>)>) {
-        for lane in self.lanes.values_mut() {
-            lane.more = false;
-        }
+    /// Takes in what was claimed. `share`: what there was for each endpoint. Whoever got as many as fit probably has more.
+    /// Says what is not to be sent now, since its endpoint has begun to fail meanwhile.
+    pub fn take_in(
+        &mut self,
+        claimed: Vec<(Claimed, Arc<Endpoint>)>,
+        share: usize,
+    ) -> Vec<(Uuid, i64)> {
         let mut got: HashMap<Uuid, usize> = HashMap::new();
+        let (mut low, mut unsent) = (vec![], vec![]);
+        let now = Instant::now();
         for (one, endpoint) in claimed {
-            *got.entry(one.destination_id).or_default() += 1;
+            if one.trigger == "auto" && self.rests(one.destination_id, now) {
+                unsent.push((one.delivery_id, one.fence));
+                continue;
+            }
             let lane = self
                 .lanes
                 .entry(one.destination_id)
@@ -124,26 +146,47 @@ impl Lanes {
                     waiting: VecDeque::new(),
                     sending: 0,
                     places: 1,
+                    depth: 2 * one.places,
                     rate: None,
+                    wanted: 2 * one.places,
                     more: false,
                     failures: 0,
                     rests_until: None,
                 });
+            let n = got.entry(one.destination_id).or_default();
+            let works = lane.more && lane.failures == 0;
+            if *n == 0 && works && lane.waiting.len() < lane.places {
+                low.push(one.destination_id);
+            }
+            *n += 1;
             if lane.rate.as_ref().map(|r| r.per_s as i32) != endpoint.rate_per_s {
                 lane.rate = endpoint.rate_per_s.map(Rate::new);
             }
             lane.endpoint = endpoint;
             lane.places = one.places;
+            lane.depth = lane.depth.max(2 * one.places);
             if let Some(rate) = &mut lane.rate {
                 rate.left -= 1.0;
             }
             lane.waiting.push_back(one);
         }
-        for (id, n) in got {
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.more = lane.waiting.len() + lane.sending >= lane.places.max(n);
+        for (id, lane) in &mut self.lanes {
+            if lane.wanted > 0 {
+                let n = got.get(id).copied().unwrap_or(0);
+                lane.more = n > 0 && n >= lane.wanted.min(share);
             }
         }
+        for id in low {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.depth = (lane.depth * 2).min(DEEPEST.max(2 * lane.places));
+            }
+        }
+        unsent
+    }
+
+    fn rests(&self, id: Uuid, now: Instant) -> bool {
+        let lane = self.lanes.get(&id);
+        lane.and_then(|l| l.rests_until).is_some_and(|u| u > now)
     }
 
     /// The next that may be sent now, of any endpoint that has a place.
@@ -174,6 +217,7 @@ impl Lanes {
         lane.failures = if delivered { 0 } else { lane.failures + 1 };
         if lane.failures >= FAILURES {
             lane.failures = 0;
+            lane.depth = 2 * lane.places;
             lane.rests_until = Some(Instant::now() + REST);
             let unsent = lane.waiting.drain(..);
             return Ended {
@@ -182,7 +226,7 @@ impl Lanes {
             };
         }
         Ended {
-            dry: lane.more && lane.waiting.len() <= lane.places / 2,
+            dry: lane.more && lane.waiting.len() <= lane.depth / 2,
             unsent: vec![],
         }
     }

@@ -20,4 +20,4 @@ pub use claim::CLAIM;
 pub use endpoint::{headers_place, secret_place};
 pub use finish::FINISH;
 pub use headers::{BadHeader, check_custom, masked};
-pub use worker::{Parts, Webhooks, pool};
+pub use worker::{Connections, Parts, Webhooks};

@@ -1,12 +1,13 @@
 //! The loop: claim for every endpoint that has room, send, record. It wakes on the bell or when something is due, and is
 //! right with the timer alone.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +42,7 @@ const OUR_FAULT_S: f64 = 60.0;
 const LAST_ANSWERS: Duration = Duration::from_millis(3_500);
 
 pub struct Parts {
-    /// Of [`pool`].
-    pub pool: PgPool,
+    pub connections: Connections,
     pub worker: WorkerId,
     pub vault: Vault,
     pub names: Arc<dyn Resolve>,
@@ -58,7 +58,7 @@ type Done = (Uuid, bool);
 pub struct Webhooks(Arc<Inner>);
 
 struct Inner {
-    pool: PgPool,
+    connections: Connections,
     worker: WorkerId,
     vault: Vault,
     database_ports: Vec<u16>,
@@ -70,30 +70,68 @@ struct Inner {
 
 /// Connections that run nothing but the claim and the record: for them an index is always right, whatever the statistics of a
 /// table say whose contents change within seconds.
-pub fn pool(to: &PgConnectOptions) -> PgPool {
-    let to = to
-        .clone()
-        .application_name("bizing-desk webhooks")
-        .options([
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("jit", "off"),
-            ("plan_cache_mode", "force_generic_plan"),
-            ("statement_timeout", "30s"),
-            ("idle_in_transaction_session_timeout", "15s"),
-        ]);
-    PgPoolOptions::new()
-        .max_connections(2)
-        .acquire_timeout(Duration::from_secs(3))
-        .connect_lazy_with(to)
+#[derive(Clone)]
+pub struct Connections {
+    /// Claims. They do not wait for the disk: a lease that is lost with the server was none. What was sent under it is recorded
+    /// by nobody then, for a record names its lease, and is sent again with the same id. A record that is there has its claim
+    /// before it in the log, so it cannot outlive it.
+    pub leases: PgPool,
+    /// Records, which are on the disk before anybody acts on them.
+    pub records: PgPool,
 }
+
+impl Connections {
+    pub fn to(database: &PgConnectOptions) -> Connections {
+        let own = |most: u32, options: &[(&str, &str)]| {
+            let to = database
+                .clone()
+                .application_name("bizing-desk webhooks")
+                .options([
+                    ("enable_seqscan", "off"),
+                    ("enable_hashjoin", "off"),
+                    ("enable_mergejoin", "off"),
+                    ("jit", "off"),
+                    ("plan_cache_mode", "force_generic_plan"),
+                    ("statement_timeout", "30s"),
+                    ("idle_in_transaction_session_timeout", "15s"),
+                ])
+                .options(options.iter().copied());
+            PgPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(Duration::from_secs(3))
+                .connect_lazy_with(to)
+        };
+        Connections {
+            leases: own(1, &[("synchronous_commit", "off")]),
+            records: own(2, &[]),
+        }
+    }
+}
+
+/// What a look at the database found.
+enum Found {
+    /// And how much there was for each endpoint.
+    Claimed(Vec<Claimed>, usize),
+    /// Whether there is any endpoint, and seconds until something is due.
+    Nothing(bool, Option<f64>),
+}
+
+struct Looked {
+    /// How many workers there are, if that was asked.
+    workers: Option<i32>,
+    found: Found,
+}
+
+/// A look that is under way while what is in hand goes on.
+type Look = Pin<Box<dyn Future<Output = sqlx::Result<Looked>> + Send>>;
 
 /// When to look next, and how eager the loop is.
 struct Pulse {
     /// Claim before the next sleep.
     hungry: bool,
     next_look: Instant,
+    /// A ring that came too soon after others is answered by then, whatever the look finds that is under way.
+    promised: Option<Instant>,
     /// Looks that a ring is given at once, before the next has to wait: others ring the same bell.
     looks: f64,
     looks_at: Instant,
@@ -106,11 +144,12 @@ struct Pulse {
 
 impl Webhooks {
     pub fn new(parts: Parts) -> Webhooks {
-        let database_ports = vec![parts.pool.connect_options().get_port()];
+        let database = parts.connections.leases.connect_options();
+        let database_ports = vec![database.get_port()];
         Webhooks(Arc::new(Inner {
             database_ports,
             client: Client::new(parts.names),
-            pool: parts.pool,
+            connections: parts.connections,
             worker: parts.worker,
             vault: parts.vault,
             bell: parts.bell,
@@ -123,13 +162,18 @@ impl Webhooks {
     pub async fn run(&self, stop: CancellationToken) {
         let (told, results) = mpsc::channel(MOST);
         let finisher = Finisher {
-            pool: self.0.pool.clone(),
+            pool: self.0.connections.records.clone(),
             worker: self.0.worker,
             bell: self.0.bell.clone(),
             hints: self.0.hints.clone(),
             crash: self.0.crash.clone(),
         };
-        tokio::join!(self.send_all(stop, told), finisher.run(results));
+        let results = Mutex::new(results);
+        tokio::join!(
+            self.send_all(stop, told),
+            finisher.run(&results),
+            finisher.run(&results)
+        );
     }
 
     /// Presence, retention, decisions for many.
@@ -144,6 +188,7 @@ impl Webhooks {
         let mut pulse = Pulse {
             hungry: true,
             next_look: Instant::now(),
+            promised: None,
             looks: LOOKS_AT_ONCE,
             looks_at: Instant::now(),
             in_vain: 0,
@@ -152,7 +197,7 @@ impl Webhooks {
             any_endpoint: true,
         };
         // Before the first claim: after a long absence what waits is for a person to decide about.
-        while let Err(error) = upkeep::attend(&self.0.pool, &self.0.hints).await {
+        while let Err(error) = upkeep::attend(&self.0.connections.records, &self.0.hints).await {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "webhooks cannot be looked after yet"
@@ -162,21 +207,14 @@ impl Webhooks {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
+        let mut look: Option<Look> = None;
         loop {
-            // Register before looking: a ring between the look and the sleep must wake us.
-            rings.borrow_and_update();
-            if pulse.hungry && lanes.holds() < MOST {
-                match self.claim(&mut lanes, &mut pulse).await {
-                    Ok(()) => {}
-                    Err(error) => {
-                        tracing::debug!(
-                            error = &error as &dyn std::error::Error,
-                            "could not claim webhooks; trying again"
-                        );
-                        pulse.next_look = Instant::now() + Duration::from_secs(1);
-                    }
-                }
+            if pulse.hungry && look.is_none() && lanes.holds() < MOST {
                 pulse.hungry = false;
+                pulse.promised = None;
+                // Register before looking: a ring between the look and the sleep must wake us.
+                rings.borrow_and_update();
+                look = Some(self.look(&mut lanes, &mut pulse));
             }
             for id in lanes.ids() {
                 self.start(id, &mut lanes, &mut sends, &told);
@@ -184,6 +222,19 @@ impl Webhooks {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                looked = end_of(&mut look) => {
+                    look = None;
+                    if let Err(error) = self.take_in(looked, &mut lanes, &mut pulse).await {
+                        tracing::debug!(
+                            error = &error as &dyn std::error::Error,
+                            "could not claim webhooks; trying again"
+                        );
+                        pulse.next_look = Instant::now() + Duration::from_secs(1);
+                    }
+                    if let Some(promised) = pulse.promised {
+                        pulse.next_look = pulse.next_look.min(promised);
+                    }
+                }
                 Some(ended) = sends.join_next(), if !sends.is_empty() => {
                     pulse.hungry |= self.ended(ended, &mut lanes, &mut sends, &told).await;
                     while let Some(ended) = sends.try_join_next() {
@@ -196,24 +247,39 @@ impl Webhooks {
                     }
                     pulse.rung();
                 }
-                () = tokio::time::sleep_until(pulse.next_look) => pulse.hungry = true,
+                () = tokio::time::sleep_until(pulse.next_look), if look.is_none() => pulse.hungry = true,
             }
         }
-        self.stop(lanes, sends).await;
+        self.stop(look, lanes, sends).await;
     }
 
-    async fn stop(&self, mut lanes: Lanes, mut sends: JoinSet<Done>) {
-        let unsent = lanes.unsent();
-        if let Err(error) = claim::give_back(&self.0.pool, &unsent, 0.0).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "webhooks were not given back; their leases end by themselves"
-            );
+    async fn stop(&self, look: Option<Look>, mut lanes: Lanes, mut sends: JoinSet<Done>) {
+        let mut unsent = lanes.unsent();
+        if let Some(look) = look
+            && let Ok(Ok(looked)) = tokio::time::timeout(LAST_ANSWERS, look).await
+            && let Found::Claimed(claimed, _) = looked.found
+        {
+            unsent.extend(claimed.iter().map(|c| (c.delivery_id, c.fence)));
         }
+        self.give_back(&unsent, 0.0).await;
         let last = async { while sends.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_ANSWERS, last).await.is_err() {
             // Sent, and not answered: they keep their leases and are sent again after them, with the same ids.
             sends.abort_all();
+        }
+    }
+
+    async fn give_back(&self, unsent: &[(Uuid, i64)], in_s: f64) {
+        let Inner {
+            connections,
+            worker,
+            ..
+        } = &*self.0;
+        if let Err(error) = claim::give_back(&connections.leases, *worker, unsent, in_s).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "webhooks were not given back; their leases end by themselves"
+            );
         }
     }
 
@@ -227,12 +293,7 @@ impl Webhooks {
         match ended {
             Ok((id, delivered)) => {
                 let ended = lanes.ended(id, delivered);
-                if let Err(error) = claim::give_back(&self.0.pool, &ended.unsent, 0.0).await {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        "webhooks were not given back; their leases end by themselves"
-                    );
-                }
+                self.give_back(&ended.unsent, 0.0).await;
                 self.start(id, lanes, sends, told);
                 ended.dry
             }
@@ -265,7 +326,7 @@ impl Webhooks {
         let Some(body) = send::body_of(&claimed) else {
             tracing::error!(delivery.id = %claimed.delivery_id, event = claimed.event_name, "the event of a delivery cannot be read here; it waits");
             let unsent = [(claimed.delivery_id, claimed.fence)];
-            let _ = claim::give_back(&self.0.pool, &unsent, 3_600.0).await;
+            self.give_back(&unsent, 3_600.0).await;
             return true;
         };
         self.0.crash.point("before_send").await;
@@ -276,55 +337,65 @@ impl Webhooks {
         delivered
     }
 
-    async fn claim(&self, lanes: &mut Lanes, pulse: &mut Pulse) -> sqlx::Result<()> {
-        let pool = &self.0.pool;
-        if pulse
+    fn look(&self, lanes: &mut Lanes, pulse: &mut Pulse) -> Look {
+        let for_dead = pulse
             .looked_for_dead
-            .is_none_or(|at| at.elapsed() > LOOK_FOR_THE_DEAD)
-        {
-            let found = claim::take_over(pool).await?;
-            if found > 0 {
-                tracing::info!(
-                    found,
-                    "webhooks that a dead worker was sending are sent again"
-                );
-            }
-            pulse.workers = i32::try_from(claim::workers(pool).await?.max(1)).unwrap_or(1);
+            .is_none_or(|at| at.elapsed() > LOOK_FOR_THE_DEAD);
+        if for_dead {
             pulse.looked_for_dead = Some(Instant::now());
             lanes.forget_idle();
         }
         let held = lanes.held();
         let free = i32::try_from(MOST - lanes.holds()).unwrap_or(0);
-        let claimed = claim::claim(pool, self.0.worker, free, &held, pulse.workers).await?;
-        if claimed.is_empty() {
-            return self.sleep_until_due(pulse).await;
-        }
-        pulse.looks = (pulse.looks + 1.0).min(LOOKS_AT_ONCE);
-        pulse.in_vain = 0;
-        // Soon again: there may be more, and an empty look then says until when to sleep.
-        pulse.next_look = Instant::now() + AFTER_NOTHING;
-        let ready = self.with_endpoints(lanes, claimed).await?;
-        lanes.take_in(ready);
-        Ok(())
+        let (this, known) = (self.clone(), pulse.workers);
+        Box::pin(async move {
+            let (pool, worker) = (&this.0.connections.leases, this.0.worker);
+            let mut workers = None;
+            if for_dead {
+                let found = claim::take_over(pool).await?;
+                if found > 0 {
+                    tracing::info!(
+                        found,
+                        "webhooks that a dead worker was sending are sent again"
+                    );
+                }
+                workers = i32::try_from(claim::workers(pool).await?.max(1)).ok();
+            }
+            let (claimed, share) =
+                claim::claim(pool, worker, free, &held, workers.unwrap_or(known)).await?;
+            let found = if claimed.is_empty() {
+                let (any, due_in) = claim::next_due(pool).await?;
+                Found::Nothing(any, due_in)
+            } else {
+                Found::Claimed(claimed, share)
+            };
+            Ok(Looked { workers, found })
+        })
     }
 
-    async fn sleep_until_due(&self, pulse: &mut Pulse) -> sqlx::Result<()> {
-        let now = Instant::now();
-        let (any, due_in) = claim::next_due(&self.0.pool).await?;
-        pulse.any_endpoint = any;
-        let pause = match due_in {
-            None => IDLE,
-            Some(seconds) if seconds > 0.0 => {
+    async fn take_in(
+        &self,
+        looked: sqlx::Result<Looked>,
+        lanes: &mut Lanes,
+        pulse: &mut Pulse,
+    ) -> sqlx::Result<()> {
+        let looked = looked?;
+        pulse.workers = looked.workers.unwrap_or(pulse.workers);
+        match looked.found {
+            Found::Nothing(any, due_in) => {
+                lanes.take_in(vec![], 1);
+                pulse.found_nothing(any, due_in);
+            }
+            Found::Claimed(claimed, share) => {
+                pulse.looks = (pulse.looks + 1.0).min(LOOKS_AT_ONCE);
                 pulse.in_vain = 0;
-                Duration::from_secs_f64(seconds.min(IDLE.as_secs_f64())) + Duration::from_millis(2)
+                // Soon again: there may be more, and an empty look then says until when to sleep.
+                pulse.next_look = Instant::now() + AFTER_NOTHING;
+                let ready = self.with_endpoints(lanes, claimed).await?;
+                let unsent = lanes.take_in(ready, share);
+                self.give_back(&unsent, 0.0).await;
             }
-            // Due, and nobody may take it yet.
-            Some(_) => {
-                pulse.in_vain = (pulse.in_vain + 1).min(6);
-                AFTER_NOTHING * 2u32.pow(pulse.in_vain)
-            }
-        };
-        pulse.next_look = now + pause;
+        }
         Ok(())
     }
 
@@ -344,12 +415,12 @@ impl Webhooks {
         let read = if wanted.is_empty() {
             Default::default()
         } else {
-            let (pool, vault) = (&self.0.pool, &self.0.vault);
+            let (pool, vault) = (&self.0.connections.leases, &self.0.vault);
             match endpoint::load(pool, vault, &self.0.database_ports, &wanted).await {
                 Ok(read) => read,
                 Err(error) => {
                     let all: Vec<_> = claimed.iter().map(|c| (c.delivery_id, c.fence)).collect();
-                    let _ = claim::give_back(pool, &all, 1.0).await;
+                    self.give_back(&all, 1.0).await;
                     return Err(error);
                 }
             }
@@ -373,12 +444,37 @@ impl Webhooks {
                 tracing::error!(endpoint.id = %id, error = unusable as &dyn std::error::Error, "an endpoint cannot be sent to from this computer; its deliveries wait");
             }
         }
-        claim::give_back(&self.0.pool, &unsent, OUR_FAULT_S).await?;
+        self.give_back(&unsent, OUR_FAULT_S).await;
         Ok(ready)
     }
 }
 
+/// Never, where nobody looks.
+async fn end_of(look: &mut Option<Look>) -> sqlx::Result<Looked> {
+    match look {
+        Some(look) => look.await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Pulse {
+    fn found_nothing(&mut self, any_endpoint: bool, due_in: Option<f64>) {
+        self.any_endpoint = any_endpoint;
+        let pause = match due_in {
+            None => IDLE,
+            Some(seconds) if seconds > 0.0 => {
+                self.in_vain = 0;
+                Duration::from_secs_f64(seconds.min(IDLE.as_secs_f64())) + Duration::from_millis(2)
+            }
+            // Due, and nobody may take it yet.
+            Some(_) => {
+                self.in_vain = (self.in_vain + 1).min(6);
+                AFTER_NOTHING * 2u32.pow(self.in_vain)
+            }
+        };
+        self.next_look = Instant::now() + pause;
+    }
+
     /// A ring is worth a look at once. Where hundreds a second are for others, it is worth one now and then; where nobody
     /// wants anything, hardly any.
     fn rung(&mut self) {
@@ -395,6 +491,7 @@ impl Pulse {
             self.hungry = true;
         } else {
             let wait = Duration::from_secs_f64((1.0 - self.looks) / per_s);
+            self.promised = Some(now + wait);
             self.next_look = self.next_look.min(now + wait);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bizing_engine::delivery::http::Names;
 use bizing_engine::delivery::webhook::sign::SigningSecret;
-use bizing_engine::delivery::webhook::{Parts, Webhooks, body, pool, secret_place};
+use bizing_engine::delivery::webhook::{Connections, Parts, Webhooks, body, secret_place};
 use bizing_engine::domain::event::Event;
 use bizing_engine::domain::ids::{BookingId, CorrelationId, EventId, Reference, WorkerId};
 use bizing_engine::runtime::bell::Bell;
@@ -90,7 +90,7 @@ impl HookDesk {
     pub fn work(&self) -> Tasks {
         let tasks = Tasks::default();
         let webhooks = Webhooks::new(Parts {
-            pool: pool(&self.worker),
+            connections: Connections::to(&self.worker),
             worker: WorkerId(ids::v7()),
             vault: self.vault.clone(),
             names: Arc::new(Names),
@@ -184,7 +184,7 @@ impl HookDesk {
             if !open {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
 pub struct Sink {
     addr: SocketAddr,
     waiting: Waiting,
+    arrived: Arc<AtomicU64>,
     /// Of the thread, as the system counts it.
     pub thread: String,
 }
@@ -36,10 +38,12 @@ impl Sink {
         let (told, ready) = std::sync::mpsc::channel();
         let waiting = Waiting::default();
         let kept = waiting.clone();
+        let arrived = Arc::new(AtomicU64::new(0));
+        let counted = arrived.clone();
         std::thread::Builder::new()
             .name("bench sink".to_owned())
             .spawn(move || {
-                let served = serve(hangs, &kept, &told);
+                let served = serve(hangs, &kept, &counted, &told);
                 if let Err(error) = served {
                     tracing::error!(%error, "the receiver of the bench ended");
                 }
@@ -48,12 +52,17 @@ impl Sink {
         Ok(Sink {
             addr,
             waiting,
+            arrived,
             thread,
         })
     }
 
     pub fn url(&self) -> String {
         format!("http://{}/hook", self.addr)
+    }
+
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// When the message of this event arrives.
@@ -68,6 +77,7 @@ impl Sink {
 fn serve(
     hangs: bool,
     waiting: &Waiting,
+    counted: &Arc<AtomicU64>,
     told: &std::sync::mpsc::Sender<(SocketAddr, String)>,
 ) -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,17 +90,22 @@ fn serve(
         told.send((listener.local_addr()?, thread.display().to_string()))?;
         loop {
             let (stream, _) = listener.accept().await?;
-            let waiting = waiting.clone();
+            let (waiting, counted) = (waiting.clone(), counted.clone());
             tokio::task::spawn_local(async move {
                 let _ = stream.set_nodelay(true);
                 // Whoever hangs up is done.
-                let _ = answer(stream, hangs, &waiting).await;
+                let _ = answer(stream, hangs, &waiting, &counted).await;
             });
         }
     })
 }
 
-async fn answer(mut stream: TcpStream, hangs: bool, waiting: &Waiting) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    hangs: bool,
+    waiting: &Waiting,
+    counted: &AtomicU64,
+) -> std::io::Result<()> {
     let mut buffer = Vec::with_capacity(8 * 1024);
     loop {
         let Some((head, length)) = head(&buffer) else {
@@ -104,6 +119,7 @@ async fn answer(mut stream: TcpStream, hangs: bool, waiting: &Waiting) -> std::i
                 return Ok(());
             }
         }
+        counted.fetch_add(1, Ordering::Relaxed);
         arrived(&buffer[..head], waiting);
         buffer.drain(..head + length);
         if hangs {
