@@ -12,6 +12,7 @@ mod late;
 mod link;
 mod operator;
 mod paths;
+mod plans;
 mod policies;
 mod referee;
 mod steps;

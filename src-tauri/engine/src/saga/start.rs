@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::json;
+use sqlx::PgConnection;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::postgres::types::PgRange;
-use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::commit::{hex, request_json};
@@ -19,7 +19,7 @@ use crate::domain::booking;
 use crate::domain::event::{BookingCreated, Claim, Event, PaymentMode};
 use crate::domain::ids::{CorrelationId, EffectId, SagaId, WorkerId};
 use crate::runtime::ids;
-use crate::store::append::{Append, AppendError, Context, Expected, columns, refusal};
+use crate::store::append::{Append, AppendError, Context, Expected, Plain, plain, refusal};
 
 pub struct Start<'a> {
     pub saga: SagaId,
@@ -88,7 +88,7 @@ pub struct Rival {
     pub until: DateTime<Utc>,
 }
 
-/// Books: everything, or nothing. `appends` holds the booking's events and whatever belongs to them.
+/// Books: everything, or nothing. `appends` begin their streams: the booking's, and whatever belongs to it.
 pub async fn book(
     conn: &mut PgConnection,
     start: Start<'_>,
@@ -110,8 +110,15 @@ pub async fn book(
         causation: Some(start.causation),
         on_behalf_of: None,
     };
-    let events = columns(&why, &mut appends).map_err(BookError::Append)?;
-    let query = sqlx::query("select login, shut_until from api.book($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)")
+    // Everybody locks streams in one order.
+    appends.sort_by(|a, b| a.stream.cmp(&b.stream));
+    let (mut streams, mut events) = (vec![], Plain::default());
+    for append in &appends {
+        let more = plain(append, &why).map_err(BookError::Append)?;
+        streams.extend(more.ids.iter().map(|_| append.stream.0.as_str()));
+        events.extend(more);
+    }
+    let (login, shut_until): (String, Option<DateTime<Utc>>) = sqlx::query_as("select login, shut_until from api.book($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27)")
         .bind(saga)
         .bind(definition.name)
         .bind(definition.version)
@@ -131,13 +138,17 @@ pub async fn book(
         .bind(claims.iter().map(|c| c.claim_id.0).collect::<Vec<_>>())
         .bind(claims.iter().map(|c| c.resource_id.0).collect::<Vec<_>>())
         .bind(claims.iter().map(|c| c.unit).collect::<Vec<_>>())
-        .bind(during.collect::<Vec<_>>());
-    let (login, shut_until): (String, Option<DateTime<Utc>>) = events
-        .bind(query)
+        .bind(during.collect::<Vec<_>>())
+        .bind(streams)
+        .bind(events.ids)
+        .bind(events.names)
+        .bind(events.schemas)
+        .bind(events.data)
+        .bind(start.now)
+        .bind(events.metadata)
         .fetch_one(conn)
         .await
-        .and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .map_err(|error| refused(error, &appends))?;
+        .map_err(refused)?;
     let own = start.lease.is_some().then(|| Own {
         gate: shut_until.map_or(Gate::Open, |until| Gate::Shut { until }),
         instance: Instance {
@@ -183,7 +194,7 @@ fn blocked(claim: &Claim) -> PgRange<DateTime<Utc>> {
 }
 
 /// What `api.book` raises, with what it says in the detail.
-fn refused(error: sqlx::Error, appends: &[Append]) -> BookError {
+fn refused(error: sqlx::Error) -> BookError {
     let pg = error
         .as_database_error()
         .and_then(|d| d.try_downcast_ref::<PgDatabaseError>());
@@ -194,41 +205,24 @@ fn refused(error: sqlx::Error, appends: &[Append]) -> BookError {
             Ok(rivals) => BookError::SlotTaken(rivals),
             Err(_) => BookError::Append(AppendError::Database(error)),
         },
-        "BK002" => match serde_json::from_str::<NotTaken>(detail) {
-            Ok(told) => BookError::Append(told.of(appends)),
+        "BK002" => match serde_json::from_str::<Elsewhere>(detail) {
+            Ok(told) => BookError::Append(AppendError::Conflict {
+                stream: told.stream,
+                expected: Expected::Version(told.expected),
+                actual: told.actual,
+            }),
             Err(_) => BookError::Append(AppendError::Database(error)),
         },
         _ => BookError::Append(refusal(error)),
     }
 }
 
-/// The first of the appends that the log did not take.
+/// Where a stream is that should have begun here.
 #[derive(Deserialize)]
-struct NotTaken {
-    request: usize,
-    status: String,
-    version: Option<i64>,
-    first: Option<String>,
-}
-
-impl NotTaken {
-    fn of(self, appends: &[Append]) -> AppendError {
-        let append = self.request.checked_sub(1).and_then(|n| appends.get(n));
-        match self.status.as_str() {
-            "reused" => AppendError::CommandReused {
-                command: append
-                    .and_then(|a| a.command)
-                    .map(|c| c.0)
-                    .unwrap_or_default(),
-                first: self.first.unwrap_or_default(),
-            },
-            _ => AppendError::Conflict {
-                stream: append.map(|a| a.stream.0.clone()).unwrap_or_default(),
-                expected: append.map_or(Expected::Any, |a| a.expected),
-                actual: self.version.unwrap_or(0),
-            },
-        }
-    }
+struct Elsewhere {
+    stream: String,
+    expected: i64,
+    actual: i64,
 }
 
 fn first_effect(start: &Start<'_>) -> Effect {

@@ -113,7 +113,8 @@ struct BenchDesk {
 
 impl BenchDesk {
     async fn new(ground: &Ground, url: &str) -> Result<BenchDesk, BenchError> {
-        let pool = ground.pool("worker", 40).await?;
+        // As many as a worker of the desk has.
+        let pool = ground.pool("worker", 8).await?;
         let installation: String =
             sqlx::query_scalar("select installation_id from admin.installation")
                 .fetch_one(&pool)

@@ -149,15 +149,12 @@ async fn attempt(
             .map(|w| w.worker_id()),
         now,
     };
-    let mut appends = vec![
-        Append::new(
-            created.booking_id,
-            Expected::Version(0),
-            events.clone(),
-            now,
-        )
-        .with_command(CommandId(request.command_id)),
-    ];
+    let mut appends = vec![Append::new(
+        created.booking_id,
+        Expected::Version(0),
+        events.clone(),
+        now,
+    )];
     let started = match (&request.customer, &wanted.personal) {
         // Their key is made in this very transaction, and what is sealed with it cannot be written before it is there.
         (ForCustomer::New { .. }, Some(personal)) => {
@@ -186,7 +183,6 @@ async fn attempt(
         Err(BookError::Overtaken | BookError::Append(AppendError::Conflict { .. })) => {
             return Err(Failed::Again);
         }
-        Err(BookError::Append(AppendError::CommandReused { .. })) => return Err(reused()),
         Err(BookError::Append(other)) => return Err(error::append(other).into()),
     };
     let booked = Booked {

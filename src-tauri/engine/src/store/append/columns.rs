@@ -6,10 +6,9 @@ use chrono::{DateTime, Utc};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::{Append, Context, Expected};
@@ -17,7 +16,6 @@ use crate::domain::event::Event;
 use crate::runtime::metrics;
 
 pub type Text = Json<Box<RawValue>>;
-pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Whether a stream that somebody else holds is waited for or answered with `busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,18 +107,7 @@ impl Columns {
     }
 
     async fn send_many(self, conn: &mut PgConnection, wait: Wait) -> sqlx::Result<Vec<PgRow>> {
-        let query = sqlx::query(
-            "select status, version, first_position, last_position, detail from api.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)",
-        );
-        self.bind(query)
-            .bind(wait == Wait::Yes)
-            .fetch_all(conn)
-            .await
-    }
-
-    /// The thirteen columns, as the next arguments of a function that appends.
-    pub fn bind(self, query: Statement<'_>) -> Statement<'_> {
-        query
+        sqlx::query("select status, version, first_position, last_position, detail from api.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)")
             .bind(self.r_stream)
             .bind(self.r_expected)
             .bind(self.r_command)
@@ -134,15 +121,20 @@ impl Columns {
             .bind(self.e_causation)
             .bind(self.e_metadata)
             .bind(self.e_data)
+            .bind(wait == Wait::Yes)
+            .fetch_all(conn)
+            .await
     }
 }
 
-/// The events of one append as arguments, for a function that appends among other things.
+/// Events as arguments, for a function that appends among other things.
+#[derive(Default)]
 pub struct Plain {
     pub ids: Vec<Uuid>,
     pub names: Vec<&'static str>,
     pub schemas: Vec<i16>,
-    pub metadata: Text,
+    /// The same for all.
+    pub metadata: Option<Text>,
     pub data: Vec<Text>,
 }
 
@@ -157,9 +149,17 @@ impl Plain {
                 .iter()
                 .map(|e| e.event.schema_version())
                 .collect(),
-            metadata: Json(metadata(context)),
+            metadata: Some(Json(metadata(context))),
             data: payload.into_iter().map(Json).collect(),
         }
+    }
+
+    pub fn extend(&mut self, more: Plain) {
+        self.ids.extend(more.ids);
+        self.names.extend(more.names);
+        self.schemas.extend(more.schemas);
+        self.metadata = more.metadata;
+        self.data.extend(more.data);
     }
 }
 

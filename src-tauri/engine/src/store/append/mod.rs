@@ -134,9 +134,17 @@ pub async fn append_in(
     context: &Context,
     mut appends: Vec<Append>,
 ) -> Result<Vec<Appended>, AppendError> {
-    let columns = columns(context, &mut appends)?;
+    appends.retain(|a| !a.events.is_empty());
     if appends.is_empty() {
         return Ok(vec![]);
+    }
+    // Everybody locks streams in one order.
+    appends.sort_by(|a, b| a.stream.cmp(&b.stream));
+
+    limits::check(&appends)?;
+    let mut columns = Columns::default();
+    for append in &appends {
+        columns.push(append, context, &limits::payload(append)?);
     }
     let rows = columns.send(conn, Wait::Yes).await.map_err(refusal)?;
     appends
@@ -146,23 +154,7 @@ pub async fn append_in(
         .collect()
 }
 
-/// The appends, checked and in the order in which everybody locks streams, for a function of the database that appends among
-/// other things.
-pub(crate) fn columns(
-    context: &Context,
-    appends: &mut Vec<Append>,
-) -> Result<Columns, AppendError> {
-    appends.retain(|a| !a.events.is_empty());
-    appends.sort_by(|a, b| a.stream.cmp(&b.stream));
-    limits::check(appends)?;
-    let mut columns = Columns::default();
-    for append in appends.iter() {
-        columns.push(append, context, &limits::payload(append)?);
-    }
-    Ok(columns)
-}
-
-/// The events of one append, checked, likewise.
+/// The events of one append, checked, for a function of the database that appends among other things.
 pub(crate) fn plain(append: &Append, context: &Context) -> Result<Plain, AppendError> {
     Ok(Plain::of(append, context, limits::payload(append)?))
 }

@@ -11,7 +11,7 @@ use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::tasks::Tasks;
 use bizing_engine::store::committer::{Committer, Settings};
 use limit::{Bare, Copy, InTransaction};
-use ours::{Direct, Group, UseCase};
+use ours::{Group, Several, UseCase};
 
 use super::ground::Ground;
 use super::rounds::{Figure, Sample, Writer, compare, drive, median, rounded};
@@ -52,10 +52,16 @@ pub async fn run(append: Append, ground: Arc<Ground>) -> Result<(), BenchError> 
             let bare = Bare::many(&ground, writers).await?;
             let ours = UseCase::many(&ground, writers).await?;
             let figure = against(&common, &case, bare, ours).await?;
-            // What the bare INSERT itself comes to with a transaction around it.
-            let mut around = InTransaction::many(&ground, writers).await?;
-            let rate = drive(&mut around, common.lasting()).await?.rate;
-            common.print(&figure.with("bare_in_transaction", rounded(rate)));
+            // What both come to with a transaction of several statements around it.
+            let mut bare = InTransaction::many(&ground, writers).await?;
+            let mut ours = Several::many(&ground, writers).await?;
+            let bare = drive(&mut bare, common.lasting()).await?.rate;
+            let ours = drive(&mut ours, common.lasting()).await?.rate;
+            common.print(
+                &figure
+                    .with("in_transaction", rounded(ours))
+                    .with("bare_in_transaction", rounded(bare)),
+            );
         }
     }
     if common.wants("batch-100") {
@@ -91,7 +97,7 @@ async fn against<L: Writer, O: Writer>(
 async fn idle(common: &Common, ground: &Ground, committer: &Committer) -> Result<(), BenchError> {
     let mut bare = Bare::many(ground, 1).await?;
     let mut group = Group::many(committer, 1, 1);
-    let mut direct = vec![Direct::new(ground).await?];
+    let mut direct = UseCase::many(ground, 1).await?;
     let (mut b, mut g, mut d) = (vec![], vec![], vec![]);
     for round in 0..=common.rounds {
         let each = common.lasting() / 3;

@@ -47,7 +47,7 @@ fn context() -> Context {
     }
 }
 
-/// A use case: the append in a transaction of its own.
+/// A use case whose writes are one statement, which is its own transaction: as bookings and the steps of sagas are written.
 pub struct UseCase {
     conn: PgConnection,
     place: Place,
@@ -68,31 +68,26 @@ impl UseCase {
 
 impl Writer for UseCase {
     async fn write(&mut self) -> Result<u64, BenchError> {
-        let mut tx = self.conn.begin().await?;
-        append_in(&mut tx, &context(), vec![self.place.next(1)]).await?;
-        tx.commit().await?;
+        append_in(&mut self.conn, &context(), vec![self.place.next(1)]).await?;
         Ok(1)
     }
 }
 
-/// A pure append on a connection of its own: one statement that is its own transaction.
-pub struct Direct {
-    conn: PgConnection,
-    place: Place,
-}
+/// A use case of several statements: the append between `begin` and `commit`.
+pub struct Several(UseCase);
 
-impl Direct {
-    pub async fn new(ground: &Ground) -> Result<Direct, BenchError> {
-        Ok(Direct {
-            conn: PgConnection::connect_with(&ground.login("worker")).await?,
-            place: Place::new(),
-        })
+impl Several {
+    pub async fn many(ground: &Ground, n: usize) -> Result<Vec<Several>, BenchError> {
+        let all = UseCase::many(ground, n).await?;
+        Ok(all.into_iter().map(Several).collect())
     }
 }
 
-impl Writer for Direct {
+impl Writer for Several {
     async fn write(&mut self) -> Result<u64, BenchError> {
-        append_in(&mut self.conn, &context(), vec![self.place.next(1)]).await?;
+        let mut tx = self.0.conn.begin().await?;
+        append_in(&mut tx, &context(), vec![self.0.place.next(1)]).await?;
+        tx.commit().await?;
         Ok(1)
     }
 }
