@@ -1,6 +1,6 @@
 //! The worker dies at every point there is, one run per point, on each definition's way forward and back; another goes on.
 //! In pairs two die one after the other. Frozen for two leases instead, it wakes up as a zombie. The referee is the
-//! sandbox's own book. Without the key or the look-up the same runs must go wrong.
+//! sandbox's own book. Without the key, the look-up or the fence the same runs must go wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::hands::{ask, look, saga_of};
 use super::referee;
+use super::zombie::take_the_fence_away;
 use crate::support::desk::{TestDesk, booking, quick_policy, slot};
 
 const LEASE: Duration = Duration::from_millis(900);
@@ -74,6 +75,24 @@ enum Fate {
     Dies,
     /// The whole process stands still for two leases, its renewals too, and then goes on as if nothing had been.
     Freezes,
+}
+
+/// What is taken away to see that something notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Key,
+    Lookup,
+    Fence,
+}
+
+impl Without {
+    fn promise(self) -> Option<Promise> {
+        match self {
+            Without::Key => Some(Promise::Key),
+            Without::Lookup => Some(Promise::Lookup),
+            Without::Fence => None,
+        }
+    }
 }
 
 /// Counts the points and lets fate strike at the chosen one.
@@ -152,13 +171,16 @@ fn process(threads: usize) -> tokio::runtime::Runtime {
 }
 
 /// Goes one way with a worker that meets its fate at `deaths[0]`, then one at `deaths[1]`, and so on; the last one ends it.
-async fn run(way: Way, deaths: &[usize], fate: Fate, without: Option<Promise>) -> Outcome {
+async fn run(way: Way, deaths: &[usize], fate: Fate, without: Option<Without>) -> Outcome {
     let t = test_desk().await;
-    let broken = |points: CrashPoints| match without {
+    let broken = |points: CrashPoints| match without.and_then(Without::promise) {
         Some(promise) => points.without(promise),
         None => points,
     };
-    if without == Some(Promise::Lookup) {
+    if without == Some(Without::Fence) {
+        take_the_fence_away(&t).await;
+    }
+    if without == Some(Without::Lookup) {
         let stored = Fault::Stored500 { effect: true };
         t.sandbox
             .faults()
@@ -320,7 +342,7 @@ async fn each(
     way: Way,
     all: Vec<Vec<usize>>,
     fate: Fate,
-    without: Option<Promise>,
+    without: Option<Without>,
 ) -> Vec<(Vec<String>, Vec<String>)> {
     let runs = all.iter().map(|deaths| run(way, deaths, fate, without));
     futures_util::stream::iter(runs)
@@ -401,16 +423,17 @@ async fn a_worker_frozen_for_two_leases_anywhere_writes_nothing_when_it_wakes() 
 }
 
 /// The same suite, one promise taken away: it must notice.
-async fn is_noticed(way: Way, fate: Fate, promise: Promise) {
+async fn is_noticed(way: Way, fate: Fate, without: Without) {
     let points = points_of(way).await;
     let all = (0..points).map(|at| vec![at]).collect();
-    let wrong = each(way, all, fate, Some(promise)).await;
-    assert!(!wrong.is_empty(), "without {promise:?} nothing went wrong");
+    let wrong = each(way, all, fate, Some(without)).await;
+    assert!(!wrong.is_empty(), "without {without:?} nothing went wrong");
+    println!("without {without:?}: {wrong:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_key_the_same_deaths_cost_money() {
-    is_noticed(Way::Book, Fate::Dies, Promise::Key).await;
+    is_noticed(Way::Book, Fate::Dies, Without::Key).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -433,9 +456,15 @@ async fn an_error_that_the_provider_keeps_is_looked_up_and_without_the_look_it_c
         wrong
     };
     assert_eq!(whole, Vec::<String>::new());
-    let broken = kept(Some(Promise::Lookup)).await;
+    let broken = kept(Some(Without::Lookup)).await;
     assert!(
         !broken.wrong.is_empty(),
         "without the look-up nothing went wrong"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn without_the_fence_a_frozen_worker_rewrites_what_another_has_done() {
+    is_noticed(Way::Book, Fate::Freezes, Without::Fence).await;
 }

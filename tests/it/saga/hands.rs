@@ -111,3 +111,32 @@ pub async fn parked_again(desk: &Desk, it: &Stuck, version: i32) {
 pub async fn page(desk: &Desk, saga: Uuid) -> SagaPage {
     sagas::page(desk, GetSaga { saga_id: saga }).await.unwrap()
 }
+
+/// Where the customer pays.
+pub async fn pay_page(t: &TestDesk, booking: Uuid) -> String {
+    t.wait_for_event(booking, "PaymentRequested").await;
+    sqlx::query_scalar("select data->>'pay_url' from api.read_stream($1, 0) where name = 'PaymentRequested' order by version desc limit 1")
+        .bind(format!("booking-{booking}"))
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+}
+
+/// Presses a button on the hosted page.
+pub async fn press(page: &str, action: &str) {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let answer = client
+        .post(page)
+        .form(&[("action", action)])
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        answer.status().is_redirection() || answer.status().is_success(),
+        "{action}: {}",
+        answer.status()
+    );
+}

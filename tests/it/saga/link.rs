@@ -6,6 +6,7 @@ use bizing_engine::app::wire::{CancelBooking, CreateBooking, PaymentMode};
 use bizing_engine::saga::definition::Policy;
 use uuid::Uuid;
 
+use super::hands::{pay_page, press};
 use super::referee;
 use crate::support::desk::{TestDesk, booking, quick_policy, slot};
 use crate::support::wait_until;
@@ -18,34 +19,6 @@ fn by_link() -> CreateBooking {
     }
 }
 
-async fn page_of(t: &TestDesk, booking: Uuid) -> String {
-    t.wait_for_event(booking, "PaymentRequested").await;
-    sqlx::query_scalar("select data->>'pay_url' from api.read_stream($1, 0) where name = 'PaymentRequested' order by version desc limit 1")
-        .bind(format!("booking-{booking}"))
-        .fetch_one(&t.worker_pool)
-        .await
-        .unwrap()
-}
-
-/// Presses a button on the hosted page.
-async fn press(page: &str, action: &str) {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
-    let answer = client
-        .post(page)
-        .form(&[("action", action)])
-        .send()
-        .await
-        .unwrap();
-    assert!(
-        answer.status().is_redirection() || answer.status().is_success(),
-        "{action}: {}",
-        answer.status()
-    );
-}
-
 #[tokio::test]
 async fn a_customer_who_pays_on_the_page_is_confirmed_by_what_stripe_says() {
     let t = TestDesk::new().await;
@@ -53,7 +26,7 @@ async fn a_customer_who_pays_on_the_page_is_confirmed_by_what_stripe_says() {
     let booked = t
         .book(&t.desk(Some(worker.worker.clone())), by_link())
         .await;
-    let page = page_of(&t, booked.booking_id).await;
+    let page = pay_page(&t, booked.booking_id).await;
     t.wait_for_saga(booked.booking_id, "waiting").await;
     assert!(
         !t.events(booked.booking_id)
@@ -75,7 +48,7 @@ async fn a_declined_card_on_the_page_waits_for_another_one() {
     let booked = t
         .book(&t.desk(Some(worker.worker.clone())), by_link())
         .await;
-    let page = page_of(&t, booked.booking_id).await;
+    let page = pay_page(&t, booked.booking_id).await;
     press(&page, "decline").await;
     t.wait_for_event(booked.booking_id, "PaymentFailed").await;
     assert_eq!(
@@ -102,7 +75,7 @@ async fn a_hold_that_ends_closes_the_page_and_frees_the_slot() {
     let booked = t
         .book(&t.desk(Some(worker.worker.clone())), by_link())
         .await;
-    let page = page_of(&t, booked.booking_id).await;
+    let page = pay_page(&t, booked.booking_id).await;
     press(&page, "decline").await;
     t.wait_for_saga(booked.booking_id, "compensated").await;
     let events = t.events(booked.booking_id).await;
@@ -124,7 +97,7 @@ async fn a_booking_that_is_cancelled_while_it_waits_is_taken_back_and_cannot_be_
     let worker = t.work().await;
     let desk = t.desk(Some(worker.worker.clone()));
     let booked = t.book(&desk, by_link()).await;
-    let page = page_of(&t, booked.booking_id).await;
+    let page = pay_page(&t, booked.booking_id).await;
     t.wait_for_saga(booked.booking_id, "waiting").await;
     let version = t.events(booked.booking_id).await.len() as i64;
     let cancel = CancelBooking {
@@ -156,7 +129,7 @@ async fn a_second_window_goes_on_where_a_closed_one_stopped() {
     let t = TestDesk::new().await;
     let first = t.work().await;
     let booked = t.book(&t.desk(Some(first.worker.clone())), by_link()).await;
-    let page = page_of(&t, booked.booking_id).await;
+    let page = pay_page(&t, booked.booking_id).await;
     first.close().await;
     press(&page, "pay").await;
     let second = t.work().await;

@@ -16,3 +16,4 @@ mod plans;
 mod policies;
 mod referee;
 mod steps;
+mod zombie;
