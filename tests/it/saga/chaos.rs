@@ -35,7 +35,7 @@ const WORKERS: usize = 3;
 const KILL_EVERY: Duration = Duration::from_secs(2);
 const RESTART_EVERY: Duration = Duration::from_secs(15);
 
-fn policy() -> Policy {
+pub fn policy() -> Policy {
     Policy {
         lease: Duration::from_secs(3),
         call_timeout: Duration::from_millis(1500),
@@ -102,10 +102,10 @@ async fn a_worker_process() {
 }
 
 /// Which process dies next: the same seed, the same order.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6364136223846793005)
@@ -114,14 +114,41 @@ impl Dice {
     }
 }
 
-struct Processes {
+pub struct Processes {
     environment: Vec<(&'static str, String)>,
-    running: Vec<Child>,
+    pub running: Vec<Child>,
     killed: usize,
 }
 
 impl Processes {
-    fn start(&mut self) {
+    /// None yet, for this desk.
+    pub fn of(t: &TestDesk) -> Processes {
+        let login = t.db.login("worker");
+        let socket = login.get_socket().expect("a socket").display().to_string();
+        Processes {
+            environment: vec![
+                (
+                    "CHAOS_DATABASE",
+                    format!(
+                        "postgres://{}:{PASSWORD}@localhost:{}/{}?host={socket}",
+                        login.get_username(),
+                        login.get_port(),
+                        t.db.name
+                    ),
+                ),
+                ("CHAOS_INSTALLATION", t.db.installation.id.clone()),
+                ("CHAOS_STRIPE", t.sandbox.url()),
+                (
+                    "CHAOS_SMTP",
+                    format!("smtp://{}?tls=none", t.sandbox.smtp_addr().expect("mail")),
+                ),
+            ],
+            running: vec![],
+            killed: 0,
+        }
+    }
+
+    pub fn start(&mut self) {
         let child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--ignored", "--exact", "saga::chaos::a_worker_process"])
             .envs(self.environment.iter().map(|(k, v)| (*k, v)))
@@ -228,7 +255,6 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
     let mut dice = Dice(seed);
 
     let (mut cluster, root, db) = own_server().await;
-    let login = db.login("worker");
     let t = Arc::new(TestDesk::on(db, policy()).await);
     sqlx::query("insert into saga.policy (version, value, reason) select version + 1, value || '{\"blast_sagas\": 1000, \"blast_minutes\": 1}', 'an outage is meant here' from saga.policy order by version desc limit 1")
         .execute(&t.db.superuser_pool().await)
@@ -245,27 +271,7 @@ async fn nothing_is_lost_stuck_doubled_or_leaked_whatever_dies() {
             Fault::LostAfterEffect,
         ));
     }
-    let socket = login.get_socket().expect("a socket").display().to_string();
-    let mut processes = Processes {
-        environment: vec![
-            (
-                "CHAOS_DATABASE",
-                format!(
-                    "postgres://{}:{PASSWORD}@localhost:{}/own?host={socket}",
-                    login.get_username(),
-                    login.get_port()
-                ),
-            ),
-            ("CHAOS_INSTALLATION", t.db.installation.id.clone()),
-            ("CHAOS_STRIPE", t.sandbox.url()),
-            (
-                "CHAOS_SMTP",
-                format!("smtp://{}?tls=none", t.sandbox.smtp_addr().expect("mail")),
-            ),
-        ],
-        running: vec![],
-        killed: 0,
-    };
+    let mut processes = Processes::of(&t);
     for _ in 0..WORKERS {
         processes.start();
     }

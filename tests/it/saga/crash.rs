@@ -162,7 +162,7 @@ async fn test_desk() -> Arc<TestDesk> {
 
 /// A process of its own, as far as a worker can tell: dropping the runtime is its death. No lease is given back. With one
 /// thread, whatever blocks it stops everything in it.
-fn process(threads: usize) -> tokio::runtime::Runtime {
+pub fn process(threads: usize) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

@@ -20,6 +20,13 @@ pub fn to_nobody(n: u32) -> CreateBooking {
     }
 }
 
+/// A booking of the n-th slot, however many are wanted.
+pub fn far_slot(n: u32) -> CreateBooking {
+    let day =
+        chrono::NaiveDate::from_ymd_opt(2030, 1, 1).unwrap() + chrono::Days::new((n / 5).into());
+    booking(&format!("{day}T{:02}:00", 9 + (n % 5) * 2))
+}
+
 /// From this sum on, in EUR minor units, a second person decides; and what becomes of a message that reaches nobody.
 pub async fn policy(t: &TestDesk, notify: &str, approval_minor: i64, blast: i64, late_hours: i32) {
     let told: String = sqlx::query_scalar("select api.put_saga_policy((select max(version) from read.saga_policy_v1), $1, 'as this test needs it')")

@@ -1,6 +1,7 @@
 //! Sagas against real Postgres, real HTTP and real SMTP.
 
 mod asking;
+mod bad_luck;
 mod bulk;
 mod by_hand;
 mod cancellation;

@@ -110,6 +110,11 @@ impl TestDesk {
         self.work_as(crash, |parts| parts.stripe = None).await
     }
 
+    /// One that asks for no events: what nobody tells it, it finds out when it looks.
+    pub async fn work_without_news(&self, crash: CrashPoints) -> TestWorker {
+        self.work_as(crash, |parts| parts.pace.polls = false).await
+    }
+
     async fn work_as(
         &self,
         crash: CrashPoints,

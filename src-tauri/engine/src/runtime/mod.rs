@@ -1,6 +1,7 @@
 //! What every room may use but `domain`: ids, configuration, hints, background tasks.
 
 pub mod bell;
+pub mod clock;
 pub mod computer;
 pub mod config;
 pub mod crash;

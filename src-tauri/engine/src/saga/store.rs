@@ -81,19 +81,34 @@ pub async fn next_due(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
         .await
 }
 
-/// Renews the leases of what is being worked on. Returns those that are still ours.
+/// Renews the leases of what is being worked on. Returns those that are still ours. One that has ended is not renewed,
+/// although nobody else may have taken it yet: what its owner knows is as old as that.
 pub async fn renew(
     pool: &PgPool,
     worker: WorkerId,
     sagas: &[Uuid],
     lease: Duration,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar("update saga.instance set lease_expires_at = now() + $3 where saga_id = any($2) and lease_owner = $1 returning saga_id")
+    sqlx::query_scalar("update saga.instance set lease_expires_at = now() + $3 where saga_id = any($2) and lease_owner = $1 and lease_expires_at > now() returning saga_id")
         .bind(worker.0)
         .bind(sagas)
         .bind(lease)
         .fetch_all(pool)
         .await
+}
+
+/// What was told while a saga was at work woke nobody, and its rest has just taken note of it: then it looks again at once.
+pub async fn wake_if_told(pool: &PgPool, saga: Uuid, since: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query(
+        "update saga.instance set wake_at = now()
+          where saga_id = $1 and state = 'waiting' and lease_owner is null and wake_at > now()
+            and exists (select from saga.signal g where g.saga_id = $1 and g.received_at > $2)",
+    )
+    .bind(saga)
+    .bind(since)
+    .execute(pool)
+    .await
+    .map(|_| ())
 }
 
 /// Gives back everything this worker holds, so that others go on at once. Raises the fence: a straggler's write is refused.

@@ -4,7 +4,7 @@
 //! commands go through the domain's `decide`, and pile up in the draft until the next commit. Only `store::commit`
 //! writes.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::guards::Guards;
 use super::instance::{Direction, Effect, Instance, Outcome};
 use crate::domain::booking::{self, Booking, Command};
 use crate::domain::event::Event;
+use crate::runtime::clock::Moment;
 
 pub struct World {
     pub instance: Instance,
@@ -34,7 +35,7 @@ pub struct World {
     pub installation: String,
     pub has_stripe: bool,
     loaded_at: DateTime<Utc>,
-    loaded: Instant,
+    loaded: Moment,
 }
 
 /// What one snapshot of the database says about a saga.
@@ -137,13 +138,25 @@ impl World {
             installation: installation.to_owned(),
             has_stripe,
             loaded_at: facts.now,
-            loaded: Instant::now(),
+            loaded: Moment::now(),
         }
     }
 
     /// The database's clock, carried on by ours. Nobody else's clock decides whether a hold is over.
     pub fn now(&self) -> DateTime<Utc> {
         self.loaded_at + self.loaded.elapsed()
+    }
+
+    /// What the database said when this was read; what it was told since is not in here.
+    pub fn loaded_at(&self) -> DateTime<Utc> {
+        self.loaded_at
+    }
+
+    /// How long the computer may have slept since, unseen by [`World::now`].
+    pub fn slept(&self) -> Duration {
+        self.loaded
+            .elapsed_at_most()
+            .saturating_sub(self.loaded.elapsed())
     }
 
     /// The step at work.

@@ -46,7 +46,8 @@ impl Executor {
             .find(|e| e.effect_id == id)
             .cloned()
             .ok_or(SagaError::LeaseLost)?;
-        let age = world.now() - effect.first_sent_at.unwrap_or(world.now());
+        // A computer that was shut in between knows nothing of who has the saga now: the database does.
+        let age = world.now() - effect.first_sent_at.unwrap_or(world.now()) + delta(world.slept());
         if (!fresh && !self.first_send_of_a_leased_start(world, &effect))
             || age > delta(self.policy.send_guard)
         {

@@ -7,7 +7,7 @@ use rand::Rng;
 use super::super::definition::Step;
 use super::super::gate::{self, Gate};
 use super::super::plan::{Wait, delta};
-use super::super::store::SagaError;
+use super::super::store::{self, SagaError};
 use super::super::world::World;
 use super::{Executor, Step1};
 
@@ -18,7 +18,12 @@ impl Executor {
         world.instance.await_key = wait.key;
         world.instance.context["waits_for"] = serde_json::json!(wait.why);
         world.draft.consume_signals = true;
-        self.leave(world).await
+        let left = self.leave(world).await?;
+        // Its own message is not told by the provider; whatever else it waits for may be.
+        if wait.why != "message" {
+            store::wake_if_told(&self.pool, world.instance.saga_id, world.loaded_at()).await?;
+        }
+        Ok(left)
     }
 
     pub(super) async fn park(
