@@ -15,6 +15,7 @@ mod operator;
 mod paths;
 mod plans;
 mod policies;
+mod random;
 mod referee;
 mod steps;
 mod zombie;
