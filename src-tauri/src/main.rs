@@ -47,6 +47,14 @@ enum Command {
     },
     /// Lists the backups that lie on this computer.
     Backups,
+    /// Deletes a backup, as when the disk is full. The newest that was proved good stays.
+    DeleteBackup {
+        /// The .dump file, as `backups` lists it.
+        file: PathBuf,
+        /// Does it. Without, it only says what would go.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Restores a backup. The database that is in use stays, under another name.
     Restore {
         /// The .dump file; its .json must stand beside it.
@@ -211,6 +219,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Backups) => {
             telemetry::to_stderr();
             cli::backup::list(config()?)
+        }
+        Some(Command::DeleteBackup { file, yes }) => {
+            telemetry::to_stderr();
+            cli::backup::delete(config()?, &file, yes)
         }
         Some(Command::Restore { file, into, yes }) => {
             telemetry::to_stderr();

@@ -64,6 +64,28 @@ pub fn list(config: Config) -> Ended {
     })
 }
 
+pub fn delete(config: Config, file: &Path, yes: bool) -> Ended {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    with(config, async |backups| {
+        let all = backups.room.shelf().list().map_err(shown)?;
+        if let Some(manifest) = all.iter().find(|m| m.file == name) {
+            println!("{}\n  {}", manifest.file, what_is_in(manifest));
+            if !yes {
+                return Err(Failed::Usage(
+                    "Nothing was deleted. Say --yes to do it; it cannot be brought back."
+                        .to_owned(),
+                ));
+            }
+        }
+        let gone = backups.room.delete(&name).await.map_err(shown)?;
+        println!(
+            "Deleted, {:.1} MB are free again.",
+            gone.size_bytes as f64 / 1e6
+        );
+        Ok(())
+    })
+}
+
 /// In place of the database that is used, unless another name is given. Nothing is overwritten either way.
 pub fn restore(config: Config, file: &Path, into: Option<String>, yes: bool) -> Ended {
     let manifest = Manifest::read(file).map_err(shown)?;

@@ -12,7 +12,7 @@ use crate::store::read::{self as log, Recorded};
 
 /// Events that are read and written at once. Far behind, more: each page has a price of its own.
 const PAGE: i64 = 2_000;
-const LONG_PAGE: i64 = 10_000;
+const LONG_PAGE: i64 = 20_000;
 /// Positions from which projections may be far behind at the same time with a page in advance for each.
 const AHEAD: usize = 3;
 

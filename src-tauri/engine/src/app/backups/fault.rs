@@ -34,6 +34,10 @@ pub enum BackupError {
     Damaged { path: PathBuf, what: String },
     #[error("what was restored differs from what was backed up: {what}")]
     Differs { what: String },
+    #[error("no backup lies at {}", path.display())]
+    NotHere { path: PathBuf },
+    #[error("{file} is the newest backup that was proved good")]
+    LastGood { file: String },
     #[error("the database `{name}` exists already")]
     NameTaken { name: String },
     #[error("`{name}` cannot be the name of a database here")]
@@ -117,6 +121,14 @@ impl BackupError {
             BackupError::Damaged { .. } | BackupError::Differs { .. } => (
                 Code::Invalid,
                 "Do not rely on this file. Take another backup now, and verify an older one.",
+            ),
+            BackupError::NotHere { .. } => (
+                Code::NotFound,
+                "Give the file a name that `bizing-desk backups` lists; a backup is deleted on the computer where it lies.",
+            ),
+            BackupError::LastGood { .. } => (
+                Code::Refused,
+                "Without it nothing is known to be restorable. Take another with `bizing-desk backup --verify`, then delete this one.",
             ),
             BackupError::NameTaken { .. } => (
                 Code::Invalid,

@@ -354,6 +354,18 @@ impl Room {
             .iter()
             .map(|m| m.backup_id)
             .collect();
+        self.note_removed(gone).await
+    }
+
+    /// Removes one by hand, by the name of its file.
+    pub async fn delete(&self, file: &str) -> Result<Manifest, BackupError> {
+        let manifest = self.shelf().delete(file)?;
+        self.note_removed(vec![manifest.backup_id]).await?;
+        tracing::info!(file = manifest.file, "a backup was deleted by hand");
+        Ok(manifest)
+    }
+
+    async fn note_removed(&self, gone: Vec<Uuid>) -> Result<(), BackupError> {
         if gone.is_empty() {
             return Ok(());
         }

@@ -73,22 +73,43 @@ impl Shelf {
         let all = self.list()?;
         let gone = outdated(&all, now);
         for manifest in &gone {
-            // The manifest first: a dump without one is litter, a manifest without its dump would be a promise.
-            for path in [
-                manifest.path_in(&self.folder),
-                self.folder.join(&manifest.file),
-            ] {
-                match std::fs::remove_file(&path) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(BackupError::file("removing", &path, e));
-                    }
-                    _ => {}
-                }
-            }
+            self.remove(manifest)?;
             tracing::info!(file = manifest.file, "an old backup made room");
         }
         self.sweep();
         Ok(gone)
+    }
+
+    /// Removes the backup of this name, by hand. The newest that was proved good stays, whoever asks.
+    pub fn delete(&self, file: &str) -> Result<Manifest, BackupError> {
+        let all = self.list()?;
+        let wanted = all.iter().find(|m| m.file == file);
+        let wanted = wanted.ok_or_else(|| BackupError::NotHere {
+            path: self.folder.join(file),
+        })?;
+        if all.iter().find(|m| m.good()) == Some(wanted) {
+            return Err(BackupError::LastGood {
+                file: file.to_owned(),
+            });
+        }
+        self.remove(wanted)?;
+        Ok(wanted.clone())
+    }
+
+    /// The manifest first: a dump without one is litter, a manifest without its dump would be a promise.
+    fn remove(&self, manifest: &Manifest) -> Result<(), BackupError> {
+        for path in [
+            manifest.path_in(&self.folder),
+            self.folder.join(&manifest.file),
+        ] {
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(BackupError::file("removing", &path, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Of our own shapes only: `….dump.new`, and dumps whose manifest never came.
@@ -196,6 +217,37 @@ mod tests {
         all.push(backup(41, Why::Daily, true));
         all.extend((50..57).map(|d| backup(d, Why::BeforeMigration, false)));
         assert_eq!(gone(&all), [41, 55, 56]);
+    }
+
+    #[test]
+    fn a_backup_is_deleted_by_its_name_and_the_last_good_one_is_not() {
+        let data = tempfile::tempdir().unwrap();
+        let shelf = Shelf::of(data.path(), "bizing_own");
+        shelf.prepare().unwrap();
+        for (day, good) in [(1, false), (2, true), (3, true)] {
+            let one = backup(day, Why::Asked, good);
+            std::fs::write(shelf.folder().join(&one.file), "x").unwrap();
+            one.write(shelf.folder()).unwrap();
+        }
+        let files = || -> Vec<String> {
+            let all = shelf.list().unwrap();
+            all.into_iter().map(|m| m.file).collect()
+        };
+        assert!(matches!(
+            shelf.delete("2.dump"),
+            Err(BackupError::LastGood { .. })
+        ));
+        for sly in ["../3.dump", "4.dump", ""] {
+            assert!(matches!(
+                shelf.delete(sly),
+                Err(BackupError::NotHere { .. })
+            ));
+        }
+        assert_eq!(files(), ["1.dump", "2.dump", "3.dump"]);
+        shelf.delete("3.dump").unwrap();
+        shelf.delete("1.dump").unwrap();
+        assert_eq!(files(), ["2.dump"]);
+        assert!(!shelf.folder().join("1.dump").exists());
     }
 
     #[test]
