@@ -102,7 +102,8 @@ impl Connections {
                 .connect_lazy_with(to)
         };
         Connections {
-            leases: own(1, &[("synchronous_commit", "off")]),
+            // Two: what is given back must not wait for a look that nobody polls meanwhile.
+            leases: own(2, &[("synchronous_commit", "off")]),
             records: own(2, &[]),
         }
     }
