@@ -2,6 +2,7 @@
 
 mod basics;
 mod health;
+mod kept;
 mod peers;
 mod plans;
 mod sink;

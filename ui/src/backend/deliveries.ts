@@ -46,6 +46,7 @@ function endpoint(n: number, host: string, more: Partial<EndpointRow> = {}): End
     since: null,
     failing_since: null,
     disabled_at: null,
+    takes: ['BookingCancelled', 'BookingConfirmed'],
     hours: hours(working),
     delivered_today: 214,
     owed: 0,

@@ -430,7 +430,11 @@ reveal_secret: [RevealSecret, SecretShown],
 /**
  * Which of the last events would go there. Changes nothing.
  */
-try_filter: [TryFilter, FilterTried], send_test: [SendTest, DeliveryRef], hook_catalogue: [Empty, Array<HookEvent>], get_allow_list: [Empty, AllowList], put_allow_list: [PutAllowList, AllowList], list_deliveries: [ListDeliveries, DeliveryList], get_delivery: [GetDelivery, DeliveryDetail], redeliver: [Redeliver, DeliveryRef], cancel_delivery: [CancelDelivery, DeliveryRef], 
+try_filter: [TryFilter, FilterTried], send_test: [SendTest, DeliveryRef], hook_catalogue: [Empty, Array<HookEvent>], get_allow_list: [Empty, AllowList], put_allow_list: [PutAllowList, AllowList], get_delivery_retention: [Empty, DeliveryRetention], 
+/**
+ * A new version of how long deliveries are kept, with its reason.
+ */
+put_delivery_retention: [PutDeliveryRetention, DeliveryRetention], list_deliveries: [ListDeliveries, DeliveryList], get_delivery: [GetDelivery, DeliveryDetail], redeliver: [Redeliver, DeliveryRef], cancel_delivery: [CancelDelivery, DeliveryRef], 
 /**
  * What sending many again would do. Changes nothing.
  */
@@ -498,7 +502,11 @@ export type Count = { count: number,
  */
 estimated: boolean, };
 
-export type Counts = { sagas_need_person: number, sagas_open: number, deliveries_failing: number, };
+export type Counts = { sagas_need_person: number, sagas_open: number, deliveries_failing: number, 
+/**
+ * Gave up, are unclear or held: nobody tries again by itself. Counted up to 1,000.
+ */
+deliveries_need_person: number, };
 
 export type CreateBooking = { 
 /**
@@ -565,6 +573,12 @@ export type DeliveryList = { rows: Array<DeliveryRow>, next: string | null, coun
 matching: Count, };
 
 export type DeliveryRef = { delivery_id: string, };
+
+export type DeliveryRetention = { version: number, deliveries_days: number, 
+/**
+ * `None`: as shipped.
+ */
+changed_by: string | null, changed_at: string, reason: string | null, refused: string | null, };
 
 export type DeliveryRow = { delivery_id: string, 
 /**
@@ -698,7 +712,11 @@ last_error: string | null, last_code: number | null, since: string | null, faili
 /**
  * It turns itself off then, if nothing gets through.
  */
-disabled_at: string | null, hours: Array<EndpointHour>, delivered_today: number, 
+disabled_at: string | null, 
+/**
+ * Types of events that it takes, written out.
+ */
+takes: Array<string>, hours: Array<EndpointHour>, delivered_today: number, 
 /**
  * Due or scheduled, not over.
  */
@@ -1466,6 +1484,8 @@ paused: boolean, reason: string | null, since: string | null,
 waiting: number, };
 
 export type PutAllowList = { version: number, entries: Array<string>, reason: string, };
+
+export type PutDeliveryRetention = { version: number, deliveries_days: number, reason: string, };
 
 export type PutEndpoint = { 
 /**

@@ -144,6 +144,8 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     try_filter: () => tried,
     send_test: () => ({ delivery_id: listDeliveries({ filter: anything, after: null, limit: 1 }).rows[0]!.delivery_id }),
     hook_catalogue: () => hookCatalogue,
+    get_delivery_retention: () => ({ version: 0, deliveries_days: 730, changed_by: null, changed_at: NOW, reason: null, refused: null }),
+    put_delivery_retention: (p) => ({ ...p, version: p.version + 1, changed_by: 'sofia', changed_at: NOW, refused: null }),
     get_allow_list: () => allowList,
     put_allow_list: (p) => ({ ...allowList, ...p, version: p.version + 1 }),
     list_deliveries: (p) => listDeliveries(p),

@@ -297,6 +297,7 @@ export const deliveries = {
   'endpoints.error': 'Die Empfänger waren nicht lesbar',
   'endpoints.worst': 'Schlimmste zuerst',
   'endpoints.kind': 'Art',
+  'endpoints.takes': 'Nimmt Ereignis',
   'endpoints.24h': '24 Std.',
   'endpoints.hours': 'Letzte 24 Stunden: {delivered} zugestellt, {failed} gescheitert',
   'endpoints.owed': 'Offen',

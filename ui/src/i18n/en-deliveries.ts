@@ -297,6 +297,7 @@ export const deliveries = {
   'endpoints.error': 'The endpoints could not be read',
   'endpoints.worst': 'Worst first',
   'endpoints.kind': 'Kind',
+  'endpoints.takes': 'Takes event',
   'endpoints.24h': '24 h',
   'endpoints.hours': 'Last 24 hours: {delivered} delivered, {failed} failed',
   'endpoints.owed': 'Owed',

@@ -37,6 +37,7 @@ export const keys = {
   endpoint: (id: string) => ['endpoints', 'one', id],
   tried: (what: string) => ['tried', what],
   allowList: ['endpoints', 'allow_list'],
+  deliveryRetention: ['endpoints', 'retention'],
   hookCatalogue: ['hook_catalogue'],
   inbox: ['inbox'],
   inboxCounts: ['inbox', 'counts'],

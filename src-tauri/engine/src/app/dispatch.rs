@@ -117,6 +117,10 @@ commands! {
         get_allow_list(Empty) -> AllowList = endpoints::allow_list;
         put_allow_list(PutAllowList) -> AllowList = endpoints::put_allow_list;
 
+        get_delivery_retention(Empty) -> DeliveryRetention = endpoints::delivery_retention;
+        /// A new version of how long deliveries are kept, with its reason.
+        put_delivery_retention(PutDeliveryRetention) -> DeliveryRetention = endpoints::put_delivery_retention;
+
         list_deliveries(ListDeliveries) -> DeliveryList = deliveries::list;
         get_delivery(GetDelivery) -> DeliveryDetail = deliveries::get;
         redeliver(Redeliver) -> DeliveryRef = deliveries::redeliver;

@@ -247,6 +247,7 @@ pub static ALL: [Audit; 27] = [
            from core.events e join core.event_types t using (type_no) join core.streams s using (stream_no)
            join delivery.subscriptions b on b.event_name = t.name join delivery.destinations d on d.destination_id = b.destination_id and d.active
           where e.recorded_at >= greatest(b.created_at, d.created_at) and d.filter is null
+            and (d.kind <> 'webhook' or e.recorded_at > now() - (select make_interval(days => r.deliveries_days - 1) from read.delivery_retention_v1 r order by r.version desc limit 1))
             and not exists (select 1 from core.imports m where e.position > m.after_position and e.position <= m.upto_position)
             and not exists (select 1 from delivery.deliveries x where x.event_id = e.event_id and x.destination_id = b.destination_id and x.template = b.template)",
         "Somebody should have been told of an event, and no delivery was ever written. The append writes both together, so a row was removed or the destination was switched off at that time.",

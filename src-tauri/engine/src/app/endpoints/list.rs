@@ -33,6 +33,7 @@ select d.*, (select count(*) from (select from read.deliveries_v2 x where x.dest
        (select sum(h.ok) from read.destination_hours_v1 h where h.destination_id = d.destination_id
            and h.hour >= date_trunc('day', now() at time zone $2) at time zone $2) as delivered_today,
        (select max(h.last_ok_at) from read.destination_hours_v1 h where h.destination_id = d.destination_id) as last_ok_at,
+       array(select b.event_name from read.subscriptions_v1 b where b.destination_id = d.destination_id order by 1) as takes,
        p.problem as mail_problem, p.checked_at as mail_checked_at, now() as now
   from read.destinations_v1 d
   left join read.poll_cursors_v1 p on p.source = d.kind and d.kind <> 'webhook'
@@ -218,6 +219,7 @@ fn row(row: &PgRow) -> Result<EndpointRow, AppError> {
         unclear: row.try_get("unclear")?,
         oldest_owed_at: row.try_get("oldest_owed_at")?,
         p95_ms: p95(&hours),
+        takes: row.try_get("takes")?,
         hours: day(&hours, now),
         next_at: match state {
             EndpointState::Failing if kind == "webhook" => next_due.max(open_until),

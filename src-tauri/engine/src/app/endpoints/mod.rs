@@ -3,12 +3,14 @@
 
 mod act;
 mod catalogue;
+mod kept;
 mod list;
 mod put;
 mod secrets;
 
 pub use act::{allow_list, change, put_allow_list, send_test};
 pub use catalogue::{catalogue, try_filter};
+pub use kept::{delivery_retention, put_delivery_retention};
 pub use list::{get, list};
 pub use put::put;
 pub use secrets::{reveal_secret, rotate_secret};

@@ -48,6 +48,8 @@ pub struct EndpointRow {
     pub failing_since: Option<DateTime<Utc>>,
     /// It turns itself off then, if nothing gets through.
     pub disabled_at: Option<DateTime<Utc>>,
+    /// Types of events that it takes, written out.
+    pub takes: Vec<String>,
     pub hours: Vec<EndpointHour>,
     #[ts(type = "number")]
     pub delivered_today: i64,
@@ -264,6 +266,25 @@ pub struct AllowList {
 pub struct PutAllowList {
     pub version: i32,
     pub entries: Vec<String>,
+    pub reason: String,
+}
+
+/// How long webhooks that were delivered or cancelled are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct DeliveryRetention {
+    pub version: i32,
+    pub deliveries_days: u32,
+    /// `None`: as shipped.
+    pub changed_by: Option<String>,
+    pub changed_at: DateTime<Utc>,
+    pub reason: Option<String>,
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PutDeliveryRetention {
+    pub version: i32,
+    pub deliveries_days: u32,
     pub reason: String,
 }
 

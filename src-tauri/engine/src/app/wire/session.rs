@@ -120,4 +120,7 @@ pub struct Counts {
     pub sagas_open: i64,
     #[ts(type = "number")]
     pub deliveries_failing: i64,
+    /// Gave up, are unclear or held: nobody tries again by itself. Counted up to 1,000.
+    #[ts(type = "number")]
+    pub deliveries_need_person: i64,
 }

@@ -12,6 +12,8 @@ use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 
 const ATTEND_EVERY: Duration = Duration::from_secs(60);
+/// Deliveries at once.
+const FORGET: i32 = 2_000;
 const KEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// While a decision for many is carried out: its own pace says how fast it goes.
 const BULK_PAUSE: Duration = Duration::from_millis(250);
@@ -35,15 +37,20 @@ pub async fn run(
             client.tidy();
         }
         if kept.is_none_or(|at| at.elapsed() >= KEEP_EVERY) {
-            let left = sqlx::query_scalar::<_, i64>("select delivery.keep_attempts()")
+            let attempts = sqlx::query_scalar::<_, i64>("select delivery.keep_attempts()")
+                .fetch_one(pool)
+                .await;
+            let deliveries = sqlx::query_scalar::<_, i32>("select delivery.forget_deliveries($1)")
+                .bind(FORGET)
                 .fetch_one(pool)
                 .await;
             // A piece at a time: the next comes soon.
-            kept = match left {
-                Ok(10_000..) => None,
+            kept = match (&attempts, &deliveries) {
+                (Ok(10_000..), _) | (_, Ok(FORGET..)) => None,
                 _ => Some(Instant::now()),
             };
-            log_failure("the partitions of the attempts", left.map(|_| ()));
+            log_failure("the partitions of the attempts", attempts.map(|_| ()));
+            log_failure("deliveries that are over for long", deliveries.map(|_| ()));
         }
         let open = match bulks(pool).await {
             Ok((open, done)) => {
@@ -59,7 +66,11 @@ pub async fn run(
             }
         };
         let now = Instant::now();
-        let pause = if open { BULK_PAUSE } else { ATTEND_EVERY };
+        let pause = match kept {
+            _ if open => BULK_PAUSE,
+            None => RUNG_AT_MOST_EVERY,
+            Some(_) => ATTEND_EVERY,
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(now + pause) => {}
