@@ -57,8 +57,9 @@ pub struct Held {
     pub depth: Vec<i32>,
 }
 
-/// `probes`: endpoints whose breaker lets one through. An endpoint gives twice its places, or as deep as the worker's lane
-/// for it has become, so that there is something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
+/// `probes`: endpoints whose breaker lets one through; `select true … limit 1` and no `exists`, which the planner may turn into a
+/// join that reads all that is due. An endpoint gives twice its places, or as deep as the worker's lane for it has become, so that
+/// there is something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
 pub const CLAIM: &str = "
 with probes as (
   update delivery.health h set breaker = 'half_open', probe_until = now() + interval '60 seconds'
@@ -66,7 +67,7 @@ with probes as (
    where t.destination_id = h.destination_id and h.breaker <> 'closed' and h.open_until <= now()
      and (h.probe_until is null or h.probe_until < now()) and (h.paused_until is null or h.paused_until <= now())
      and t.kind = 'webhook' and t.state = 'active' and t.deleted_at is null
-     and exists (select from delivery.deliveries d where d.destination_id = h.destination_id and d.state = 'scheduled' and d.next_at <= now())
+     and (select true from delivery.deliveries d where d.destination_id = h.destination_id and d.state = 'scheduled' and d.next_at <= now() limit 1)
   returning h.destination_id),
 q as materialized (
   select x.destination_id as ep,

@@ -32,8 +32,8 @@ pub struct Lane {
 const DEEPEST: usize = 1_024;
 /// As many as open the breaker.
 const FAILURES: u32 = 5;
-/// Longer than a record takes.
-const REST: Duration = Duration::from_millis(100);
+/// Longer than a record takes, on a busy computer too. The breaker that it opens rests for longer.
+const REST: Duration = Duration::from_secs(1);
 
 /// So many a second; what was not used is kept for a second.
 struct Rate {
@@ -134,7 +134,7 @@ impl Lanes {
         let (mut low, mut unsent) = (vec![], vec![]);
         let now = Instant::now();
         for (one, endpoint) in claimed {
-            if one.trigger == "auto" && self.rests(one.destination_id, now) {
+            if one.trigger == "auto" && !one.probe && self.rests(one.destination_id, now) {
                 unsent.push((one.delivery_id, one.fence));
                 continue;
             }
