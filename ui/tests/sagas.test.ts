@@ -85,6 +85,41 @@ test('where no worker holds the key, asking Stripe says so and asks nothing', as
   await says('No worker with Stripe’s key is running.')
 })
 
+test('an address is corrected from the keyboard: it goes beside the command, never into its parameters', async () => {
+  const backend = open(`/sagas/${one}`)
+  await seen('why')
+  press('e')
+  await seen('decide-email')
+  expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  type('decide-email', 'stella@mavros.example.org')
+  type('decide-reason', 'She spelled it on the phone')
+  await until(() => find('decide-go')!.getAttribute('aria-disabled') !== 'true', 'on')
+  await accessible()
+  press('Enter', { ctrlKey: true })
+  await until(() => find('decide-dialog') === null, 'the dialog closes')
+  const sent = asked(backend, 'command_saga')[0]!.params as CommandSaga
+  expect(sent).toMatchObject({ action: 'correct', params: { field: 'email' }, email: 'stella@mavros.example.org' })
+  expect(JSON.stringify(sent.params)).not.toContain('@')
+})
+
+test('who settles a call sees what Stripe said last, and that it shows otherwise', async () => {
+  const backend = world()
+  backend.on('get_saga', () => {
+    const page = sagaPage()
+    return { ...page, asks: [differing], offers: page.offers.map((o) => ({ ...o, refused: null, code: null })) }
+  })
+  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null }] }))
+  open(`/sagas/${one}`, backend)
+  await seen('why')
+  find('more')!.focus()
+  press('Enter')
+  await seen('more-resolve_step')
+  find('more-resolve_step')!.focus()
+  click(find('more-resolve_step')!)
+  await seen('decide-contradicts')
+  expect(find('decide-dialog')!.querySelector('[data-testid="stripe-answer"]')!.textContent).toContain('Stripe and the ledger differ')
+})
+
 test('undoing shows its plan, wants a reason, and sends the plan’s hash back', async () => {
   const backend = open(`/sagas/${one}`)
   await seen('why')

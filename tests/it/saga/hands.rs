@@ -37,6 +37,16 @@ pub async fn policy(t: &TestDesk, notify: &str, approval_minor: i64, blast: i64,
     assert_eq!(told, "done");
 }
 
+/// The policies with these on top.
+pub async fn rules(t: &TestDesk, some: serde_json::Value) {
+    let told: String = sqlx::query_scalar("select api.put_saga_policy(p.version, p.value || $1, 'as this test needs it') from read.saga_policy_v1 p order by p.version desc limit 1")
+        .bind(some)
+        .fetch_one(&t.people)
+        .await
+        .unwrap();
+    assert_eq!(told, "done");
+}
+
 pub struct Stuck {
     pub saga: Uuid,
     pub booking: Uuid,
@@ -90,6 +100,7 @@ pub fn ask(saga: Uuid, action: &str, plan: &SagaPlan) -> CommandSaga {
         plan_hash: Some(plan.hash.clone()),
         params: SagaParams::default(),
         reason: "called the customer, who agreed".to_owned(),
+        email: None,
     }
 }
 

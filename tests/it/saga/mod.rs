@@ -6,6 +6,7 @@ mod bulk;
 mod by_hand;
 mod cancellation;
 mod chaos;
+mod correcting;
 mod crash;
 mod gate;
 mod hands;

@@ -102,7 +102,7 @@ function attempt(n: number, seconds: number, more: Partial<SagaAttempt>): SagaAt
 }
 
 const offers = (refused: Record<string, string | null>): SagaOffer[] =>
-  ['retry', 'compensate', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease'].map((action) => ({
+  ['retry', 'compensate', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease', 'correct', 'migrate'].map((action) => ({
     action,
     code: refused[action] ? 'other' : null,
     refused: refused[action] ?? null,
@@ -115,11 +115,11 @@ export const compensation: SagaPlan = {
   code: null,
   refused: null,
   operations: [
-    { step: 'notify', op: 'nothing', amount: null, count: null, percent: null },
-    { step: 'confirm', op: 'cancel_booking', amount: null, count: null, percent: null },
-    { step: 'capture', op: 'refund', amount: eur(95), count: null, percent: null },
-    { step: 'payment', op: 'nothing', amount: null, count: null, percent: null },
-    { step: 'hold', op: 'release', amount: null, count: 2, percent: null },
+    { step: 'notify', op: 'nothing', amount: null, count: null, percent: null, from: null, to: null },
+    { step: 'confirm', op: 'cancel_booking', amount: null, count: null, percent: null, from: null, to: null },
+    { step: 'capture', op: 'refund', amount: eur(95), count: null, percent: null, from: null, to: null },
+    { step: 'payment', op: 'nothing', amount: null, count: null, percent: null, from: null, to: null },
+    { step: 'hold', op: 'release', amount: null, count: 2, percent: null, from: null, to: null },
   ],
   refund: eur(95),
   kept: eur(95),
@@ -169,7 +169,7 @@ export function sagaPage(): SagaPage {
     ],
     commands: [{ ...asking, command_id: id(80), saga_id: id(0), action: 'retry', reason: '', by: 'sofia', status: 'applied', outcome: 'refused', refund: null, own: true }],
     signals: [{ signal_id: 'evt_1QK8', kind: 'payment_intent.succeeded', received_at: before(5899), consumed_at: before(5898) }],
-    offers: offers({ resolve_step: 'What became of each call is known.', reopen: 'It is not over yet.', pause: 'It waits for a decision, so nothing runs that could be paused.', resume: 'It is not paused.', extend_hold: 'It does not wait for the customer.', release_lease: 'No worker holds it.' }),
+    offers: offers({ resolve_step: 'What became of each call is known.', reopen: 'It is not over yet.', pause: 'It waits for a decision, so nothing runs that could be paused.', resume: 'It is not paused.', extend_hold: 'It does not wait for the customer.', release_lease: 'No worker holds it.', migrate: 'There is no other version of its definition.' }),
     undo: compensation.operations,
     resolution: null,
     ask_refused: null,

@@ -352,7 +352,11 @@ export type CommandSaga = {
 /**
  * Made when the dialog opens: pressing twice acts once.
  */
-command_id: string, saga_id: string, action: string, version: number, plan_hash: string | null, params: SagaParams, reason: string, };
+command_id: string, saga_id: string, action: string, version: number, plan_hash: string | null, params: SagaParams, reason: string, 
+/**
+ * `correct`: the customer's right address. It goes sealed into the customer's history, and never into the audit.
+ */
+email?: string | null, };
 
 export type Commands = { 
 /**
@@ -1357,13 +1361,17 @@ export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: str
 
 export type PlannedOp = { step: string | null, 
 /**
- * `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+ * `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
  */
 op: string, amount: Money | null, count: number | null, 
 /**
  * Of what was paid, where a fee stays.
  */
-percent: number | null, };
+percent: number | null, 
+/**
+ * Versions of a definition.
+ */
+from: number | null, to: number | null, };
 
 export type PreviewBatch = { 
 /**
@@ -1823,7 +1831,19 @@ evidence?: string | null, to?: string | null, until?: string | null, minutes?: n
 /**
  * `cancel`: a manager lets the fee go.
  */
-waive_fee?: boolean | null, };
+waive_fee?: boolean | null, 
+/**
+ * `correct`: `email` or `payment_method`.
+ */
+field?: string | null, 
+/**
+ * `correct`: another saved card, `pm_…`.
+ */
+payment_method?: string | null, 
+/**
+ * `migrate`: the version to go over to; the newest when left out.
+ */
+to_version?: number | null, };
 
 export type SagaParked = { 
 /**

@@ -168,12 +168,17 @@ async fn personal(
     conn: &mut sqlx::PgConnection,
     customer: CustomerId,
 ) -> Result<Option<Personal>, Box<dyn std::error::Error + Send + Sync>> {
+    // The newest one counts: an address may have been corrected.
+    let mut newest = None;
     for recorded in read::stream(conn, &customer.into(), 0).await? {
         if let Event::CustomerRegistered(registered) = recorded.event()? {
-            return Ok(seal::unseal(conn, customer, &registered.personal).await?);
+            newest = Some(registered.personal.clone());
         }
     }
-    Ok(None)
+    match newest {
+        Some(sealed) => Ok(seal::unseal(conn, customer, &sealed).await?),
+        None => Ok(None),
+    }
 }
 
 fn facts(

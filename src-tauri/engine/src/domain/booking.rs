@@ -73,6 +73,14 @@ pub enum Command {
         claims: Vec<Claim>,
         expires_at: Option<DateTime<Utc>>,
     },
+    /// More time to pay.
+    ExtendHold {
+        expires_at: DateTime<Utc>,
+    },
+    /// Another saved card is asked for the money.
+    CorrectPaymentMethod {
+        payment_method: String,
+    },
     RequestPayment(Box<PaymentRequested>),
     RequireAction(PaymentRef),
     Authorise(PaymentAuthorized),
@@ -156,6 +164,28 @@ pub fn decide(
             }
             _ => vec![],
         },
+        Command::ExtendHold { expires_at } => {
+            let Some(before) = state.hold_expires_at.filter(|_| !state.claims.is_empty()) else {
+                return Err(Refusal::NotHeld);
+            };
+            when(
+                expires_at > before,
+                Event::HoldExtended(HoldExtended { expires_at, before }),
+            )
+        }
+        Command::CorrectPaymentMethod { payment_method } => {
+            // Money that is there was given by the card that is there.
+            if over || payment.authorised_minor > 0 || payment.captured_minor > 0 {
+                return Err(Refusal::WrongStatus(state.status, "paid with another card"));
+            }
+            when(
+                created.payment_method.as_ref() != Some(&payment_method),
+                Event::PaymentMethodCorrected(PaymentMethodCorrected {
+                    payment_method,
+                    before: created.payment_method.clone(),
+                }),
+            )
+        }
         Command::RequestPayment(request) => {
             if over || state.status == Confirmed {
                 return Err(Refusal::WrongStatus(state.status, "paid for"));
@@ -377,6 +407,12 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
             state.claims = e.claims.clone();
             state.hold_expires_at = e.expires_at;
             state.status = Status::Held;
+        }
+        Event::HoldExtended(e) => state.hold_expires_at = Some(e.expires_at),
+        Event::PaymentMethodCorrected(e) => {
+            if let Some(created) = &mut state.created {
+                created.payment_method = Some(e.payment_method.clone());
+            }
         }
         Event::PaymentRequested(e) => {
             p.id = Some(e.payment_id);

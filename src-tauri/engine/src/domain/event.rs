@@ -55,10 +55,12 @@ macro_rules! event_types {
 event_types! {
     BookingCreated(BookingCreated): 1;
     InventoryHeld(InventoryHeld): 1;
+    HoldExtended(HoldExtended): 1;
     PaymentRequested(PaymentRequested): 1;
     PaymentActionRequired(PaymentRef): 1;
     PaymentAuthorized(PaymentAuthorized): 1;
     PaymentFailed(PaymentFailed): 1;
+    PaymentMethodCorrected(PaymentMethodCorrected): 1;
     PaymentReceived(PaymentReceived): 1;
     PaymentVoided(PaymentVoided): 1;
     PaymentLinkExpired(PaymentRef): 1;
@@ -281,6 +283,22 @@ pub struct RefundReturned {
     pub provider_refund: String,
     pub amount: Money,
     pub reason: String,
+}
+
+/// A person gave the customer more time to pay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HoldExtended {
+    pub expires_at: DateTime<Utc>,
+    /// When it would have ended.
+    pub before: DateTime<Utc>,
+}
+
+/// A person put another saved card in the place of the one that is asked for the money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentMethodCorrected {
+    /// The provider's id of it: `pm_…`.
+    pub payment_method: String,
+    pub before: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

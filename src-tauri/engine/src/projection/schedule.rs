@@ -21,6 +21,7 @@ pub static PROJECTION: Projection = Projection {
     event_types: Some(&[
         "BookingCreated",
         "InventoryHeld",
+        "HoldExtended",
         "PaymentRequested",
         "PaymentReceived",
         "BookingConfirmed",
@@ -146,6 +147,10 @@ impl Booking {
             Event::InventoryHeld(e) => {
                 self.hold_expires_at = e.expires_at;
                 "held"
+            }
+            Event::HoldExtended(e) => {
+                self.hold_expires_at = Some(e.expires_at);
+                return;
             }
             Event::PaymentRequested(_) => "awaiting_payment",
             Event::PaymentReceived(_) => {

@@ -17,6 +17,7 @@ pub mod notify;
 pub mod plan;
 #[cfg(test)]
 mod properties;
+pub mod rules;
 pub mod source;
 pub mod start;
 pub mod store;

@@ -376,6 +376,7 @@ impl Kept {
             message: told
                 .filter(|_| self.definition.at(self.instance.cursor) == Some(Step::Notify)),
             guards: None,
+            rules: None,
             gate: Gate::Open,
             now: self.now,
         };

@@ -62,6 +62,7 @@ impl Started {
             message: None,
             guards: None,
             gate: own.gate,
+            rules: None,
             now,
         };
         Some(World::new(facts, installation, true))

@@ -10,6 +10,7 @@ use super::definition::{Definition, KNOWN, Step};
 use super::gate;
 use super::guards::Guards;
 use super::instance::{COLUMNS, Direction, Effect, Instance, Outcome};
+use super::rules;
 use super::world::{Facts, Message, World};
 use crate::domain::booking::Refusal;
 use crate::domain::ids::{BookingId, CorrelationId, WorkerId};
@@ -148,7 +149,8 @@ pub async fn look_in(
     has_stripe: bool,
 ) -> Result<World, SagaError> {
     let text = format!(
-        "select {COLUMNS}, now() as read_at from saga.instance where saga_id = $1 and ($2::uuid is null or lease_owner = $2)"
+        "select {COLUMNS}, now() as read_at, {} as rules from saga.instance where saga_id = $1 and ($2::uuid is null or lease_owner = $2)",
+        rules::NEWEST
     );
     // The text is made of our own column list.
     let row = sqlx::query(sqlx::AssertSqlSafe(text))
@@ -159,6 +161,7 @@ pub async fn look_in(
         .ok_or(SagaError::LeaseLost)?;
     let instance = <Instance as sqlx::FromRow<_>>::from_row(&row)?;
     let now: DateTime<Utc> = row.try_get("read_at")?;
+    let rules = rules::read(row.try_get("rules")?);
     let definition = instance.definition().ok_or_else(|| {
         SagaError::Unknown(format!("{}@{}", instance.definition, instance.def_version))
     })?;
@@ -187,6 +190,7 @@ pub async fn look_in(
             message,
             guards,
             gate,
+            rules: Some(rules),
             now,
         },
         installation,

@@ -14,6 +14,7 @@ use super::definition::{Definition, Step};
 use super::gate::Gate;
 use super::guards::Guards;
 use super::instance::{Direction, Effect, Instance, Outcome};
+use super::rules::Rules;
 use crate::domain::booking::{self, Booking, Command};
 use crate::domain::event::Event;
 use crate::runtime::clock::Moment;
@@ -30,6 +31,9 @@ pub struct World {
     pub message: Option<Message>,
     pub guards: Option<Guards>,
     pub gate: Gate,
+    pub rules: Rules,
+    /// They were read: a saga that its own process started has not needed them yet.
+    pub rules_read: bool,
     pub seen: Seen,
     pub draft: Draft,
     pub installation: String,
@@ -51,6 +55,8 @@ pub struct Facts {
     pub guards: Option<Guards>,
     /// Whether the provider may be asked.
     pub gate: Gate,
+    /// What people set for its steps; `None`: not read yet.
+    pub rules: Option<Rules>,
     /// The database's clock.
     pub now: DateTime<Utc>,
 }
@@ -133,6 +139,8 @@ impl World {
             message: facts.message,
             guards: facts.guards,
             gate: facts.gate,
+            rules_read: facts.rules.is_some(),
+            rules: facts.rules.unwrap_or_default(),
             seen: Seen::default(),
             draft: Draft::default(),
             installation: installation.to_owned(),
@@ -157,6 +165,11 @@ impl World {
         self.loaded
             .elapsed_at_most()
             .saturating_sub(self.loaded.elapsed())
+    }
+
+    /// Something did not go as it should: what follows is by the rules that people set.
+    pub fn needs_rules(&self) -> bool {
+        !self.rules_read && self.effects.iter().any(|e| e.outcome == Outcome::Rejected)
     }
 
     /// The step at work.

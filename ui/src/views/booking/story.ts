@@ -70,6 +70,10 @@ function event(item: TimelineItem, me: string | null): Told {
         return ['money', 'undo-2', 'undo', t('story.refunded', { amount: sum('amount') }), id(d.provider_refund)]
       case 'RefundFailed':
         return ['money', 'circle-x', 'fail', t('story.refund_failed', { amount: sum('amount') }), text(d.reason)]
+      case 'HoldExtended':
+        return ['booking', 'timer', 'wait', t('story.hold_extended'), t('story.held.until', { time: at(d.expires_at, item) })]
+      case 'PaymentMethodCorrected':
+        return ['money', 'credit-card', 'accent', t('story.payment_method_corrected'), text(d.payment_method)]
       case 'RefundReturned':
         return ['money', 'circle-x', 'fail', t('story.refund_returned', { amount: sum('amount') }), text(d.reason)]
       case 'BookingConfirmed':

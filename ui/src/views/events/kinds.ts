@@ -12,6 +12,8 @@ const events: Record<string, Kind> = {
   PaymentRequested: ['credit-card', 'wait'],
   PaymentActionRequired: ['smartphone', 'wait'],
   PaymentAuthorized: ['lock', 'ok'],
+  HoldExtended: ['timer', 'wait'],
+  PaymentMethodCorrected: ['credit-card', 'accent'],
   PaymentFailed: ['circle-x', 'fail'],
   PaymentReceived: ['credit-card', 'ok'],
   PaymentVoided: ['undo-2', 'undo'],

@@ -14,6 +14,7 @@ const parks: Record<string, PlainKey> = {
   guard_blast: 'park.guard_blast',
   guard_late: 'park.guard_late',
   not_told: 'park.not_told',
+  declined: 'park.declined',
   refund_failed: 'park.refund_failed',
   refund_returned: 'park.refund_returned',
   refund_refused: 'park.refund_refused',
@@ -100,6 +101,8 @@ function parkedBecause(row: SagaRow): string {
       return t('why.contradiction')
     case 'poison':
       return t('why.poison')
+    case 'declined':
+      return `${t('why.declined')} ${noted}`
     case 'reopened':
       return `${t('why.reopened')} ${noted}`
     default:
@@ -165,6 +168,20 @@ export function opLine(op: PlannedOp): OpLine {
       return line('hand', t('op.park'))
     case 'pause':
       return line('pause', t('op.pause'), t('op.pause.so'))
+    case 'correct_email':
+      return line('pencil-line', t('op.correct_email'), t('op.correct_email.so'))
+    case 'correct_payment_method':
+      return line('credit-card', t('op.correct_payment_method'))
+    case 'ask_anew':
+      return line('refresh-cw', t('op.ask_anew'), t('op.ask_anew.so'))
+    case 'contradicts':
+      return line('triangle-alert', t('op.contradicts'))
+    case 'migrate':
+      return line('git-compare-arrows', t('op.migrate', { from: op.from ?? 0, to: op.to ?? 0 }), t('op.migrate.so', { step: stepWord(op.step) }))
+    case 'gains_step':
+      return line('plus', t('op.gains_step', { step: stepWord(op.step) }))
+    case 'loses_step':
+      return line('minus', t('op.loses_step', { step: stepWord(op.step) }))
     case 'extend':
       return line('timer', t('op.extend'))
     default:
@@ -197,6 +214,7 @@ const results: Record<string, Result> = {
   skipped: { word: 'result.skipped', icon: 'minus', role: 'idle' },
   undo_asked: { word: 'result.undo_asked', icon: 'user-round', role: 'idle' },
   retry_asked: { word: 'result.retry_asked', icon: 'user-round', role: 'idle' },
+  corrected: { word: 'result.corrected', icon: 'pencil-line', role: 'idle' },
   told_by_hand: { word: 'result.told_by_hand', icon: 'phone', role: 'idle' },
   resolved: { word: 'result.resolved', icon: 'file-check', role: 'idle' },
 }
@@ -249,6 +267,9 @@ const asked: Record<string, PlainKey> = {
   snooze: 'act.snooze',
   note: 'act.note',
   release_lease: 'act.release_lease',
+  cancel: 'act.cancel',
+  correct: 'act.correct',
+  migrate: 'act.migrate',
 }
 export const actionWord = (action: string): string => (asked[action] ? t(asked[action]) : action)
 /** The same where nothing opens. */

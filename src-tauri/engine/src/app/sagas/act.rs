@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{page, plan, words};
+use super::{page, plan, says, words};
 use crate::app::desk::Desk;
 use crate::app::error::internal;
 use crate::app::wire::*;
@@ -38,7 +38,8 @@ pub async fn command(desk: &Desk, request: CommandSaga) -> Result<SagaCommanded,
     if let Some(reason) = &desk.read_only {
         return Err(AppError::new(Code::Forbidden, reason.clone()));
     }
-    let mut conn = desk.people.acquire().await?;
+    let wanted = says::wanted(&request)?;
+    let mut tx = desk.people.begin().await?;
     let answer: Value =
         sqlx::query_scalar("select api.command_saga($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(request.command_id)
@@ -49,8 +50,15 @@ pub async fn command(desk: &Desk, request: CommandSaga) -> Result<SagaCommanded,
             .bind(serde_json::to_value(&request.params).map_err(internal)?)
             .bind(&request.reason)
             .bind(json!({ "app": env!("CARGO_PKG_VERSION") }))
-            .fetch_one(&mut *conn)
+            .fetch_one(&mut *tx)
             .await?;
+    if answer["status"] == "applied"
+        && let Some(wanted) = wanted
+    {
+        says::tell(&mut tx, &request, wanted).await?;
+    }
+    // What was refused stays in the audit.
+    tx.commit().await?;
     told(&answer)?;
     rung(desk);
     Ok(SagaCommanded {

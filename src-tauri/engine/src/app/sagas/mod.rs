@@ -10,6 +10,7 @@ mod list;
 mod page;
 mod plan;
 mod policy;
+mod says;
 mod words;
 
 pub use act::{approval, command, decide, preview};

@@ -34,6 +34,8 @@ struct Op {
     currency: Option<String>,
     claims: Option<u32>,
     percent: Option<u32>,
+    from: Option<i32>,
+    to: Option<i32>,
 }
 
 pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
@@ -63,5 +65,7 @@ fn shown(op: Op) -> PlannedOp {
             .map(|(amount, currency)| money(amount, &currency)),
         count: op.claims,
         percent: op.percent,
+        from: op.from,
+        to: op.to,
     }
 }

@@ -42,6 +42,20 @@ pub fn refusal(code: &str) -> String {
         "decide_first" => "A person must first decide how this booking goes on.",
         "refund_pending" => "A refund is on its way. Wait until Stripe has settled it.",
         "waive_manager" => "Only a manager may let a fee go.",
+        "nothing_to_correct" => {
+            "Nothing in this step's request can be corrected: an address or a card can."
+        }
+        "message_delivered" => "The message arrived.",
+        "outcome_open" => "It is not known yet what became of the last call: it may still happen.",
+        "page_open" => {
+            "A payment page is open for the customer: another card could be charged beside it."
+        }
+        "no_other_version" => "There is no other version of its definition.",
+        "no_version" => "There is no such version of its definition.",
+        "same_version" => "It runs by that version already.",
+        "call_open" => "A call is open: a definition changes only between two steps.",
+        "no_such_step" => "That version does not have the step at which this saga stands.",
+        "no_worker_for_it" => "No running worker knows that version: start a newer program first.",
         "changed" | "plan_changed" => "It changed while you looked.",
         other => return format!("The database refused: {other}."),
     };
@@ -79,6 +93,7 @@ pub fn lacks(what: &str) -> AppError {
     let message = match what {
         "evidence" => "Say by what it can be seen: a provider's id, a bank's reference, a note.",
         "outcome" => "Say whether it happened or not.",
+        "field" => "Say what is corrected: the address or the card.",
         "minutes" => "A hold is made longer by 5 to 1,440 minutes.",
         "until" => "Say until when.",
         _ => "Say why in at least 10 signs: it stands in the audit.",

@@ -218,12 +218,15 @@ pub struct SagaSignal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct PlannedOp {
     pub step: Option<String>,
-    /// `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+    /// `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
     pub op: String,
     pub amount: Option<Money>,
     pub count: Option<u32>,
     /// Of what was paid, where a fee stays.
     pub percent: Option<u32>,
+    /// Versions of a definition.
+    pub from: Option<i32>,
+    pub to: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -305,6 +308,15 @@ pub struct SagaParams {
     /// `cancel`: a manager lets the fee go.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waive_fee: Option<bool>,
+    /// `correct`: `email` or `payment_method`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// `correct`: another saved card, `pm_…`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payment_method: Option<String>,
+    /// `migrate`: the version to go over to; the newest when left out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to_version: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -334,6 +346,9 @@ pub struct CommandSaga {
     pub params: SagaParams,
     #[serde(default)]
     pub reason: String,
+    /// `correct`: the customer's right address. It goes sealed into the customer's history, and never into the audit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub email: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]

@@ -105,6 +105,8 @@ fn the_samples_show_every_type_of_event() {
     let known = |e: &Event| match e {
         Event::BookingCreated(_)
         | Event::InventoryHeld(_)
+        | Event::HoldExtended(_)
+        | Event::PaymentMethodCorrected(_)
         | Event::PaymentRequested(_)
         | Event::PaymentActionRequired(_)
         | Event::PaymentAuthorized(_)
@@ -125,7 +127,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
         | Event::CustomerRegistered(_)
-        | Event::CustomerErased(_) => 23,
+        | Event::CustomerErased(_) => 25,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

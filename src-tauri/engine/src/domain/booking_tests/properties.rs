@@ -201,7 +201,7 @@ proptest! {
 
     /// History is never rejected: not when it is out of order, doubled, or of amounts that nobody would believe.
     #[test]
-    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..23, any::<i64>()), 0..60)) {
+    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..25, any::<i64>()), 0..60)) {
         let events: Vec<Event> = picks.into_iter().map(|(n, minor)| match every_event().swap_remove(n) {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), ..e }),
             Event::PaymentReceived(e) => Event::PaymentReceived(PaymentReceived { amount_received: eur(minor), ..e }),
@@ -214,12 +214,14 @@ proptest! {
     }
 
     #[test]
-    fn any_event_survives_its_json(n in 0usize..23, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
+    fn any_event_survives_its_json(n in 0usize..25, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
         let at = DateTime::from_timestamp_micros(micros).unwrap();
         let optional = (number % 2 == 0).then(|| text.clone());
         let event = match every_event().swap_remove(n) {
             Event::BookingCreated(e) => Event::BookingCreated(BookingCreated { service_name: text, start_utc: at, duration_min: number, price: eur(minor), payment_method: optional, ..e }),
             Event::InventoryHeld(_) => Event::InventoryHeld(InventoryHeld { claims: vec![Claim { blocked_from: at, ..claim(1) }; (number % 3).unsigned_abs() as usize], expires_at: optional.map(|_| at) }),
+            Event::HoldExtended(e) => Event::HoldExtended(HoldExtended { expires_at: at, ..e }),
+            Event::PaymentMethodCorrected(_) => Event::PaymentMethodCorrected(PaymentMethodCorrected { payment_method: text, before: optional }),
             Event::PaymentRequested(e) => Event::PaymentRequested(PaymentRequested { pay_url: optional.clone(), checkout_session: optional, link_expires_at: Some(at), idempotency_key: text, ..e }),
             Event::PaymentActionRequired(e) => Event::PaymentActionRequired(PaymentRef { payment_intent: optional, ..e }),
             Event::PaymentAuthorized(e) => Event::PaymentAuthorized(PaymentAuthorized { amount_capturable: eur(minor), capture_before: optional.map(|_| at), ..e }),

@@ -202,6 +202,12 @@ pub fn every_command() -> Vec<Command> {
             claims: vec![claim(1)],
             expires_at: Some(now() + TimeDelta::minutes(15)),
         },
+        Command::ExtendHold {
+            expires_at: now() + TimeDelta::minutes(30),
+        },
+        Command::CorrectPaymentMethod {
+            payment_method: "pm_2".to_owned(),
+        },
         Command::RequestPayment(Box::new(payment_request(PaymentMode::CardOnFile, None))),
         Command::RequireAction(payment_ref()),
         Command::Authorise(authorisation(8000)),
@@ -229,6 +235,14 @@ pub fn every_event() -> Vec<Event> {
         Event::InventoryHeld(InventoryHeld {
             claims: vec![claim(1)],
             expires_at: Some(now() + TimeDelta::minutes(15)),
+        }),
+        Event::HoldExtended(HoldExtended {
+            expires_at: now() + TimeDelta::minutes(30),
+            before: now() + TimeDelta::minutes(15),
+        }),
+        Event::PaymentMethodCorrected(PaymentMethodCorrected {
+            payment_method: "pm_2".to_owned(),
+            before: Some("pm_1".to_owned()),
         }),
         Event::PaymentRequested(payment_request(PaymentMode::Link, Some("cs_1"))),
         Event::PaymentActionRequired(payment_ref()),

@@ -53,13 +53,15 @@ impl Executor {
         message: String,
         after: Option<std::time::Duration>,
     ) -> Result<Step1, SagaError> {
+        self.read_rules(world).await?;
+        let policy = world.rules.over(&self.policy);
         world.instance.attempt += 1;
         let tries = world.instance.attempt;
         world.instance.error_class = Some(class.to_owned());
         world.instance.error_message = Some(message.clone());
-        let given_up = (!world.instance.forward() && tries > self.policy.undo_tries)
-            || (world.step() == Some(Step::Capture) && tries > self.policy.capture_tries)
-            || (world.step() == Some(Step::Refund) && tries > self.policy.undo_tries);
+        let given_up = (!world.instance.forward() && tries > policy.undo_tries)
+            || (world.step() == Some(Step::Capture) && tries > policy.capture_tries)
+            || (world.step() == Some(Step::Refund) && tries > policy.undo_tries);
         if given_up {
             return self
                 .park(
@@ -69,11 +71,10 @@ impl Executor {
                 )
                 .await;
         }
-        let ceiling = self
-            .policy
+        let ceiling = policy
             .backoff_base
             .saturating_mul(1 << tries.clamp(0, 16))
-            .min(self.policy.backoff_cap);
+            .min(policy.backoff_cap);
         let pause = after.unwrap_or_else(|| ceiling.mul_f64(rand::rng().random_range(0.5..1.0)));
         let until = world.now() + TimeDelta::from_std(pause).unwrap_or(TimeDelta::seconds(60));
         if let Some(attempt) = world.draft.attempts.last_mut() {

@@ -16,6 +16,7 @@ use super::commit::{self, Leave};
 use super::definition::{Policy, Step};
 use super::instance::{Effect, Outcome, idempotency_key};
 use super::plan::{self, Look, Next};
+use super::rules;
 use super::store::{self, SagaError};
 use super::world::{Resolved, World};
 use crate::domain::ids::{EffectId, WorkerId};
@@ -96,7 +97,10 @@ impl Executor {
             if world.instance.finished() {
                 return Ok(());
             }
-            let next = plan::next(&world, &self.policy);
+            if world.needs_rules() {
+                self.read_rules(&mut world).await?;
+            }
+            let next = plan::next(&world, &world.rules.over(&self.policy));
             tracing::debug!(saga.id = %saga, ?next, "next");
             let done = match self.act(&mut world, next).await {
                 Err(SagaError::HoldLost) => {
@@ -126,6 +130,14 @@ impl Executor {
         self.park(&mut world, "plan", "the plan does not settle")
             .await
             .map(|_| ())
+    }
+
+    async fn read_rules(&self, world: &mut World) -> Result<(), SagaError> {
+        if !world.rules_read {
+            world.rules = rules::newest(&mut *self.pool.acquire().await?).await?;
+            world.rules_read = true;
+        }
+        Ok(())
     }
 
     async fn load(&self, saga: Uuid) -> Result<World, SagaError> {

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use super::super::definition::{Policy, Step};
 use super::super::guards;
 use super::super::instance::{Direction, Effect, Outcome};
+use super::super::rules::CardDeclined;
 use super::super::world::{Claims, World};
 use super::request::payment_operation;
 use super::{Look, Next, Wait, delta, done, local, message_key, no_booking};
@@ -69,9 +70,8 @@ pub fn payment(world: &World, policy: &Policy) -> Next {
         None => intend_payment(world, policy, created.payment_mode, generation),
         Some(e) => match e.outcome {
             Outcome::NotExecuted => intend_payment(world, policy, mode_of(e), generation),
-            // The saved card was refused: the customer gets a link and may use another one.
             Outcome::Rejected if mode_of(e) == PaymentMode::CardOnFile => {
-                intend_payment(world, policy, PaymentMode::Link, generation)
+                declined(world, policy, e)
             }
             Outcome::Rejected => Next::Undo {
                 code: "payment_failed",
@@ -92,6 +92,26 @@ pub fn payment(world: &World, policy: &Policy) -> Next {
             },
         },
     }
+}
+
+/// The saved card was refused for good.
+fn declined(world: &World, policy: &Policy, e: &Effect) -> Next {
+    // A person said once more, or which card instead.
+    if world.may_try_again(e.generation) {
+        return intend_payment(world, policy, PaymentMode::CardOnFile, e.generation + 1);
+    }
+    if world.rules.card_declined == CardDeclined::Park {
+        return Next::Park {
+            code: "declined",
+            reason: world
+                .instance
+                .error_message
+                .clone()
+                .unwrap_or_else(|| "the card was declined".to_owned()),
+        };
+    }
+    // The customer gets a link and may use another one.
+    intend_payment(world, policy, PaymentMode::Link, e.generation + 1)
 }
 
 fn mode_of(effect: &Effect) -> PaymentMode {
