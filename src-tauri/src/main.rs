@@ -86,6 +86,9 @@ enum Command {
     /// Logins of people: who has one, in which group; add, change, disable, new password.
     #[command(subcommand)]
     People(cli::people::People),
+    /// Sagas without a window: the list for a spreadsheet.
+    #[command(subcommand)]
+    Sagas(cli::sagas::Sagas),
     /// Checks the desk and its data, and says what to do about what is wrong.
     Doctor {
         /// Also verifies every event's place in its hash chain. Reads the whole store.
@@ -235,6 +238,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::People(what)) => {
             telemetry::to_stderr();
             cli::people::run(config()?, what)
+        }
+        Some(Command::Sagas(what)) => {
+            telemetry::to_stderr();
+            cli::sagas::run(config()?, what)
         }
         Some(Command::EraseCustomer {
             customer,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { batch, compensation, differing, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
+import { batch, compensation, differing, orphan, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
 import type { CommandSaga, StartBatch } from '../src/backend/types'
@@ -254,7 +254,27 @@ test('policies say in words what they lead to, and change with a reason', async 
   await until(() => find('policy-save')!.getAttribute('aria-disabled') !== 'true', 'on')
   click(find('policy-save')!)
   await until(() => asked(backend, 'put_saga_policy').length === 1, 'asked')
-  expect(asked(backend, 'put_saga_policy')[0]!.params).toMatchObject({ version: 3, approval: { amount_minor: 20_050, currency: 'EUR' }, blast_sagas: 3, on_exhausted: 'compensate' })
+  expect(asked(backend, 'put_saga_policy')[0]!.params).toMatchObject({ version: 3, approval: { amount_minor: 20_050, currency: 'EUR' }, blast_sagas: 3, on_exhausted: 'compensate', steps: { capture_tries: 40, hold_card_minutes: 15 } })
+})
+
+test('a provider’s limits change with a reason, and its gate sends one ahead; without a reason neither', async () => {
+  const backend = open('/settings/policies')
+  await seen('providers')
+  await says('14 sagas wait; no tries are used up.')
+  expect(find('open-gate')!.getAttribute('aria-disabled')).toBe('true')
+  type('provider-reason', 'The key is right again')
+  await until(() => find('open-gate')!.getAttribute('aria-disabled') !== 'true', 'on')
+  expect(find('provider-save')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+  click(find('open-gate')!)
+  await until(() => asked(backend, 'open_gate').length === 1, 'asked')
+  await until(() => (find('provider-reason') as HTMLTextAreaElement).value === '', 'done')
+  type('provider-rate', '2.5')
+  type('provider-reason', 'Stripe asked us to be slower')
+  await until(() => find('provider-save')!.getAttribute('aria-disabled') !== 'true', 'on')
+  click(find('provider-save')!)
+  await until(() => asked(backend, 'put_provider').length === 1, 'asked')
+  expect(asked(backend, 'put_provider')[0]!.params).toMatchObject({ provider: 'stripe', rate_per_s: 2.5, seen_rate_per_s: 20, max_in_flight: 8 })
 })
 
 test('those that are ticked, and only those, go into the decision, also when the list was read again meanwhile', async () => {
@@ -269,4 +289,46 @@ test('those that are ticked, and only those, go into the decision, also when the
   click(await until(() => find('decide-chosen'), 'the way to decide'))
   await until(() => asked(backend, 'preview_batch').length > 0, 'the plan is asked for')
   expect(asked(backend, 'preview_batch')[0]!.params).toMatchObject({ saga_ids: [sagaRows[0]!.saga_id, sagaRows[2]!.saga_id] })
+})
+
+test('what is asked for again and again is kept, and is chosen from the address', async () => {
+  localStorage.removeItem('bizing-desk.deliveries')
+  const backend = open('/sagas?tab=needs_person&who=me')
+  await until(() => asked(backend, 'list_sagas').some((call) => (call.params as { who: string | null }).who === 'me'), 'asked for mine')
+  expect(find('views')!.textContent).toContain('Mine')
+  type('saga-search', 'stella@mavros.example')
+  await until(() => location.hash.includes('q=stella'), 'in the address')
+  find('views')!.focus()
+  click(find('views')!)
+  await seen('view-name')
+  type('view-name', 'Stella, mine')
+  click(find('view-save')!)
+  await until(() => find('views')!.textContent!.includes('Stella, mine'), 'kept')
+})
+
+test('the list goes into a file, page after page', async () => {
+  const backend = open('/sagas')
+  await until(() => all('saga-row').length === 3, 'rows')
+  click(find('saga-csv')!)
+  await says('2 sagas are in the file.')
+  expect(asked(backend, 'export_sagas').map((call) => (call.params as { after: string | null }).after)).toEqual([null, 'more'])
+})
+
+test('what Stripe has and the ledger does not know is a case, which a person closes with what it was', async () => {
+  const backend = world()
+  backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), orphans: [orphan] }))
+  open('/sagas', backend)
+  await seen('orphan')
+  expect(find('orphan')!.textContent).toContain('no call of ours made it')
+  expect(find('orphan')!.textContent).toContain('€30.00')
+  await accessible()
+  click(find('orphan-close')!)
+  await seen('orphan-dialog')
+  expect(find('orphan-go')!.getAttribute('aria-disabled')).toBe('true')
+  type('orphan-reason', 'Given back by Ana on Stripe’s page')
+  await until(() => find('orphan-go')!.getAttribute('aria-disabled') !== 'true', 'on')
+  click(find('orphan-go')!)
+  await until(() => asked(backend, 'close_orphan').length === 1, 'closed')
+  click(find('ask-sweep')!)
+  await says('A worker looks along Stripe’s lists.')
 })

@@ -9,6 +9,7 @@ pub mod migrate;
 pub mod once;
 pub mod people;
 pub mod replay;
+pub mod sagas;
 pub mod sandbox;
 pub mod transfer;
 pub mod types;

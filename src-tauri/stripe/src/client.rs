@@ -3,7 +3,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Answer, Checkout, Encoded, EventRecord, Failure, Intent, Object, Refund, Secret, encode,
+    Answer, Checkout, Encoded, EventRecord, Failure, Intent, Marked, Object, Refund, Secret,
+    encode,
     object::{View, without_client_secrets},
     transport::{Reply, attempt},
 };
@@ -107,6 +108,26 @@ impl Stripe {
             matches,
         )
         .await
+    }
+
+    /// A page of the payments made since then, newest first, from `after` on back, and whether there are more.
+    pub async fn intents_page(
+        &self,
+        created_since: i64,
+        after: Option<&str>,
+    ) -> Result<(Vec<Marked>, bool), Failure> {
+        self.page(&encode::intents_since(created_since, after))
+            .await
+    }
+
+    /// The same for refunds.
+    pub async fn refunds_page(
+        &self,
+        created_since: i64,
+        after: Option<&str>,
+    ) -> Result<(Vec<Marked>, bool), Failure> {
+        self.page(&encode::refunds_since(created_since, after))
+            .await
     }
 
     /// Up to `limit` events just after `cursor`, oldest first, so that the last one is the next cursor; without a

@@ -152,6 +152,16 @@ pub(crate) fn refunds_of(payment_intent: &str, after: Option<&str>) -> Encoded {
     encoded(request.build())
 }
 
+pub(crate) fn refunds_since(created: i64, after: Option<&str>) -> Encoded {
+    let mut request = ListRefund::new()
+        .created(RangeQueryTs::gte(created))
+        .limit(PAGE);
+    if let Some(after) = after {
+        request = request.starting_after(after);
+    }
+    encoded(request.build())
+}
+
 pub(crate) fn intents_since(created: i64, after: Option<&str>) -> Encoded {
     let mut request = ListPaymentIntent::new()
         .created(RangeQueryTs::gte(created))

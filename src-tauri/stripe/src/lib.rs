@@ -26,7 +26,7 @@ pub mod webhook;
 pub use client::{Config, EventPage, Stripe};
 pub use failure::Failure;
 pub use object::{
-    Answer, Checkout, CheckoutStatus, Decline, EventRecord, Intent, IntentStatus, Object,
+    Answer, Checkout, CheckoutStatus, Decline, EventRecord, Intent, IntentStatus, Marked, Object,
     PaymentStatus, Refund, RefundStatus,
 };
 pub use operation::{CancelReason, Encoded, Operation};

@@ -78,6 +78,19 @@ pub struct Refund {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// A payment or a refund in a list, as far as it tells whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    pub id: String,
+    pub status: String,
+    pub amount: i64,
+    pub currency: String,
+    pub created: i64,
+    /// Of a refund: what it gives back.
+    pub payment_intent: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+}
+
 /// One entry of Stripe's event log: a doorbell. The object is fetched before anything is decided by it, since the
 /// copy inside is as old as the event and written in the account's version.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -196,6 +209,20 @@ impl View for Refund {
             amount: number(raw, "amount")?,
             payment_intent: id_of(&raw["payment_intent"]),
             failure_reason: optional(raw, "failure_reason"),
+            metadata: metadata(raw),
+        })
+    }
+}
+
+impl View for Marked {
+    fn view(raw: &Value) -> Result<Marked, String> {
+        Ok(Marked {
+            id: text(raw, "id")?,
+            status: optional(raw, "status").unwrap_or_default(),
+            amount: number(raw, "amount")?,
+            currency: text(raw, "currency")?,
+            created: number(raw, "created")?,
+            payment_intent: id_of(&raw["payment_intent"]),
             metadata: metadata(raw),
         })
     }

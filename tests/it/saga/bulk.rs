@@ -54,6 +54,7 @@ async fn one_decision_for_many_is_for_those_that_were_seen_and_refuses_what_chan
     let list = ListSagas {
         tab: SagaTab::NeedsPerson,
         group: None,
+        who: None,
         search: None,
         after: None,
         limit: 10,

@@ -54,6 +54,7 @@ async fn each_guard_turns_undoing_into_a_question() {
         ListSagas {
             tab: SagaTab::NeedsPerson,
             group: None,
+            who: None,
             search: None,
             after: None,
             limit: 100,
@@ -88,6 +89,7 @@ async fn policies_are_versions_and_a_lost_race_changes_nothing() {
         cancel_fee_percent: 20,
         cancel_late_hours: 12,
         cancel_late_percent: 80,
+        steps: now.steps.clone(),
         reason: reason.to_owned(),
     };
     let refused = sagas::put_policy(&desk, put(721, "as long as it gets"))

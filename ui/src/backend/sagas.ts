@@ -1,7 +1,7 @@
 //! Three sagas that need a person and one that runs, for tests and for the gallery.
 
 import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
-import type { BatchPlan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, SagaPolicy, SagaRow, StripeAsk } from './types'
+import type { BatchPlan, Orphan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, Providers, SagaPolicy, SagaRow, StripeAsk } from './types'
 
 const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
 
@@ -77,6 +77,8 @@ export function sagaList(tab: string): SagaList {
     ],
     approvals: [asking],
     batches: [],
+    orphans: [],
+    sweep: { running: false, ended_at: before(3600), looked: 412, problem: null },
   }
 }
 
@@ -219,6 +221,7 @@ export const policy: SagaPolicy = {
   cancel_fee_percent: 50,
   cancel_late_hours: 2,
   cancel_late_percent: 100,
+  steps: { card_declined: 'link', capture_tries: 40, undo_tries: 12, backoff_base_s: 1, backoff_cap_s: 300, hold_card_minutes: 15, hold_link_hours: 24 },
   changed_by: 'sofia',
   changed_at: before(86_400),
   reason: 'as delivered',
@@ -243,4 +246,37 @@ export const differing: StripeAsk = {
     calls: [],
     agrees: false,
   },
+}
+
+export const providers: Providers = {
+  rows: [
+    {
+      provider: 'stripe',
+      state: 'open',
+      reason: 'It refused our key (401).',
+      next_at: before(-20),
+      rate_per_s: 20,
+      max_in_flight: 8,
+      waiting: 14,
+      workers: 2,
+      changed_by: 'sofia',
+      changed_at: before(86_400),
+      change: 'limits',
+      change_reason: 'As Stripe recommends',
+    },
+  ],
+  limits_refused: null,
+  open_refused: null,
+}
+
+export const orphan: Orphan = {
+  case_id: id(95),
+  saga_id: id(0),
+  reference: sagaRows[0]!.booking.reference,
+  why: 'unknown',
+  what: 'refund',
+  object: 're_3QK8vR2eZvKYlo2C0Kd',
+  status: 'succeeded',
+  amount: eur(30),
+  opened_at: before(3500),
 }

@@ -246,6 +246,8 @@ export type Cancelled = { by: string,
  */
 reason_code: string, reason: string | null, };
 
+export type CardDeclined = "link" | "park";
+
 export type Catalogue = { services: Array<Service>, resources: Array<Resource>, 
 /**
  * Test cards that the sandbox knows; empty when money is real.
@@ -344,6 +346,8 @@ currency: string, } | { "choice": "connect",
  */
 url: string, };
 
+export type CloseOrphan = { case_id: string, reason: string, };
+
 export type Code = "request.invalid" | "request.unknown_command" | "request.not_found" | "request.forbidden" | "request.command_reused" | "booking.slot_taken" | "booking.refused" | "stream.conflict" | "database.not_chosen" | "database.starting" | "database.unreachable" | "database.wrong_password" | "database.schema_older" | "database.schema_newer" | "database.no_server" | "sandbox.unreachable" | "internal";
 
 export type CodeClass = "none" | "ok" | "redirect" | "client" | "server";
@@ -398,7 +402,11 @@ state_as_of: [StateAsOf, StreamState], event_catalogue: [Empty, EventCatalogue],
 /**
  * Sagas by whom they wait for, with counts and causes.
  */
-list_sagas: [ListSagas, SagaList], get_saga: [GetSaga, SagaPage], 
+list_sagas: [ListSagas, SagaList], 
+/**
+ * A page of the list for a spreadsheet.
+ */
+export_sagas: [ListSagas, SagaCsv], get_saga: [GetSaga, SagaPage], 
 /**
  * What an action would do now. Changes nothing.
  */
@@ -407,6 +415,10 @@ preview_saga: [PreviewSaga, SagaPlan], command_saga: [CommandSaga, SagaCommanded
  * A request that waits for a second person, with its plan as it is now.
  */
 get_approval: [GetApproval, Approval], decide_saga_command: [DecideCommand, SagaCommand], 
+/**
+ * Walks along Stripe's lists now, for what does not fit the ledger.
+ */
+ask_sweep: [Empty, Empty], close_orphan: [CloseOrphan, Empty], 
 /**
  * Lets a worker that holds the key look at Stripe. Changes nothing.
  */
@@ -423,6 +435,14 @@ start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], ge
  * A new version of the policies, with its reason.
  */
 put_saga_policy: [PutSagaPolicy, SagaPolicy], 
+/**
+ * How fast and how many at once each provider is asked, and whether it is.
+ */
+list_providers: [Empty, Providers], put_provider: [PutProvider, Providers], 
+/**
+ * Lets one saga ahead at once; its answer opens the way for the others.
+ */
+open_gate: [OpenGate, Providers], 
 /**
  * Where things are sent, worst first.
  */
@@ -1213,6 +1233,10 @@ export type ListSagas = { tab: SagaTab,
  */
 group: string | null, 
 /**
+ * Only those that the reader, or nobody, looks after.
+ */
+who: SagaWho | null, 
+/**
  * Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
  */
 search: string | null, 
@@ -1294,6 +1318,19 @@ unknown: boolean, };
 export type Named = { id: string, name: string, };
 
 export type OnExhausted = "compensate" | "park" | "continue";
+
+export type OpenGate = { provider: string, reason: string, };
+
+export type Orphan = { case_id: string, saga_id: string | null, reference: string | null, 
+/**
+ * `unknown`: no call of ours made it. `denied`: we believe that it never happened. `missing`: we believe that it is
+ * there, and Stripe's list does not show it.
+ */
+why: string, 
+/**
+ * `intent`, `refund`
+ */
+what: string, object: string, status: string | null, amount: Money | null, opened_at: string, };
 
 export type Parked = { position: number, 
 /**
@@ -1481,6 +1518,32 @@ running: DoctorRunning | null,
  */
 actions: Array<Action>, };
 
+export type Provider = { provider: string, 
+/**
+ * `closed`: it is asked. `open`: it refuses everybody, and nobody asks. `half_open`: one saga was sent ahead.
+ */
+state: string, reason: string | null, 
+/**
+ * When one saga is sent ahead.
+ */
+next_at: string | null, 
+/**
+ * So many sagas a second follow when it answers again.
+ */
+rate_per_s: number, 
+/**
+ * So many calls at once, from each worker.
+ */
+max_in_flight: number, waiting: number, 
+/**
+ * Running workers that hold its key.
+ */
+workers: number, changed_by: string | null, changed_at: string | null, 
+/**
+ * `limits`, `opened`
+ */
+change: string | null, change_reason: string | null, };
+
 export type ProviderGate = { provider: string, 
 /**
  * Nothing is asked of it now; sagas wait and use up no tries.
@@ -1490,6 +1553,16 @@ paused: boolean, reason: string | null, since: string | null,
  * Sagas whose next step asks it.
  */
 waiting: number, };
+
+export type Providers = { rows: Array<Provider>, 
+/**
+ * Why limits cannot be changed from here.
+ */
+limits_refused: string | null, 
+/**
+ * Why a gate cannot be opened from here.
+ */
+open_refused: string | null, };
 
 export type PutAllowList = { version: number, entries: Array<string>, reason: string, };
 
@@ -1504,6 +1577,12 @@ destination_id: string,
  * `None`: a new one. Otherwise the version that was looked at.
  */
 version: number | null, name: string, url: string, note: string | null, events: Array<string>, filter: Record<string, unknown> | null, sending: EndpointSending | null, };
+
+export type PutProvider = { provider: string, 
+/**
+ * The limits that were looked at.
+ */
+seen_rate_per_s: number, seen_max_in_flight: number, rate_per_s: number, max_in_flight: number, reason: string, };
 
 export type PutSagaPolicy = { 
 /**
@@ -1525,7 +1604,7 @@ cancel_late_hours: number,
 /**
  * so much.
  */
-cancel_late_percent: number, reason: string, };
+cancel_late_percent: number, steps: StepRules, reason: string, };
 
 export type Rebuild = { rebuild_id: string, projection: string, mode: ReplayMode, from: ReplayFrom, 
 /**
@@ -1733,6 +1812,12 @@ awaits_approval: boolean, };
 
 export type SagaCounts = { needs_person: number, at_risk: number, waiting_for_customer: number, waiting_for_provider: number, running: number, done: Count, };
 
+export type SagaCsv = { 
+/**
+ * The first page begins with the names of the columns.
+ */
+csv: string, rows: number, next: string | null, };
+
 export type SagaEffect = { effect_id: string, step: string, undoing: boolean, generation: number, provider: string, operation: string, idempotency_key: string, intended_at: string, last_sent_at: string | null, sends: number, 
 /**
  * `intended`, `unknown`, `confirmed`, `rejected`, `not_executed`
@@ -1781,7 +1866,11 @@ approvals: Array<SagaCommand>,
 /**
  * Decisions for many: open ones, and those that ended lately.
  */
-batches: Array<SagaBatch>, };
+batches: Array<SagaBatch>, 
+/**
+ * What Stripe and the ledger do not agree about, oldest first; at most 50.
+ */
+orphans: Array<Orphan>, sweep: Sweep, };
 
 export type SagaOffer = { action: string, 
 /**
@@ -1887,7 +1976,7 @@ cancel_late_hours: number,
 /**
  * so much.
  */
-cancel_late_percent: number, changed_by: string, changed_at: string, reason: string, 
+cancel_late_percent: number, steps: StepRules, changed_by: string, changed_at: string, reason: string, 
 /**
  * Why they cannot be changed from here.
  */
@@ -1942,6 +2031,8 @@ definition: string, state: SagaState, steps: Array<SagaStep>, waits_for: WaitsFo
  * Why it was undone, when it was.
  */
 undo_reason: string | null, };
+
+export type SagaWho = "me" | "nobody";
 
 export type SandboxCard = { 
 /**
@@ -2117,6 +2208,32 @@ last_good_backup: Moment | null,
  */
 backup_overdue: boolean, counts: Counts, };
 
+export type StepRules = { card_declined: CardDeclined, 
+/**
+ * Tries at taking the money whose outcome stays open, before a person decides.
+ */
+capture_tries: number, 
+/**
+ * Tries at each undo and each refund, before a person decides.
+ */
+undo_tries: number, 
+/**
+ * The pause after the first failure; it doubles with each,
+ */
+backoff_base_s: number, 
+/**
+ * up to this.
+ */
+backoff_cap_s: number, 
+/**
+ * With a card at hand.
+ */
+hold_card_minutes: number, 
+/**
+ * With a payment link, and never into the appointment.
+ */
+hold_link_hours: number, };
+
 export type StepState = "not_begun" | "running" | "waiting" | "done" | "not_needed" | "unknown" | "failed" | "needs_person" | "undone";
 
 export type StreamState = { stream_id: string, category: string, subject: string | null, 
@@ -2170,6 +2287,8 @@ export type StripeRefund = { id: string, status: string, amount: Money,
 known: boolean, };
 
 export type StripeSum = { stripe: Money, ledger: Money, };
+
+export type Sweep = { running: boolean, ended_at: string | null, looked: number, problem: string | null, };
 
 export type TimelineItem = { id: string, kind: TimelineKind, at: Moment, 
 /**

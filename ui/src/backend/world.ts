@@ -2,7 +2,7 @@
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
-import { asking, batch, batchPlan, compensation, differing, policy, sagaList, sagaPage, sagaRows } from './sagas'
+import { asking, batch, batchPlan, compensation, differing, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox } from './inbox'
 import { appError, ScriptedBackend } from './testing'
@@ -128,6 +128,12 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     get_approval: () => ({ command: asking, plan: compensation, changed: false }),
     get_saga_policy: () => policy,
     put_saga_policy: (p) => ({ ...policy, ...p, version: p.version + 1 }),
+    export_sagas: ({ after }) => ({ csv: `${after ? '' : 'reference\n'}BK-7PRF2\n`, rows: 1, next: after ? null : 'more' }),
+    ask_sweep: () => ({}),
+    close_orphan: () => ({}),
+    list_providers: () => providers,
+    put_provider: () => providers,
+    open_gate: () => providers,
     preview_batch: () => batchPlan,
     start_batch: () => batch,
     change_batch: () => batch,

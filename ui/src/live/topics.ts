@@ -23,7 +23,7 @@ export const keys = {
   diff: (id: string, kind: string, rows: number) => ['projections', 'diff', id, kind, rows],
   preview: (projection: string, from: string) => ['preview_replay', projection, from],
   sagas: ['sagas'],
-  sagaList: (tab: string, group: string | null, search: string) => ['sagas', 'list', tab, group, search],
+  sagaList: (tab: string, group: string | null, who: string | null, search: string) => ['sagas', 'list', tab, group, who, search],
   saga: (id: string) => ['sagas', 'one', id],
   sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],
   ask: (id: string) => ['saga_ask', id],

@@ -81,6 +81,8 @@ commands! {
 
         /// Sagas by whom they wait for, with counts and causes.
         list_sagas(ListSagas) -> SagaList = sagas::list;
+        /// A page of the list for a spreadsheet.
+        export_sagas(ListSagas) -> SagaCsv = sagas::export_page;
         get_saga(GetSaga) -> SagaPage = sagas::page;
         /// What an action would do now. Changes nothing.
         preview_saga(PreviewSaga) -> SagaPlan = sagas::preview;
@@ -89,6 +91,9 @@ commands! {
         get_approval(GetApproval) -> Approval = sagas::approval;
         decide_saga_command(DecideCommand) -> SagaCommand = sagas::decide;
 
+        /// Walks along Stripe's lists now, for what does not fit the ledger.
+        ask_sweep(Empty) -> Empty = sagas::ask_sweep;
+        close_orphan(CloseOrphan) -> Empty = sagas::close_orphan;
         /// Lets a worker that holds the key look at Stripe. Changes nothing.
         ask_stripe(AskStripe) -> StripeAsk = sagas::ask;
         get_ask(GetAsk) -> StripeAsk = sagas::get_ask;
@@ -101,6 +106,11 @@ commands! {
         get_saga_policy(Empty) -> SagaPolicy = sagas::get_policy;
         /// A new version of the policies, with its reason.
         put_saga_policy(PutSagaPolicy) -> SagaPolicy = sagas::put_policy;
+        /// How fast and how many at once each provider is asked, and whether it is.
+        list_providers(Empty) -> Providers = sagas::list_providers;
+        put_provider(PutProvider) -> Providers = sagas::put_provider;
+        /// Lets one saga ahead at once; its answer opens the way for the others.
+        open_gate(OpenGate) -> Providers = sagas::open_gate;
 
         /// Where things are sent, worst first.
         list_endpoints(Empty) -> Endpoints = endpoints::list;

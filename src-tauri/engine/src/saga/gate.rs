@@ -3,10 +3,13 @@
 //! Shared by all workers through one row. One saga at a time is sent ahead; its answer opens the way for the others, who
 //! follow at the provider's rate, so that a recovered provider is not met by a crowd.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::domain::ids::WorkerId;
@@ -28,6 +31,56 @@ pub enum Gate {
     Shut {
         until: DateTime<Utc>,
     },
+}
+
+/// How many calls one worker makes at once. The figure is people's, and comes with the worker's sign of life.
+#[derive(Clone, Default)]
+pub struct Calls(Arc<InFlight>);
+
+#[derive(Default)]
+struct InFlight {
+    now: AtomicU32,
+    /// 0: not known yet, so not bounded by anything but the worker's own sagas.
+    most: AtomicU32,
+    ended: Notify,
+}
+
+impl Calls {
+    pub fn bound(&self, most: u32) {
+        self.0.most.store(most, Ordering::Relaxed);
+        self.0.ended.notify_waiters();
+    }
+
+    /// Waits for its turn. The call is over when what this returns is dropped.
+    pub async fn turn(&self) -> Turn {
+        loop {
+            let ended = self.0.ended.notified();
+            let most = match self.0.most.load(Ordering::Relaxed) {
+                0 => u32::MAX,
+                most => most,
+            };
+            let taken = self
+                .0
+                .now
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                    (n < most).then_some(n + 1)
+                });
+            if taken.is_ok() {
+                return Turn(self.0.clone());
+            }
+            // A call that ended between the look and here is seen by the next look at the latest.
+            let _ = tokio::time::timeout(Duration::from_millis(50), ended).await;
+        }
+    }
+}
+
+pub struct Turn(Arc<InFlight>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
 }
 
 /// Whether this saga must not ask now. The one that is sent ahead may.
@@ -137,4 +190,23 @@ pub async fn probe(pool: &PgPool, worker: WorkerId, lease: Duration) -> sqlx::Re
     .bind(REFUSED)
     .fetch_optional(pool)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_calls_than_allowed_are_under_way_at_once() {
+        let calls = Calls::default();
+        calls.bound(2);
+        let (a, _b) = (calls.turn().await, calls.turn().await);
+        let soon = Duration::from_millis(120);
+        assert!(tokio::time::timeout(soon, calls.turn()).await.is_err());
+        drop(a);
+        let _c = calls.turn().await;
+        calls.bound(3);
+        let _d = calls.turn().await;
+        assert!(tokio::time::timeout(soon, calls.turn()).await.is_err());
+    }
 }

@@ -14,6 +14,7 @@ pub mod guards;
 pub mod instance;
 pub mod late;
 pub mod notify;
+pub mod orphans;
 pub mod plan;
 #[cfg(test)]
 mod properties;

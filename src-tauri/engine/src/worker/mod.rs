@@ -31,8 +31,9 @@ use crate::runtime::tasks::Tasks;
 use crate::saga::ask::Asks;
 use crate::saga::definition::Policy;
 use crate::saga::executor::{Executor, Handed};
-use crate::saga::gate;
+use crate::saga::gate::{self, Calls};
 use crate::saga::late::Late;
+use crate::saga::orphans::{self, Sweep};
 use crate::saga::source::Sagas;
 use crate::saga::store;
 use crate::saga::world::World;
@@ -123,6 +124,7 @@ impl Worker {
         presence::register(&parts.pool, id, parts.kind, asks).await?;
 
         let handed = Handed::default();
+        let calls = Calls::default();
         let executor = Executor {
             pool: parts.pool.clone(),
             worker: id,
@@ -132,6 +134,7 @@ impl Worker {
             bell: parts.bell.clone(),
             crash: parts.crash.clone(),
             handed: handed.clone(),
+            calls: calls.clone(),
         };
         let sagas = Runner::new(
             Sagas { executor },
@@ -161,15 +164,16 @@ impl Worker {
         worker.start_inbox(&parts);
         worker.start_batches(&parts);
         worker.start_asks(&parts);
+        worker.start_sweep(&parts);
         worker.keep_room_for_events(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
         parts.tasks.forever("worker presence", move || {
-            let (pool, stop) = (pool.clone(), stop.clone());
+            let (pool, calls, stop) = (pool.clone(), calls.clone(), stop.clone());
             async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = presence::beat(pool, id, every) => {}
+                    () = presence::beat(pool, id, every, calls) => {}
                 }
             }
         });
@@ -305,6 +309,23 @@ impl Worker {
         let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
         parts.tasks.forever("asks", move || {
             answer_asks(asks.clone(), bell.clone(), idle, stop.clone())
+        });
+    }
+
+    /// Walks along Stripe's lists for what does not fit the ledger.
+    fn start_sweep(&self, parts: &WorkerParts) {
+        let Some(stripe) = parts.stripe.clone() else {
+            return;
+        };
+        let sweep = Arc::new(Sweep {
+            pool: parts.pool.clone(),
+            worker: self.id,
+            stripe,
+            pace: orphans::Pace::default(),
+        });
+        let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
+        parts.tasks.forever("orphans", move || {
+            look_for_orphans(sweep.clone(), bell.clone(), stop.clone())
         });
     }
 
@@ -520,6 +541,33 @@ async fn answer_asks(
         }
         // A busy desk rings often, and one look serves all that rang meanwhile.
         tokio::time::sleep(ASKED_EVERY).await;
+    }
+}
+
+const SWEEP_LOOKED_EVERY: Duration = Duration::from_secs(60);
+
+async fn look_for_orphans(
+    sweep: Arc<Sweep>,
+    bell: Bell,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let mut rings = bell.listen();
+    loop {
+        rings.borrow_and_update();
+        match sweep.round().await {
+            Ok(0) => {}
+            Ok(_) => bell.ring(),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "Stripe's lists could not be walked; trying again"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_LOOKED_EVERY) => {}
+            // A person may want a walk now; a busy desk rings often.
+            () = async { let _ = rings.changed().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Kind;
 use crate::domain::ids::WorkerId;
 use crate::saga::definition::KNOWN;
+use crate::saga::gate::{self, Calls};
 
 /// `asks`: the providers whose key it holds.
 pub async fn register(pool: &PgPool, id: WorkerId, kind: Kind, asks: &[&str]) -> sqlx::Result<()> {
@@ -84,12 +85,20 @@ fn machine() -> String {
     }
 }
 
-pub async fn beat(pool: PgPool, id: WorkerId, every: Duration) {
+/// The sign of life, which brings back how many calls at once people allow.
+pub async fn beat(pool: PgPool, id: WorkerId, every: Duration, calls: Calls) {
     loop {
-        let _ = sqlx::query("update saga.worker set heartbeat_at = now() where worker_id = $1")
-            .bind(id.0)
-            .execute(&pool)
-            .await;
+        let most: sqlx::Result<Option<i16>> = sqlx::query_scalar(
+            "update saga.worker set heartbeat_at = now() where worker_id = $1 returning (select g.max_in_flight from saga.provider_gate g where g.provider = $2)",
+        )
+        .bind(id.0)
+        .bind(gate::STRIPE)
+        .fetch_optional(&pool)
+        .await
+        .map(Option::flatten);
+        if let Ok(Some(most)) = most {
+            calls.bound(u32::from(most.unsigned_abs()));
+        }
         tokio::time::sleep(every).await;
     }
 }

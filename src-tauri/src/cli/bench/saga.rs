@@ -137,6 +137,7 @@ impl BenchDesk {
                 bell: Bell::default(),
                 crash: CrashPoints::default(),
                 handed: Handed::default(),
+                calls: Default::default(),
             },
             installation,
         })

@@ -5,7 +5,7 @@ const KEY = 'bizing-desk.deliveries'
 
 export interface SavedView {
   name: string
-  tab: 'log' | 'inbox'
+  tab: 'log' | 'inbox' | 'sagas'
   /** The query of the address. */
   query: string
 }

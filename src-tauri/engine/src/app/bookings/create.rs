@@ -22,7 +22,6 @@ use crate::domain::ids::*;
 use crate::domain::money::{Currency, Money};
 use crate::domain::slot::{self, SlotError};
 use crate::saga::definition::Policy;
-use crate::saga::rules::{self, Rules};
 use crate::saga::start::{BookError, Rival, Start, book};
 use crate::saga::world::World;
 use crate::store::append::{Append, AppendError, Expected};
@@ -108,7 +107,7 @@ async fn attempt(
     request: &CreateBooking,
     wanted: &Wanted,
 ) -> Result<(Booked, Option<Box<World>>), Failed> {
-    let (policy, now) = (&wanted.rules.over(&desk.policy), wanted.asked_at);
+    let (policy, now) = (&desk.policy, wanted.asked_at);
     let units = wanted.free_units(conn).await?;
     let created = wanted.created(
         request,
@@ -272,8 +271,6 @@ struct Wanted {
     payment_method: Option<String>,
     /// By the database's clock, which decides what lies in the past.
     asked_at: DateTime<Utc>,
-    /// How long a hold lasts, where people set it.
-    rules: Rules,
 }
 
 struct WantedResource {
@@ -326,7 +323,7 @@ impl Wanted {
             .await?
             .ok_or_else(|| AppError::new(Code::NotFound, "This service is not offered any more.").field("service_id").hint("Pick another service."))?;
         let resources = resources(conn, request).await?;
-        let (zone, now, rules): (String, DateTime<Utc>, serde_json::Value) = sqlx::query_as("select l.zone, now(), (select p.value from read.saga_policy_v1 p order by p.version desc limit 1) from read.locations_v1 l join read.resources_v1 r using (location_id) where r.resource_id = $1")
+        let (zone, now): (String, DateTime<Utc>) = sqlx::query_as("select l.zone, now() from read.locations_v1 l join read.resources_v1 r using (location_id) where r.resource_id = $1")
             .bind(request.staff_id)
             .fetch_one(&mut *conn)
             .await?;
@@ -369,7 +366,6 @@ impl Wanted {
             payment_mode,
             payment_method,
             asked_at: now,
-            rules: rules::read(rules),
         })
     }
 
@@ -572,7 +568,7 @@ async fn booked_before(
 }
 
 /// As Stripe writes them. Whether it exists is Stripe's to say.
-pub(in crate::app) fn is_payment_method(text: &str) -> bool {
+fn is_payment_method(text: &str) -> bool {
     let sign = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() < 200
         && text

@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::{batch, page};
+use super::{batch, orphans, page};
 use crate::app::bookings::list::push_word;
 use crate::app::bookings::row::{COLUMNS, booking_row, saga_facts};
 use crate::app::desk::Desk;
@@ -77,6 +77,34 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
         return Err(AppError::invalid("limit", "A page has 1 to 500 sagas."));
     }
     let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let (rows, next) = rows(&mut tx, &request).await?;
+    let counts = counts(&mut tx).await?;
+    let groups = groups(&mut tx).await?;
+    let gates = gates(&mut tx).await?;
+    let approvals = page::waiting_commands(&mut tx).await?;
+    let batches = batch::batches(&mut tx, None).await?;
+    let orphans = orphans::open(&mut tx).await?;
+    let sweep = orphans::sweep(&mut tx).await?;
+    tx.commit().await?;
+    Ok(SagaList {
+        rows,
+        next,
+        counts,
+        kept: sums(groups.iter().flat_map(|g| &g.kept)),
+        groups,
+        gates,
+        approvals,
+        batches,
+        orphans,
+        sweep,
+    })
+}
+
+/// The rows of a page, and where the next one begins.
+pub async fn rows(
+    tx: &mut PgConnection,
+    request: &ListSagas,
+) -> Result<(Vec<SagaRow>, Option<String>), AppError> {
     let searched = request
         .search
         .as_deref()
@@ -102,6 +130,11 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
             }
         }
     }
+    match request.who {
+        Some(SagaWho::Me) => query.push(" and s.assigned_to = session_user::text"),
+        Some(SagaWho::Nobody) => query.push(" and s.assigned_to is null"),
+        None => &mut query,
+    };
     if let Some(after) = &request.after {
         let (at, id) = page::cursor(after)?;
         query
@@ -131,23 +164,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
             last.saga_id
         )
     });
-
-    let counts = counts(&mut tx).await?;
-    let groups = groups(&mut tx).await?;
-    let gates = gates(&mut tx).await?;
-    let approvals = page::waiting_commands(&mut tx).await?;
-    let batches = batch::batches(&mut tx, None).await?;
-    tx.commit().await?;
-    Ok(SagaList {
-        rows,
-        next,
-        counts,
-        kept: sums(groups.iter().flat_map(|g| &g.kept)),
-        groups,
-        gates,
-        approvals,
-        batches,
-    })
+    Ok((rows, next))
 }
 
 fn page_key(row: &SagaRow, column: &str) -> DateTime<Utc> {

@@ -9,6 +9,8 @@ use crate::app::desk::Desk;
 use crate::app::error::internal;
 use crate::app::place;
 use crate::app::wire::*;
+use crate::saga::definition::Policy;
+use crate::saga::rules::{self, Rules};
 
 #[derive(Deserialize)]
 struct Stored {
@@ -36,7 +38,9 @@ pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
     let row = sqlx::query("select * from read.saga_policy_v1 order by version desc limit 1")
         .fetch_one(&mut *conn)
         .await?;
-    let stored: Stored = serde_json::from_value(row.try_get("value")?).map_err(internal)?;
+    let value: Value = row.try_get("value")?;
+    let rules = rules::read(value.clone());
+    let stored: Stored = serde_json::from_value(value).map_err(internal)?;
     let minor = |name: &str| stored.approval_minor.get(name).and_then(Value::as_i64);
     Ok(SagaPolicy {
         version: row.try_get("version")?,
@@ -52,6 +56,7 @@ pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
         cancel_fee_percent: stored.cancel_fee_percent,
         cancel_late_hours: stored.cancel_late_hours,
         cancel_late_percent: stored.cancel_late_percent,
+        steps: steps(&rules, &desk.policy),
         changed_by: row.try_get("changed_by")?,
         changed_at: row.try_get("changed_at")?,
         reason: row.try_get("reason")?,
@@ -60,6 +65,24 @@ pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
             .clone()
             .or_else(|| (desk.group < Group::Admin).then(|| words::refusal("needs_admin"))),
     })
+}
+
+/// As they are in force: what is not set is as this installation was configured.
+fn steps(rules: &Rules, configured: &Policy) -> StepRules {
+    let policy = rules.over(configured);
+    let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    StepRules {
+        card_declined: match rules.card_declined {
+            rules::CardDeclined::Link => CardDeclined::Link,
+            rules::CardDeclined::Park => CardDeclined::Park,
+        },
+        capture_tries: policy.capture_tries.unsigned_abs(),
+        undo_tries: policy.undo_tries.unsigned_abs(),
+        backoff_base_s: whole(policy.backoff_base.as_secs()).max(1),
+        backoff_cap_s: whole(policy.backoff_cap.as_secs()).max(1),
+        hold_card_minutes: whole(policy.hold_with_card.as_secs() / 60),
+        hold_link_hours: whole(policy.hold_with_link.as_secs() / 3600),
+    }
 }
 
 pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppError> {
@@ -91,6 +114,18 @@ pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppE
         least,
         100,
     )?;
+    let steps = &request.steps;
+    between("capture_tries", steps.capture_tries, 1, 200)?;
+    between("undo_tries", steps.undo_tries, 1, 100)?;
+    between("backoff_base_s", steps.backoff_base_s, 1, 60)?;
+    between(
+        "backoff_cap_s",
+        steps.backoff_cap_s,
+        steps.backoff_base_s,
+        3600,
+    )?;
+    between("hold_card_minutes", steps.hold_card_minutes, 5, 120)?;
+    between("hold_link_hours", steps.hold_link_hours, 1, 168)?;
     if request.approval.amount_minor < 0 {
         return Err(AppError::invalid(
             "approval",
@@ -106,14 +141,22 @@ pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppE
     let mut approval = value["approval_minor"].clone();
     approval[request.approval.currency.as_str()] = json!(request.approval.amount_minor);
     approval["*"] = json!(request.approval.amount_minor);
-    let told: String = sqlx::query_scalar("select api.put_saga_policy($1, $2, $3)")
-        .bind(request.version)
-        .bind(json!({
+    let mut next = json!({
             "notify_on_exhausted": request.on_exhausted, "approval_minor": approval, "blast_sagas": request.blast_sagas,
             "blast_minutes": request.blast_minutes, "late_hours": request.late_hours,
             "cancel_free_hours": request.cancel_free_hours, "cancel_fee_percent": request.cancel_fee_percent,
             "cancel_late_hours": request.cancel_late_hours, "cancel_late_percent": request.cancel_late_percent,
-        }))
+    });
+    // One document: what a person sets for steps stands beside the rest.
+    if let (Some(all), Value::Object(of_steps)) = (
+        next.as_object_mut(),
+        serde_json::to_value(&request.steps).map_err(internal)?,
+    ) {
+        all.extend(of_steps);
+    }
+    let told: String = sqlx::query_scalar("select api.put_saga_policy($1, $2, $3)")
+        .bind(request.version)
+        .bind(next)
         .bind(&request.reason)
         .fetch_one(&mut *conn)
         .await?;

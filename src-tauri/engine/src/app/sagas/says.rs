@@ -4,7 +4,6 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 
-use crate::app::bookings::create::is_payment_method;
 use crate::app::error::{self, internal};
 use crate::app::wire::{AppError, Code, CommandSaga};
 use crate::domain::booking::{self, Command};
@@ -43,6 +42,12 @@ pub fn wanted(request: &CommandSaga) -> Result<Option<Wanted>, AppError> {
         },
         _ => Ok(None),
     }
+}
+
+/// As Stripe writes them. Whether it exists is Stripe's to say.
+fn is_payment_method(text: &str) -> bool {
+    let rest = text.strip_prefix("pm_").unwrap_or_default();
+    (1..=200).contains(&rest.len()) && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The saga's row is locked by the act already; streams come after it.

@@ -23,12 +23,31 @@ pub struct ListSagas {
     pub tab: SagaTab,
     /// A group's key: only sagas of that step and cause.
     pub group: Option<String>,
+    /// Only those that the reader, or nobody, looks after.
+    #[serde(default)]
+    pub who: Option<SagaWho>,
     /// Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
     pub search: Option<String>,
     /// `next` of the page before.
     pub after: Option<String>,
     /// 1 to 500.
     pub limit: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum SagaWho {
+    Me,
+    Nobody,
+}
+
+/// A page of a list as comma-separated values, for a spreadsheet. Names and addresses of customers are not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaCsv {
+    /// The first page begins with the names of the columns.
+    pub csv: String,
+    pub rows: u32,
+    pub next: Option<String>,
 }
 
 /// Why a person is needed.
@@ -125,6 +144,9 @@ pub struct SagaList {
     pub approvals: Vec<SagaCommand>,
     /// Decisions for many: open ones, and those that ended lately.
     pub batches: Vec<SagaBatch>,
+    /// What Stripe and the ledger do not agree about, oldest first; at most 50.
+    pub orphans: Vec<Orphan>,
+    pub sweep: Sweep,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -381,6 +403,41 @@ pub struct DecideCommand {
     pub reason: String,
 }
 
+// ---- orphans ---------------------------------------------------------------------------------------------------------
+
+/// An object at Stripe that does not fit the ledger. A person looks; nothing is done by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Orphan {
+    pub case_id: Uuid,
+    pub saga_id: Option<Uuid>,
+    pub reference: Option<String>,
+    /// `unknown`: no call of ours made it. `denied`: we believe that it never happened. `missing`: we believe that it is
+    /// there, and Stripe's list does not show it.
+    pub why: String,
+    /// `intent`, `refund`
+    pub what: String,
+    pub object: String,
+    pub status: Option<String>,
+    pub amount: Option<Money>,
+    pub opened_at: DateTime<Utc>,
+}
+
+/// The walk along Stripe's lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Sweep {
+    pub running: bool,
+    pub ended_at: Option<DateTime<Utc>>,
+    #[ts(type = "number")]
+    pub looked: i64,
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CloseOrphan {
+    pub case_id: Uuid,
+    pub reason: String,
+}
+
 // ---- asking the provider ---------------------------------------------------------------------------------------------
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -564,6 +621,7 @@ pub struct SagaPolicy {
     pub cancel_late_hours: u32,
     /// so much.
     pub cancel_late_percent: u32,
+    pub steps: StepRules,
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
     pub reason: String,
@@ -588,5 +646,86 @@ pub struct PutSagaPolicy {
     pub cancel_late_hours: u32,
     /// so much.
     pub cancel_late_percent: u32,
+    pub steps: StepRules,
+    pub reason: String,
+}
+
+/// What follows when a saved card is declined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum CardDeclined {
+    /// The customer gets a link and may use another card.
+    Link,
+    /// A person decides.
+    Park,
+}
+
+/// How the steps of a saga are tried, and how long a slot is held for one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StepRules {
+    pub card_declined: CardDeclined,
+    /// Tries at taking the money whose outcome stays open, before a person decides.
+    pub capture_tries: u32,
+    /// Tries at each undo and each refund, before a person decides.
+    pub undo_tries: u32,
+    /// The pause after the first failure; it doubles with each,
+    pub backoff_base_s: u32,
+    /// up to this.
+    pub backoff_cap_s: u32,
+    /// With a card at hand.
+    pub hold_card_minutes: u32,
+    /// With a payment link, and never into the appointment.
+    pub hold_link_hours: u32,
+}
+
+// ---- providers -----------------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct Providers {
+    pub rows: Vec<Provider>,
+    /// Why limits cannot be changed from here.
+    pub limits_refused: Option<String>,
+    /// Why a gate cannot be opened from here.
+    pub open_refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct Provider {
+    pub provider: String,
+    /// `closed`: it is asked. `open`: it refuses everybody, and nobody asks. `half_open`: one saga was sent ahead.
+    pub state: String,
+    pub reason: Option<String>,
+    /// When one saga is sent ahead.
+    pub next_at: Option<DateTime<Utc>>,
+    /// So many sagas a second follow when it answers again.
+    pub rate_per_s: f32,
+    /// So many calls at once, from each worker.
+    pub max_in_flight: u32,
+    #[ts(type = "number")]
+    pub waiting: i64,
+    /// Running workers that hold its key.
+    #[ts(type = "number")]
+    pub workers: i64,
+    pub changed_by: Option<String>,
+    pub changed_at: Option<DateTime<Utc>>,
+    /// `limits`, `opened`
+    pub change: Option<String>,
+    pub change_reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct PutProvider {
+    pub provider: String,
+    /// The limits that were looked at.
+    pub seen_rate_per_s: f32,
+    pub seen_max_in_flight: u32,
+    pub rate_per_s: f32,
+    pub max_in_flight: u32,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct OpenGate {
+    pub provider: String,
     pub reason: String,
 }

@@ -30,6 +30,8 @@ impl Executor {
         if let Gate::Shut { until } = world.gate {
             return self.at_the_gate(world, until).await;
         }
+        // Before anything is marked as sent: a turn may take as long as another's call.
+        let _turn = self.calls.turn().await;
         let fresh = world.draft.effects.iter().any(|e| e.effect_id == id);
         if world.draft.touched {
             world.instance.state = if world.instance.forward() {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::commit::{self, Leave};
 use super::definition::{Policy, Step};
+use super::gate::Calls;
 use super::instance::{Effect, Outcome, idempotency_key};
 use super::plan::{self, Look, Next};
 use super::rules;
@@ -33,6 +34,7 @@ pub struct Executor {
     pub bell: Bell,
     pub crash: CrashPoints,
     pub handed: Handed,
+    pub calls: Calls,
 }
 
 /// Worlds of sagas that this very process has just started: it goes on without reading what it wrote.

@@ -1,0 +1,97 @@
+//! What Stripe and the ledger do not agree about, for a person to look at.
+
+use serde_json::Value;
+use sqlx::{PgConnection, Row};
+
+use super::act::rung;
+use super::words;
+use crate::app::desk::Desk;
+use crate::app::place::money;
+use crate::app::wire::*;
+
+pub async fn open(conn: &mut PgConnection) -> Result<Vec<Orphan>, AppError> {
+    let rows = sqlx::query(
+        "select a.case_id, a.saga_id, a.fact, a.opened_at, s.context->>'reference' as reference
+           from read.saga_attention_v1 a left join read.sagas_v2 s on s.saga_id = a.saga_id
+          where a.closed_at is null and a.kind like 'orphan:%' order by a.opened_at, a.case_id limit 50",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let fact: Value = row.try_get("fact")?;
+            let text = |name: &str| fact[name].as_str().map(str::to_owned);
+            Ok(Orphan {
+                case_id: row.try_get("case_id")?,
+                saga_id: row.try_get("saga_id")?,
+                reference: row.try_get("reference")?,
+                why: text("why").unwrap_or_default(),
+                what: text("what").unwrap_or_default(),
+                object: text("object").unwrap_or_default(),
+                status: text("status"),
+                amount: fact["amount_minor"]
+                    .as_i64()
+                    .zip(text("currency"))
+                    .map(|(minor, currency)| money(minor, &currency)),
+                opened_at: row.try_get("opened_at")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn sweep(conn: &mut PgConnection) -> Result<Sweep, AppError> {
+    let row = sqlx::query("select * from read.sweeps_v1 where provider = 'stripe'")
+        .fetch_one(conn)
+        .await?;
+    Ok(Sweep {
+        running: row.try_get("running")?,
+        ended_at: row.try_get("ended_at")?,
+        looked: row.try_get("looked")?,
+        problem: row.try_get("problem")?,
+    })
+}
+
+/// Walks now, and not when the next walk is due.
+pub async fn ask(desk: &Desk, _: Empty) -> Result<Empty, AppError> {
+    read_only(desk)?;
+    let told: String = sqlx::query_scalar("select api.ask_sweep()")
+        .fetch_one(&desk.people)
+        .await?;
+    if told == "no_worker" {
+        return Err(
+            AppError::new(Code::Refused, "No worker with Stripe's key is running.").hint(
+                "Start the desk on a computer that has Stripe's key, or `bizing-desk serve`.",
+            ),
+        );
+    }
+    rung(desk);
+    Ok(Empty {})
+}
+
+pub async fn close(desk: &Desk, request: CloseOrphan) -> Result<Empty, AppError> {
+    read_only(desk)?;
+    let told: String = sqlx::query_scalar("select api.close_case($1, $2)")
+        .bind(request.case_id)
+        .bind(&request.reason)
+        .fetch_one(&desk.people)
+        .await?;
+    match told.as_str() {
+        "done" => {}
+        "reason" => return Err(words::lacks("reason")),
+        _ => {
+            return Err(AppError::new(
+                Code::Conflict,
+                "Somebody else has closed this case already.",
+            ));
+        }
+    }
+    rung(desk);
+    Ok(Empty {})
+}
+
+fn read_only(desk: &Desk) -> Result<(), AppError> {
+    match &desk.read_only {
+        Some(reason) => Err(AppError::new(Code::Forbidden, reason.clone())),
+        None => Ok(()),
+    }
+}
