@@ -270,6 +270,11 @@ async fn every_command_of_the_windows_types_is_dispatched_and_no_other() {
     let data = data_folder();
     let served = Served::start(data.path());
     served.explore().await;
+    // The desk is open before its worker has said that it is there.
+    wait_until("a worker is there", Duration::from_secs(20), || async {
+        served.rpc("poll_now", json!({})).await.0.is_success()
+    })
+    .await;
     for name in NAMES {
         if *name == "leave_database" {
             continue; // it has a test of its own, and would close the desk for the others

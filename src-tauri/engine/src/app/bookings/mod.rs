@@ -10,3 +10,4 @@ pub(in crate::app) mod row;
 pub(in crate::app) mod saga;
 pub mod steps;
 pub(in crate::app) mod timeline;
+mod wanted;
