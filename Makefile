@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos inbox-storm hooks-stress
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos figures-sagas inbox-storm hooks-stress
 test-rust: setup-test ui/dist/index.html tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -72,6 +72,10 @@ stress-order: setup-test ## No event skipped, doubled or out of order: 64 writer
 chaos: setup-test ## Sagas while workers are killed, the database restarts and answers are lost. CHAOS_SAGAS=2000 CHAOS_SEED=…
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Chaos" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture saga::chaos::nothing_is_lost_stuck_doubled_or_leaked_whatever_dies
+
+figures-sagas: setup-test ## How soon others notice: a killed owner, a closed window, a decision; and what an idle window costs
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Sagas: figures" cargo test -p bizing-desk --no-default-features --test it -- --ignored --nocapture --test-threads=1 saga::figures
 
 inbox-storm: setup-test ## 100,000 events of the provider: shuffled, doubled, forged, stale, by webhook and by poll at once
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run

@@ -159,7 +159,7 @@ impl Processes {
         self.running.push(child);
     }
 
-    fn kill(&mut self, n: usize) {
+    pub fn kill(&mut self, n: usize) {
         let mut child = self.running.swap_remove(n);
         child.kill().expect("SIGKILL");
         child.wait().expect("it is gone");

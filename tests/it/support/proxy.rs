@@ -55,6 +55,7 @@ struct Shared {
     trap: Mutex<Option<Trap>>,
     sprung: watch::Sender<u64>,
     carried: watch::Sender<u64>,
+    executed: watch::Sender<u64>,
 }
 
 struct Trap {
@@ -75,6 +76,7 @@ impl Proxy {
                 trap: Mutex::new(None),
                 sprung: watch::Sender::new(0),
                 carried: watch::Sender::new(0),
+                executed: watch::Sender::new(0),
             }),
             _running: running.clone().drop_guard(),
         };
@@ -126,6 +128,11 @@ impl Proxy {
         *self.shared.carried.borrow()
     }
 
+    /// How many statements clients have had executed, where a database is behind it.
+    pub fn executed(&self) -> u64 {
+        *self.shared.executed.borrow()
+    }
+
     /// How often [`Proxy::cut_at`] has cut.
     pub fn cuts(&self) -> u64 {
         *self.shared.sprung.borrow()
@@ -172,13 +179,15 @@ impl Shared {
         // Set once the request that was waited for is with the server.
         let answer_is_lost = watch::Sender::new(false);
         let there = async {
-            let mut seen = Vec::new();
+            let (mut seen, mut asked) = (Vec::new(), Asked::default());
             let mut piece = vec![0; 64 * 1024];
             loop {
                 let length = from_client.read(&mut piece).await?;
                 if length == 0 {
                     return std::io::Result::Ok(());
                 }
+                let statements = asked.hear(&piece[..length]);
+                self.executed.send_modify(|n| *n += statements);
                 match self.spring(&mut seen, &piece[..length]) {
                     Some(Cut::BeforeTheServer) => return Ok(()),
                     Some(Cut::BeforeTheAnswer) => {
@@ -244,6 +253,35 @@ impl Shared {
         }
         seen.drain(..seen.len().saturating_sub(length));
         None
+    }
+}
+
+/// What a client asks of PostgreSQL, as far as it is needed to count.
+#[derive(Default)]
+struct Asked {
+    /// The first message has no type.
+    begun: bool,
+    rest: Vec<u8>,
+}
+
+impl Asked {
+    /// How many statements this piece has executed: `E`, or `Q` for one as text.
+    fn hear(&mut self, piece: &[u8]) -> u64 {
+        self.rest.extend_from_slice(piece);
+        let mut statements = 0;
+        loop {
+            let head = usize::from(self.begun);
+            let Some(length) = self.rest.get(head..head + 4) else {
+                return statements;
+            };
+            let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize + head;
+            if self.rest.len() < length {
+                return statements;
+            }
+            statements += u64::from(self.begun && [b'E', b'Q'].contains(&self.rest[0]));
+            self.begun = true;
+            self.rest.drain(..length);
+        }
     }
 }
 

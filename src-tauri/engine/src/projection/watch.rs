@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Row};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -13,7 +15,8 @@ use uuid::Uuid;
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// One question, and the one whether its connection lives: a window that only shows costs little.
+const LOOK_EVERY: Duration = Duration::from_millis(1500);
 /// More bookings than this at once mean "everything".
 const MANY: usize = 64;
 /// More positions than this are not even looked through.
@@ -57,23 +60,37 @@ struct Seen {
 impl Seen {
     async fn look(&mut self, pool: &PgPool) -> sqlx::Result<BTreeSet<String>> {
         let mut conn = pool.acquire().await?;
-        let mut topics = self.projections(&mut conn).await?;
-        self.sagas(&mut conn, &mut topics).await?;
+        // A saga that waits, retries or parks leaves no event. Its row says when it last changed; transactions that began
+        // earlier may end later, so each look goes back a few seconds and leaves out what it knows.
+        let rows = sqlx::query(
+            "select name || '@' || version as name, position, generation, parked is not null as parked, now() as looked_at,
+                    (select max(arrival_id) from read.arrivals_v1) as arrivals, (select count(*) from read.inbox_v1 where processed_at is null) as unprocessed,
+                    (select max(checked_at) from read.inbox_sources_v1) as polled_at,
+                    (select jsonb_agg(jsonb_build_array(x.saga_id, x.booking_id, x.updated_at)) from (
+                       select s.saga_id, s.booking_id, s.updated_at from read.sagas_v1 s
+                        where s.state = any('{running,waiting,compensating,parked,completed,compensated,resolved}')
+                          and s.updated_at > coalesce($1, now()) - interval '5 seconds'
+                        order by s.updated_at desc limit 500) x) as sagas
+               from read.checkpoints",
+        )
+        .bind(self.sagas_until)
+        .fetch_all(&mut *conn)
+        .await?;
+        let mut topics = self.projections(&mut conn, &rows).await?;
+        if let Some(row) = rows.first() {
+            self.sagas(row, &mut topics)?;
+        }
         Ok(topics)
     }
 
-    async fn projections(&mut self, conn: &mut PgConnection) -> sqlx::Result<BTreeSet<String>> {
-        let rows = sqlx::query(
-            "select name || '@' || version as name, position, generation, parked is not null as parked,
-                    (select max(arrival_id) from read.arrivals_v1) as arrivals, (select count(*) from read.inbox_v1 where processed_at is null) as unprocessed,
-                    (select max(checked_at) from read.inbox_sources_v1) as polled_at
-               from read.checkpoints",
-        )
-        .fetch_all(&mut *conn)
-        .await?;
+    async fn projections(
+        &mut self,
+        conn: &mut PgConnection,
+        rows: &[PgRow],
+    ) -> sqlx::Result<BTreeSet<String>> {
         let mut now = HashMap::new();
         let mut topics = BTreeSet::new();
-        for row in &rows {
+        for row in rows {
             now.insert(
                 row.try_get::<String, _>("name")?,
                 (
@@ -120,36 +137,16 @@ impl Seen {
         Ok(topics)
     }
 
-    /// A saga that waits, retries or parks leaves no event. Its row says when it last changed; transactions that
-    /// began earlier may end later, so each look goes back a few seconds and leaves out what it knows.
-    async fn sagas(
-        &mut self,
-        conn: &mut PgConnection,
-        topics: &mut BTreeSet<String>,
-    ) -> sqlx::Result<()> {
-        let since = self.sagas_until;
-        let rows = sqlx::query(
-            "select n.now, s.saga_id, s.booking_id, s.updated_at from (select now() as now) n
-               left join read.sagas_v1 s
-                 on s.state = any('{running,waiting,compensating,parked,completed,compensated,resolved}')
-                and s.updated_at > coalesce($1, n.now) - interval '5 seconds'
-              order by s.updated_at desc limit 500",
-        )
-        .bind(since)
-        .fetch_all(conn)
-        .await?;
+    fn sagas(&mut self, row: &PgRow, topics: &mut BTreeSet<String>) -> sqlx::Result<()> {
+        let first = self.sagas_until.is_none();
+        self.sagas_until = row.try_get("looked_at")?;
+        let changed: Option<Json<Vec<Changed>>> = row.try_get("sagas")?;
         let mut known = BTreeMap::new();
-        for row in &rows {
-            self.sagas_until = row.try_get("now")?;
-            let Some(saga) = row.try_get::<Option<Uuid>, _>("saga_id")? else {
-                continue;
-            };
-            let updated: DateTime<Utc> = row.try_get("updated_at")?;
-            if since.is_some() && self.sagas.get(&saga) != Some(&updated) {
+        for (saga, booking, updated) in changed.map(|all| all.0).unwrap_or_default() {
+            if !first && self.sagas.get(&saga) != Some(&updated) {
                 topics.insert("bookings".to_owned());
                 topics.insert("sagas".to_owned());
                 topics.insert("status".to_owned());
-                let booking: Option<Uuid> = row.try_get("booking_id")?;
                 topics.extend(booking.map(|b| format!("booking:{b}")));
             }
             known.insert(saga, updated);
@@ -158,6 +155,9 @@ impl Seen {
         Ok(())
     }
 }
+
+/// A saga, its booking, and when it last changed.
+type Changed = (Uuid, Option<Uuid>, DateTime<Utc>);
 
 /// What to fetch again after the log moved from one position to another.
 async fn changed(conn: &mut PgConnection, from: i64, to: i64) -> sqlx::Result<BTreeSet<String>> {
