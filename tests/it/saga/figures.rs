@@ -190,6 +190,7 @@ impl Window {
         let request = ListSagas {
             tab: SagaTab::NeedsPerson,
             group: None,
+            who: None,
             search: None,
             after: None,
             limit: 200,
