@@ -23,7 +23,7 @@ fn limits(of: &Provider, rate_per_s: f32, max_in_flight: u32) -> PutProvider {
 }
 
 #[tokio::test]
-async fn what_is_set_for_steps_is_a_version_within_its_bounds() {
+async fn a_hold_lasts_as_long_as_people_set_it() {
     let t = TestDesk::new().await;
     let desk = t.desk(None);
     let now = sagas::get_policy(&desk, Empty {}).await.unwrap();
@@ -56,6 +56,13 @@ async fn what_is_set_for_steps_is_a_version_within_its_bounds() {
     assert_eq!(refused.field.as_deref(), Some("backoff_cap_s"));
     let kept = sagas::put_policy(&desk, put).await.unwrap();
     assert_eq!(kept.steps.hold_card_minutes, 45);
+    let booked = t.book(&desk, booking(&slot(0))).await;
+    let minutes: f64 = sqlx::query_scalar("select extract(epoch from hold_expires_at - created_at)::float8 / 60 from saga.instance where booking_id = $1")
+        .bind(booked.booking_id)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    assert!((44.0..=46.0).contains(&minutes), "{minutes}");
     // The database refuses what no form would send.
     let by_hand = sqlx::query("select api.put_saga_policy(p.version, p.value || '{\"capture_tries\": 0}', 'never try at all') from read.saga_policy_v1 p order by p.version desc limit 1")
         .execute(&t.people)

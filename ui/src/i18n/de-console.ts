@@ -4,6 +4,8 @@ import type { Catalogue } from './index'
 import type { console as english } from './en-console'
 
 export const console: Pick<Catalogue, keyof typeof english> = {
+  'keys.correct': 'Berichtigen und erneut versuchen',
+  'keys.stripe': 'Stripe jetzt fragen',
   'stripe.says': 'Stripe sagt',
   'stripe.ask': 'Jetzt fragen',
   'stripe.waits': 'Ein Helfer wird gefragt…',

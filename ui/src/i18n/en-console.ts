@@ -2,6 +2,8 @@
 
 export const console = {
   // ---- asking Stripe
+  'keys.correct': 'Correct and try again',
+  'keys.stripe': 'Ask Stripe now',
   'stripe.says': 'Stripe says',
   'stripe.ask': 'Ask now',
   'stripe.waits': 'Asking a worker…',

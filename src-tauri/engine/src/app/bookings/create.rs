@@ -98,7 +98,7 @@ async fn attempt(
     request: &CreateBooking,
     wanted: &Wanted,
 ) -> Result<(Booked, Option<Box<World>>), Failed> {
-    let (policy, now) = (&desk.policy, wanted.asked_at);
+    let (policy, now) = (&wanted.rules.over(&desk.policy), wanted.asked_at);
     let units = wanted.free_units(conn).await?;
     let created = wanted.created(
         request,

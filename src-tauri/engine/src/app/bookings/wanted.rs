@@ -12,6 +12,7 @@ use crate::domain::event::{self, BookedResource, BookingCreated, Claim, Source};
 use crate::domain::ids::*;
 use crate::domain::money::{Currency, Money};
 use crate::domain::slot::{self, SlotError};
+use crate::saga::rules::{self, Rules};
 use crate::saga::start::Rival;
 
 /// Later than this is a slip of the hand.
@@ -37,6 +38,8 @@ pub(super) struct Wanted {
     pub payment_method: Option<String>,
     /// By the database's clock, which decides what lies in the past.
     pub asked_at: DateTime<Utc>,
+    /// How long a hold lasts, where people set it.
+    pub rules: Rules,
 }
 
 pub(super) struct WantedResource {
@@ -130,6 +133,7 @@ impl Wanted {
             payment_mode,
             payment_method,
             asked_at: now,
+            rules: stands.rules,
         })
     }
 
@@ -239,6 +243,7 @@ struct Standing {
     /// Of the place where the person works.
     zone: Option<String>,
     now: DateTime<Utc>,
+    rules: Rules,
 }
 
 #[derive(sqlx::FromRow)]
@@ -261,7 +266,7 @@ impl Standing {
         let row = sqlx::query(
             "select $3::uuid is null or exists (select from read.customers_v1 c where c.customer_id = $3 and not c.erased) as customer_known,
                     s.service_id is not null as offered, s.name, s.version, s.duration_min, s.buffer_before_min, s.buffer_after_min, s.price_minor, s.currency,
-                    l.zone, now() as now
+                    l.zone, now() as now, (select p.value from read.saga_policy_v1 p order by p.version desc limit 1) as rules
                from (values (1)) one
                left join read.services_v1 s on s.service_id = $1 and s.active
                left join read.resources_v1 r on r.resource_id = $2
@@ -280,6 +285,7 @@ impl Standing {
             },
             zone: row.try_get("zone")?,
             now: row.try_get("now")?,
+            rules: rules::read(row.try_get("rules")?),
         })
     }
 }
