@@ -94,43 +94,22 @@ fn check(what: &str, explained: &Value, rows: i64, most_buffers: f64) {
     assert!(each < most_buffers, "{what}: {each:.1} buffers a row");
 }
 
-async fn stay_on_their_indexes(rows: i64) {
-    let hooks = Hooks::new().await;
-    let made = fill(&hooks, rows).await;
-    let pool = Connections::to(&hooks.desk.worker_pool.connect_options()).records;
-    let worker = Uuid::now_v7();
-    // Once more than a plan needs to become the one that is kept.
-    for round in 0..3 {
-        let explained: Value = sqlx::query_scalar(AssertSqlSafe(format!(
-            "explain (analyze, buffers, format json) {CLAIM}"
-        )))
-        .bind(2_048_i32)
-        .bind(&made)
-        .bind(vec![0_i32; made.len()])
-        .bind(vec![i32::MAX; made.len()])
-        .bind(worker)
-        .bind(1_i32)
-        .bind(90.0_f64)
-        .bind(vec![128_i32; made.len()])
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-        let leased: Vec<(Uuid, i64, i32)> =
-            sqlx::query_as("select delivery_id, fence, attempt from delivery.deliveries where state = 'sending' and lease_owner = $1 order by delivery_id")
-                .bind(worker)
-                .fetch_all(&hooks.desk.worker_pool)
-                .await
-                .unwrap();
-        let n = leased.len();
-        assert!(n > 1_000, "{n}");
-        check(&format!("claim {round}"), &explained, n as i64, 80.0);
+/// What a claim gave out: delivery, fence, try.
+type Leased = (Uuid, i64, i32);
 
-        let ids: Vec<Uuid> = leased.iter().map(|l| l.0).collect();
-        let nothing = || vec![None::<f32>; n];
-        let explained: Value = sqlx::query_scalar(AssertSqlSafe(format!(
-            "explain (analyze, buffers, format json) {FINISH}"
-        )))
-        .bind(&ids)
+type Scalar<'q, T> = sqlx::query::QueryScalar<'q, sqlx::Postgres, T, sqlx::postgres::PgArguments>;
+
+/// As delivered, by this worker.
+fn record<'q, T>(
+    query: Scalar<'q, T>,
+    leased: &[Leased],
+    worker: Uuid,
+    endpoint: Uuid,
+) -> Scalar<'q, T> {
+    let n = leased.len();
+    let nothing = || vec![None::<f32>; n];
+    query
+        .bind(leased.iter().map(|l| l.0).collect::<Vec<_>>())
         .bind(leased.iter().map(|l| l.1).collect::<Vec<_>>())
         .bind(leased.iter().map(|l| l.2).collect::<Vec<_>>())
         .bind(vec!["delivered"; n])
@@ -154,10 +133,83 @@ async fn stay_on_their_indexes(rows: i64) {
         .bind(vec![chrono::Utc::now(); n])
         .bind(vec!["auto"; n])
         .bind(worker)
-        .bind(vec![made[0]])
+        .bind(vec![endpoint])
         .bind(vec![1_i32])
         .bind(vec![0_i32])
         .bind(vec![0_i32; 11])
+}
+
+/// A server that goes down may forget a claim, and give out its fence a second time.
+#[tokio::test]
+async fn a_try_of_a_forgotten_lease_does_not_record_over_anothers_with_the_same_fence() {
+    let hooks = Hooks::new().await;
+    let made = fill(&hooks, 10).await;
+    let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+    let leased: Vec<Leased> = sqlx::query_as(
+        "update delivery.deliveries set state = 'sending', attempt = 1, fence = fence + 1, lease_owner = $1, lease_expires_at = now() + interval '1 minute'
+          where delivery_id = (select delivery_id from delivery.deliveries where state = 'scheduled' limit 1) returning delivery_id, fence, attempt",
+    )
+    .bind(second)
+    .fetch_all(&hooks.desk.worker_pool)
+    .await
+    .unwrap();
+    let pool = Connections::to(&hooks.desk.worker_pool.connect_options()).records;
+    let by = async |worker| -> Vec<Uuid> {
+        record(sqlx::query_scalar(FINISH), &leased, worker, made[0])
+            .fetch_all(&pool)
+            .await
+            .unwrap()
+    };
+    assert_eq!(by(first).await, Vec::<Uuid>::new(), "it is not its own");
+    assert_eq!(by(second).await, [leased[0].0]);
+    let tries: Vec<Uuid> = sqlx::query_scalar(
+        "select worker_id from delivery.attempts where delivery_id = $1 order by started_at",
+    )
+    .bind(leased[0].0)
+    .fetch_all(&hooks.desk.worker_pool)
+    .await
+    .unwrap();
+    assert_eq!(tries, [first, second], "both were sent, and both are told");
+}
+
+async fn stay_on_their_indexes(rows: i64) {
+    let hooks = Hooks::new().await;
+    let made = fill(&hooks, rows).await;
+    let pool = Connections::to(&hooks.desk.worker_pool.connect_options()).records;
+    let worker = Uuid::now_v7();
+    // Once more than a plan needs to become the one that is kept.
+    for round in 0..3 {
+        let explained: Value = sqlx::query_scalar(AssertSqlSafe(format!(
+            "explain (analyze, buffers, format json) {CLAIM}"
+        )))
+        .bind(2_048_i32)
+        .bind(&made)
+        .bind(vec![0_i32; made.len()])
+        .bind(vec![i32::MAX; made.len()])
+        .bind(worker)
+        .bind(1_i32)
+        .bind(90.0_f64)
+        .bind(vec![128_i32; made.len()])
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let leased: Vec<Leased> =
+            sqlx::query_as("select delivery_id, fence, attempt from delivery.deliveries where state = 'sending' and lease_owner = $1 order by delivery_id")
+                .bind(worker)
+                .fetch_all(&hooks.desk.worker_pool)
+                .await
+                .unwrap();
+        let n = leased.len();
+        assert!(n > 1_000, "{n}");
+        check(&format!("claim {round}"), &explained, n as i64, 80.0);
+
+        let explain = format!("explain (analyze, buffers, format json) {FINISH}");
+        let explained: Value = record(
+            sqlx::query_scalar(AssertSqlSafe(explain)),
+            &leased,
+            worker,
+            made[0],
+        )
         .fetch_one(&pool)
         .await
         .unwrap();
