@@ -191,6 +191,33 @@ async fn what_the_ledger_believes_and_stripe_does_not_show_is_a_case_too() {
 }
 
 #[tokio::test]
+async fn a_past_that_was_written_is_not_missed_at_stripe() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    worker.close().await;
+    // As the example's: from before the desk was set up.
+    sqlx::query(
+        "update saga.effect set provider_object = 'pi_demo', resolved_at = now() - interval '1 minute',
+                intended_at = (select created_at from admin.installation) - interval '1 day' where operation = 'create_intent'",
+    )
+    .execute(&t.db.superuser_pool().await)
+    .await
+    .unwrap();
+    fresh(&t).await;
+    assert_eq!(walk(&t).round().await.unwrap(), 0);
+    let walked: bool = sqlx::query_scalar("select ended_at is not null from saga.sweep")
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    assert!(walked);
+    assert_eq!(cases(&t.desk(None)).await.len(), 0);
+}
+
+#[tokio::test]
 async fn a_walk_that_is_cut_off_goes_on_where_it_was_and_two_never_walk_at_once() {
     let t = TestDesk::new().await;
     let stripe = t.stripe();

@@ -116,6 +116,8 @@ export const console: Pick<Catalogue, keyof typeof english> = {
   'sagas.csv.saved': { one: '{n} Saga steht in der Datei.', other: '{n} Sagas stehen in der Datei.' },
   'sagas.csv.cut': { one: 'Die erste steht in der Datei; bizing-desk sagas export schreibt alle.', other: 'Die ersten {n} stehen in der Datei; bizing-desk sagas export schreibt alle.' },
   orphans: 'Stripe und das Hauptbuch',
+  'orphans.all': 'Alle {n} zeigen',
+  'orphans.few': 'Weniger zeigen',
   'orphan.unknown': 'Bei Stripe, und kein Aufruf von uns hat es gemacht',
   'orphan.denied': 'Bei Stripe, und wir glauben, dass es nie geschah',
   'orphan.missing': 'Wir glauben, dass es da ist, und Stripes Liste zeigt es nicht',

@@ -114,6 +114,8 @@ export const console = {
   'sagas.csv.saved': { one: '{n} saga is in the file.', other: '{n} sagas are in the file.' },
   'sagas.csv.cut': { one: 'The first {n} is in the file; bizing-desk sagas export writes all.', other: 'The first {n} are in the file; bizing-desk sagas export writes all.' },
   orphans: 'Stripe and the ledger',
+  'orphans.all': 'Show all {n}',
+  'orphans.few': 'Show fewer',
   'orphan.unknown': 'At Stripe, and no call of ours made it',
   'orphan.denied': 'At Stripe, and we believe that it never happened',
   'orphan.missing': 'We believe that it is there, and Stripe’s list does not show it',
