@@ -145,7 +145,9 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
                 (select count(*) from read.sagas_v1 where state = 'parked') as need_person,
                 (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as open,
                 (select count(*) from (select from read.deliveries_v2 where state = 'scheduled' and attempt > 0 limit 1000) x) as failing,
-                (select count(*) from (select from read.deliveries_v2 where state in ('gave_up', 'unclear', 'held') limit 1000) x) as deliveries_need_person,
+                -- A message to a customer is its saga's to decide, and is counted there.
+                (select count(*) from (select from read.deliveries_v2 d join read.destination_names_v1 n using (destination_id)
+                                        where d.state in ('gave_up', 'unclear', 'held') and n.kind = 'webhook' limit 1000) x) as deliveries_need_person,
                 (select min(case when events_total > 0 then least(99, 100 * events_done / events_total) else 0 end)::int
                    from read.rebuilds where state = 'running') as rebuild_percent
            from (select 1) x
