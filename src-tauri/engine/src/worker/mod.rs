@@ -260,7 +260,17 @@ impl Worker {
             });
             let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
             parts.tasks.forever("late refunds", move || {
-                late_refunds(late.clone(), bell.clone(), idle, stop.clone())
+                let late = late.clone();
+                let round = move || {
+                    let late = late.clone();
+                    async move { late.round().await }
+                };
+                let pulse = Pulse {
+                    idle,
+                    pause: BATCH_PAUSE,
+                };
+                let what = "news of refunds could not be looked at";
+                rounds(round, pulse, what, bell.clone(), stop.clone())
             });
         }
         let Some(stripe) = parts.stripe.clone().filter(|_| parts.pace.polls) else {
@@ -308,7 +318,17 @@ impl Worker {
         });
         let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
         parts.tasks.forever("asks", move || {
-            answer_asks(asks.clone(), bell.clone(), idle, stop.clone())
+            let asks = asks.clone();
+            let round = move || {
+                let asks = asks.clone();
+                async move { asks.round().await }
+            };
+            let pulse = Pulse {
+                idle,
+                pause: ASKED_EVERY,
+            };
+            let what = "what is asked of Stripe could not be looked at";
+            rounds(round, pulse, what, bell.clone(), stop.clone())
         });
     }
 
@@ -325,7 +345,17 @@ impl Worker {
         });
         let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
         parts.tasks.forever("orphans", move || {
-            look_for_orphans(sweep.clone(), bell.clone(), stop.clone())
+            let sweep = sweep.clone();
+            let round = move || {
+                let sweep = sweep.clone();
+                async move { sweep.round().await }
+            };
+            let pulse = Pulse {
+                idle: SWEEP_LOOKED_EVERY,
+                pause: SWEEP_PAUSE,
+            };
+            let what = "Stripe's lists could not be walked";
+            rounds(round, pulse, what, bell.clone(), stop.clone())
         });
     }
 
@@ -517,84 +547,50 @@ async fn forget_arrivals(pool: PgPool, stop: tokio_util::sync::CancellationToken
     }
 }
 
-async fn answer_asks(
-    asks: Arc<Asks>,
-    bell: Bell,
-    idle: Duration,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    let mut rings = bell.listen();
-    loop {
-        rings.borrow_and_update();
-        match asks.round().await {
-            Ok(0) => {}
-            Ok(_) => bell.ring(),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "what is asked of Stripe could not be looked at; trying again"
-            ),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = rings.changed() => {}
-            () = tokio::time::sleep(idle) => {}
-        }
-        // A busy desk rings often, and one look serves all that rang meanwhile.
-        tokio::time::sleep(ASKED_EVERY).await;
-    }
-}
-
 const SWEEP_LOOKED_EVERY: Duration = Duration::from_secs(60);
+/// A person may want a walk now; a busy desk rings often.
+const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
-async fn look_for_orphans(
-    sweep: Arc<Sweep>,
-    bell: Bell,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    let mut rings = bell.listen();
-    loop {
-        rings.borrow_and_update();
-        match sweep.round().await {
-            Ok(0) => {}
-            Ok(_) => bell.ring(),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "Stripe's lists could not be walked; trying again"
-            ),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_LOOKED_EVERY) => {}
-            // A person may want a walk now; a busy desk rings often.
-            () = async { let _ = rings.changed().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
-        }
-    }
+/// When rounds are done: at each ring, but not sooner after the last than `pause`, and after `idle` without one.
+#[derive(Clone, Copy)]
+struct Pulse {
+    idle: Duration,
+    pause: Duration,
 }
 
-async fn late_refunds(
-    late: Arc<Late>,
+/// One round after the other; those that found something ring for others. `what` is said of one that failed.
+async fn rounds<R, N, E>(
+    round: impl Fn() -> R,
+    pulse: Pulse,
+    what: &'static str,
     bell: Bell,
-    idle: Duration,
     stop: tokio_util::sync::CancellationToken,
-) {
+) where
+    R: Future<Output = Result<N, E>>,
+    N: Default + PartialEq,
+    E: std::error::Error + 'static,
+{
     let mut rings = bell.listen();
     loop {
         rings.borrow_and_update();
-        match late.round().await {
-            Ok(0) => {}
+        match round().await {
+            Ok(found) if found == N::default() => {}
             Ok(_) => bell.ring(),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "news of refunds could not be looked at; trying again"
+                "{what}; trying again"
             ),
         }
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rings.changed() => {}
-            () = tokio::time::sleep(idle) => {}
+            () = tokio::time::sleep(pulse.idle) => {}
         }
         // One look serves all that rang meanwhile.
-        tokio::time::sleep(BATCH_PAUSE).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pulse.pause) => {}
+        }
     }
 }
 
