@@ -209,7 +209,7 @@ async fn a_past_that_was_written_is_not_missed_at_stripe() {
     .unwrap();
     fresh(&t).await;
     assert_eq!(walk(&t).round().await.unwrap(), 0);
-    let walked: bool = sqlx::query_scalar("select ended_at is not null from saga.sweep")
+    let walked: bool = sqlx::query_scalar("select ended_at is not null from read.sweeps_v1")
         .fetch_one(&t.worker_pool)
         .await
         .unwrap();
