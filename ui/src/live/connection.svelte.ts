@@ -10,8 +10,8 @@ import type { Code, Hint, Status } from '../backend/types'
 import { concerns } from './topics'
 
 export const PULSE_MS = 2000
-/** No answer for this long and the window stops claiming that it shows the present. */
-export const STALE_MS = 4500
+/** No answer for this long (a pulse, and two seconds to answer the next) and the window stops claiming that it shows the present. */
+export const STALE_MS = 4000
 /** Two heartbeats late: hints are then taken for silent and the pulse does their work. */
 const SILENT_MS = 4000
 /** Topics that come close together become one round of questions. */
