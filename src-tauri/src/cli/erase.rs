@@ -2,27 +2,22 @@ use std::sync::Arc;
 
 use bizing_engine::app::backups::{erase_customer, preview_erasure};
 use bizing_engine::app::desk::Desk;
-use bizing_engine::app::host::{Host, HostKind, open_for_command};
+use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::wire::{EraseCustomer, PreviewErasure};
 use bizing_engine::runtime::config::Config;
 use uuid::Uuid;
 
-use super::failed;
+use super::{failed, with_desk};
 use crate::local_sandbox::LocalSandbox;
-use crate::{Ended, Failed, runtime};
+use crate::{Ended, Failed};
 
 pub fn run(config: Config, customer: &str, reason: String, yes: bool) -> Ended {
-    runtime()?.block_on(async {
-        // The sandbox's mailbox holds mail of theirs too.
-        let sandbox = Arc::new(LocalSandbox::default());
-        let host = Host::with(config, HostKind::Command, false, Some(sandbox));
-        let ended = match open_for_command(&host).await {
-            Ok(desk) => erase(&desk, customer, reason, yes).await,
-            Err(error) => Err(failed(error)),
-        };
-        host.shut_down().await;
-        ended
-    })
+    // The sandbox's mailbox holds mail of theirs too.
+    let sandbox = Arc::new(LocalSandbox::default());
+    with_desk(
+        || Host::with(config, HostKind::Command, false, Some(sandbox)),
+        async |_, desk| erase(desk, customer, reason, yes).await,
+    )
 }
 
 async fn erase(desk: &Desk, customer: &str, reason: String, yes: bool) -> Ended {

@@ -15,9 +15,11 @@ pub mod transfer;
 pub mod types;
 pub mod upgrade;
 
+use bizing_engine::app::desk::Desk;
+use bizing_engine::app::host::{Host, open_for_command};
 use bizing_engine::app::wire::AppError;
 
-use crate::Failed;
+use crate::{Ended, Failed, runtime};
 
 /// An error as the terminal shows it: what happened, then what to do.
 pub fn failed(error: AppError) -> Failed {
@@ -25,4 +27,17 @@ pub fn failed(error: AppError) -> Failed {
         Some(hint) => Failed::Run(format!("{}\n{hint}", error.message)),
         None => Failed::Run(error.message),
     }
+}
+
+/// Opens the chosen desk for one command, and closes it again whatever becomes of that.
+fn with_desk(host: impl FnOnce() -> Host, run: impl AsyncFnOnce(&Host, &Desk) -> Ended) -> Ended {
+    runtime()?.block_on(async {
+        let host = host();
+        let ended = match open_for_command(&host).await {
+            Ok(desk) => run(&host, &desk).await,
+            Err(error) => Err(failed(error)),
+        };
+        host.shut_down().await;
+        ended
+    })
 }

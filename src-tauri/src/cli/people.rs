@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use bizing_engine::app::desk::Desk;
-use bizing_engine::app::host::{Host, HostKind, open_for_command};
+use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::people;
 use bizing_engine::app::wire::{
     AddPerson, ChangePerson, Empty, Group, Person, PersonChange, PersonMade, ResetPassword,
 };
 use bizing_engine::runtime::config::Config;
 
-use super::failed;
+use super::{failed, with_desk};
 use crate::local_sandbox::LocalSandbox;
-use crate::{Ended, Failed, runtime};
+use crate::{Ended, Failed};
 
 #[derive(clap::Subcommand)]
 pub enum People {
@@ -71,20 +71,11 @@ impl GroupName {
 }
 
 pub fn run(config: Config, what: People) -> Ended {
-    runtime()?.block_on(async {
-        let host = Host::with(
-            config,
-            HostKind::Command,
-            false,
-            Some(Arc::new(LocalSandbox::default())),
-        );
-        let ended = match open_for_command(&host).await {
-            Ok(desk) => carry_out(&desk, what).await,
-            Err(error) => Err(failed(error)),
-        };
-        host.shut_down().await;
-        ended
-    })
+    let sandbox = Arc::new(LocalSandbox::default());
+    with_desk(
+        || Host::with(config, HostKind::Command, false, Some(sandbox)),
+        async |_, desk| carry_out(desk, what).await,
+    )
 }
 
 async fn carry_out(desk: &Desk, what: People) -> Ended {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bizing_engine::app::desk::Desk;
-use bizing_engine::app::host::{Host, HostKind, open_for_command};
+use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::{AppError, Code, ListSagas, SagaTab};
 use bizing_engine::runtime::config::Config;
 
-use super::failed;
+use super::{failed, with_desk};
 use crate::local_sandbox::LocalSandbox;
-use crate::{Ended, Failed, runtime};
+use crate::{Ended, Failed};
 
 #[derive(clap::Subcommand)]
 pub enum Sagas {
@@ -54,20 +54,11 @@ impl Tab {
 }
 
 pub fn run(config: Config, what: Sagas) -> Ended {
-    runtime()?.block_on(async {
-        let host = Host::with(
-            config,
-            HostKind::Command,
-            false,
-            Some(Arc::new(LocalSandbox::default())),
-        );
-        let ended = match open_for_command(&host).await {
-            Ok(desk) => carry_out(&desk, what).await,
-            Err(error) => Err(failed(error)),
-        };
-        host.shut_down().await;
-        ended
-    })
+    let sandbox = Arc::new(LocalSandbox::default());
+    with_desk(
+        || Host::with(config, HostKind::Command, false, Some(sandbox)),
+        async |_, desk| carry_out(desk, what).await,
+    )
 }
 
 async fn carry_out(desk: &Desk, what: Sagas) -> Ended {

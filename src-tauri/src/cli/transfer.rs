@@ -5,39 +5,41 @@ use std::io::{BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bizing_engine::app::desk::Desk;
-use bizing_engine::app::host::{Host, HostKind, open_for_command, pool_for_audit};
+use bizing_engine::app::host::{Host, HostKind, pool_for_audit};
 use bizing_engine::app::transfer::{self, Exported, TransferError};
 use bizing_engine::runtime::config::Config;
 
-use super::failed;
-use crate::{Ended, Failed, runtime};
+use super::{failed, with_desk};
+use crate::{Ended, Failed};
 
 /// Big enough that the disk, and not the number of calls, sets the pace.
 const BUFFER_BYTES: usize = 1 << 20;
 
 pub fn export(config: Config, file: &Path, from: i64) -> Ended {
-    with_desk(config, async |host, desk| {
-        // An admin's login may read the log as the worker's may.
-        let pool = pool_for_audit(host).await.unwrap_or(desk.people.clone());
-        let mut conn = pool.acquire().await.map_err(broke)?;
-        let mut pace = Pace::new("exported");
-        let mut progress = |n, of| pace.at(n, of);
-        if file == Path::new("-") {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout());
+    with_desk(
+        || Host::new(config, HostKind::Command),
+        async |host, desk| {
+            // An admin's login may read the log as the worker's may.
+            let pool = pool_for_audit(host).await.unwrap_or(desk.people.clone());
+            let mut conn = pool.acquire().await.map_err(broke)?;
+            let mut pace = Pace::new("exported");
+            let mut progress = |n, of| pace.at(n, of);
+            if file == Path::new("-") {
+                let mut out = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout());
+                let done = transfer::export(&mut conn, from, &mut out, &mut progress).await;
+                pace.end(&sentence(&done.map_err(|e| failed(e.into()))?));
+                return Ok(());
+            }
+            let part = Part::create(file)?;
+            let mut out = BufWriter::with_capacity(BUFFER_BYTES, &part.open);
             let done = transfer::export(&mut conn, from, &mut out, &mut progress).await;
-            pace.end(&sentence(&done.map_err(|e| failed(e.into()))?));
-            return Ok(());
-        }
-        let part = Part::create(file)?;
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, &part.open);
-        let done = transfer::export(&mut conn, from, &mut out, &mut progress).await;
-        drop(out);
-        let done = done.map_err(|e| failed(e.into()))?;
-        part.finish()?;
-        pace.end(&sentence(&done));
-        Ok(())
-    })
+            drop(out);
+            let done = done.map_err(|e| failed(e.into()))?;
+            part.finish()?;
+            pace.end(&sentence(&done));
+            Ok(())
+        },
+    )
 }
 
 pub fn import(config: Config, file: &Path, dry_run: bool) -> Ended {
@@ -54,46 +56,38 @@ pub fn import(config: Config, file: &Path, dry_run: bool) -> Ended {
         "The file is whole: {} events of installation {} ({}) up to position {}, sha256 {}.",
         footer.events, header.installation, header.mode, footer.last_position, footer.log_sha256
     ));
-    with_desk(config, async |_, desk| {
-        let mut conn = desk.people.acquire().await.map_err(broke)?;
-        let mut file = open()?;
-        let mut pace = Pace::new(if dry_run { "tried" } else { "imported" });
-        let mut progress = |n, of| pace.at(n, of);
-        let done = match dry_run {
-            true => transfer::dry_run(&mut conn, &mut file, &mut progress).await,
-            false => {
-                transfer::import(&mut conn, &mut file, transfer::BATCH_EVENTS, &mut progress).await
-            }
-        };
-        let done = done.map_err(|e| failed(e.into()))?;
-        let held = match done.there_before {
-            0 => String::new(),
-            n => format!(" {n} were there already."),
-        };
-        pace.end(&match dry_run {
-            true => format!(
-                "{} events would be imported, and nothing was changed.{held}",
-                done.events
-            ),
-            false => format!(
-                "{} events are imported; the log ends at position {}.{held}",
-                done.events, done.last_position
-            ),
-        });
-        Ok(())
-    })
-}
-
-fn with_desk(config: Config, run: impl AsyncFnOnce(&Host, &Desk) -> Ended) -> Ended {
-    runtime()?.block_on(async {
-        let host = Host::new(config, HostKind::Command);
-        let ended = match open_for_command(&host).await {
-            Ok(desk) => run(&host, &desk).await,
-            Err(error) => Err(failed(error)),
-        };
-        host.shut_down().await;
-        ended
-    })
+    with_desk(
+        || Host::new(config, HostKind::Command),
+        async |_, desk| {
+            let mut conn = desk.people.acquire().await.map_err(broke)?;
+            let mut file = open()?;
+            let mut pace = Pace::new(if dry_run { "tried" } else { "imported" });
+            let mut progress = |n, of| pace.at(n, of);
+            let done = match dry_run {
+                true => transfer::dry_run(&mut conn, &mut file, &mut progress).await,
+                false => {
+                    transfer::import(&mut conn, &mut file, transfer::BATCH_EVENTS, &mut progress)
+                        .await
+                }
+            };
+            let done = done.map_err(|e| failed(e.into()))?;
+            let held = match done.there_before {
+                0 => String::new(),
+                n => format!(" {n} were there already."),
+            };
+            pace.end(&match dry_run {
+                true => format!(
+                    "{} events would be imported, and nothing was changed.{held}",
+                    done.events
+                ),
+                false => format!(
+                    "{} events are imported; the log ends at position {}.{held}",
+                    done.events, done.last_position
+                ),
+            });
+            Ok(())
+        },
+    )
 }
 
 fn broke(error: sqlx::Error) -> Failed {
