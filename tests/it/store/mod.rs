@@ -18,6 +18,7 @@ mod rights;
 mod schemas;
 mod seal;
 mod subscribe;
+mod transaction;
 
 use bizing_engine::domain::event::{BookingConfirmed, Event, NotificationSent};
 use bizing_engine::domain::ids::{BookingId, CorrelationId, DeliveryId};

@@ -149,7 +149,7 @@ impl Deliveries {
         outcome: &Outcome,
         after: After,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = crate::store::begin(&self.pool).await?;
         // Lock order: saga, streams, deliveries.
         if !matches!(after, After::Scheduled(_)) {
             self.consequence

@@ -307,7 +307,7 @@ impl Tail {
         from: i64,
         to: i64,
     ) -> Result<bool, ApplyError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = crate::store::begin(&self.pool).await?;
         // A crash may take the newest rows, and then it takes the position with them: no need to wait for the disk. Plans
         // are made once and not for each batch anew: rows are found by their keys whatever a batch holds.
         let standing: Option<(i64, bool)> = sqlx::query_as(

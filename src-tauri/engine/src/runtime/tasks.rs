@@ -9,6 +9,17 @@ use tokio_util::task::TaskTracker;
 /// How long a task may take to end by itself once it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Lets something end that its caller no longer waits for, so that what it holds is put right. Nothing waits for it.
+pub fn see_through<Fut>(fut: Fut)
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    // Without a runtime everything that it holds is gone.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(fut);
+    }
+}
+
 #[derive(Clone, Default)]
 pub struct Tasks {
     stop: CancellationToken,

@@ -138,7 +138,7 @@ pub async fn away(pool: &PgPool, reason: &str) -> sqlx::Result<bool> {
 
 /// It answers again: the case closes, and those that waited follow at its rate.
 pub async fn open(pool: &PgPool) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::store::begin(pool).await?;
     let rate: Option<f32> = sqlx::query_scalar(
         "update saga.provider_gate set state = 'closed', reason = null, open_until = null, probe_saga = null, failures = 0 where provider = $1 and state <> 'closed' returning rate_per_s",
     )

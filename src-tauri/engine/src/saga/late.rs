@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bizing_stripe::{Failure, Refund, RefundStatus, Stripe};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::definition::{Definition, Step};
@@ -92,8 +92,7 @@ impl Late {
     }
 
     async fn open_again(&self, saga: Uuid, refund: &Refund) -> Result<bool, SagaError> {
-        let mut conn = self.pool.acquire().await?;
-        let mut tx = conn.begin().await?;
+        let mut tx = crate::store::begin(&self.pool).await?;
         let over: bool = sqlx::query_scalar(
             "select finished_at is not null from saga.instance where saga_id = $1 for update",
         )

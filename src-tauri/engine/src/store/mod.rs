@@ -16,5 +16,8 @@ pub mod scan;
 pub mod schema;
 pub mod seal;
 pub mod subscription;
+mod transaction;
 pub mod upcast;
 pub mod vault;
+
+pub use transaction::{begin, begin_on, begin_with};

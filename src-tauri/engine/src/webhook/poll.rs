@@ -195,7 +195,7 @@ impl Read {
     /// Keeps the events and moves the cursor in one transaction. `true`: there is more at once.
     async fn take(&self, pool: &PgPool, at: &Cursor) -> sqlx::Result<bool> {
         let (Read::On(page) | Read::Overlap(page) | Read::Back(page)) = self;
-        let mut tx = pool.begin().await?;
+        let mut tx = crate::store::begin(pool).await?;
         if !page.events.is_empty() {
             inbox::keep(&mut tx, &page.events, Came::Poll).await?;
         }

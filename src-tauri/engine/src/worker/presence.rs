@@ -48,7 +48,7 @@ async fn free_the_dead(pool: &PgPool, host: &str) -> sqlx::Result<()> {
         {
             continue;
         }
-        let mut tx = pool.begin().await?;
+        let mut tx = crate::store::begin(pool).await?;
         sqlx::query("update saga.instance set lease_owner = null, lease_expires_at = null, fence = fence + 1, take_overs = least(take_overs + 1, 1000) where lease_owner = $1 and finished_at is null")
             .bind(worker)
             .execute(&mut *tx)

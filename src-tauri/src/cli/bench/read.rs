@@ -74,7 +74,7 @@ async fn fill(pool: &PgPool) -> Result<Arc<Vec<(i64, BookingId)>>, BenchError> {
                 )
             })
             .collect();
-        let mut tx = pool.begin().await?;
+        let mut tx = bizing_engine::store::begin(pool).await?;
         append_in(&mut tx, &context, appends).await?;
         tx.commit().await?;
     }

@@ -2,7 +2,7 @@
 //! log at once. Bookings and amounts stay.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::erasures::Erasure;
@@ -12,7 +12,7 @@ use crate::domain::event::{CustomerErased, Event};
 use crate::domain::ids::{CommandId, CorrelationId, CustomerId};
 use crate::runtime::ids;
 use crate::store::append::{Append, AppendError, Context, Expected, append_in};
-use crate::store::migrate;
+use crate::store::{self, migrate};
 
 pub const SHORTEST_REASON: usize = 10;
 pub const LONGEST_REASON: usize = 500;
@@ -50,12 +50,12 @@ pub async fn subject(
 /// Erases, in one transaction with the event that says so. Somebody who was erased before stays as they are, and the
 /// first event is the only one. `command` makes a second sending harmless.
 pub async fn erase(
-    conn: &mut PgConnection,
+    people: &PgPool,
     customer: Uuid,
     reason: &str,
     command: Option<Uuid>,
 ) -> Result<DateTime<Utc>, AppError> {
-    let mut tx = conn.begin().await?;
+    let mut tx = store::begin(people).await?;
     let before = subject(&mut tx, customer, false)
         .await?
         .ok_or_else(|| unknown(customer))?;

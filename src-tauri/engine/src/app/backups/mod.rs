@@ -386,14 +386,14 @@ pub async fn erase_customer(
         .flatten()
         .collect();
     let reason = erase::checked_reason(&request.reason, &personal)?;
+    drop(conn);
     let erased_at = erase::erase(
-        &mut conn,
+        &desk.people,
         request.customer_id,
         reason,
         Some(request.command_id),
     )
     .await?;
-    drop(conn);
     desk.bell.ring();
     // The mailbox of the sandbox stands for the customer's own, which nobody can empty; but it lies on this computer.
     if let Some(address) = address {

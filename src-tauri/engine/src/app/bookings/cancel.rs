@@ -28,7 +28,7 @@ pub async fn cancel(desk: &Desk, request: CancelBooking) -> Result<CancelAsked, 
             format!("Say why {why}: it stands in the audit."),
         ));
     }
-    let mut tx = desk.people.begin().await?;
+    let mut tx = crate::store::begin(&desk.people).await?;
     let newer = read::stream(
         &mut tx,
         &BookingId(request.booking_id).into(),

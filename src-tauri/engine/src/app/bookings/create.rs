@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use super::wanted::{Wanted, sentence};
@@ -27,14 +28,14 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
     if let Some(reason) = &desk.read_only {
         return Err(AppError::new(Code::Forbidden, reason.clone()));
     }
-    let mut conn = desk.people.acquire().await?;
-    let wanted = Wanted::check(&mut conn, &request).await?;
+    let wanted = Wanted::check(&mut *desk.people.acquire().await?, &request).await?;
     // As many may race for the last units of a resource; each round has a winner.
     for _ in 0..8 {
+        let mut conn = desk.people.acquire().await?;
         if let Some(booked) = booked_before(&mut conn, &request, &wanted).await? {
             return Ok(booked);
         }
-        match attempt(desk, &mut conn, &request, &wanted).await {
+        match attempt(desk, conn, &request, &wanted).await {
             Err(Failed::Again) => {}
             Err(Failed::Told(error)) => return Err(*error),
             Ok((booked, world)) => {
@@ -44,7 +45,7 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
                 {
                     worker.go_on(SagaId(booked.saga_id), world);
                 }
-                shown(&mut conn, booked.booking_id).await;
+                shown(&desk.people, booked.booking_id).await;
                 return Ok(booked);
             }
         }
@@ -59,14 +60,14 @@ pub async fn create(desk: &Desk, request: CreateBooking) -> Result<Booked, AppEr
 }
 
 /// Whoever booked looks at the booking next: waits until the lists show it, as long as that is soon.
-async fn shown(conn: &mut PgConnection, booking: Uuid) {
+async fn shown(people: &PgPool, booking: Uuid) {
     let until = tokio::time::Instant::now() + SOON;
     while tokio::time::Instant::now() < until {
         let there = sqlx::query_scalar(
             "select exists (select 1 from read.bookings_v1 where booking_id = $1)",
         )
         .bind(booking)
-        .fetch_one(&mut *conn)
+        .fetch_one(people)
         .await;
         if there.unwrap_or(true) {
             return;
@@ -94,12 +95,12 @@ impl<E: Into<AppError>> From<E> for Failed {
 
 async fn attempt(
     desk: &Desk,
-    conn: &mut PgConnection,
+    mut conn: PoolConnection<Postgres>,
     request: &CreateBooking,
     wanted: &Wanted,
 ) -> Result<(Booked, Option<Box<World>>), Failed> {
     let (policy, now) = (&wanted.rules.over(&desk.policy), wanted.asked_at);
-    let units = wanted.free_units(conn).await?;
+    let units = wanted.free_units(&mut conn).await?;
     let created = wanted.created(
         request,
         Reference::from_bits(crate::runtime::ids::reference_bits()),
@@ -149,7 +150,7 @@ async fn attempt(
     let started = match (&request.customer, &wanted.personal) {
         // Their key is made in this very transaction, and what is sealed with it cannot be written before it is there.
         (ForCustomer::New { .. }, Some(personal)) => {
-            let mut tx = conn.begin().await?;
+            let mut tx = crate::store::begin_on(conn).await?;
             appends.push(registered(&mut tx, created.customer_id, personal, now).await?);
             let started = book(&mut tx, start, appends).await;
             if started.is_ok() {
@@ -159,13 +160,17 @@ async fn attempt(
             }
             started
         }
-        _ => book(conn, start, appends).await,
+        _ => book(&mut conn, start, appends).await,
     };
     let started = match started {
         Ok(started) => started,
         Err(BookError::SlotTaken(rivals)) => {
             // Somebody else took this unit meanwhile; another one may be free.
-            if wanted.free_units(conn).await? != units {
+            if wanted
+                .free_units(&mut *desk.people.acquire().await?)
+                .await?
+                != units
+            {
                 return Err(Failed::Again);
             }
             return Err(match rivals.first() {

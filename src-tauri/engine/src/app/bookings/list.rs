@@ -31,7 +31,7 @@ pub async fn list(desk: &Desk, request: ListBookings) -> Result<BookingList, App
         .as_deref()
         .map(|text| Cursor::parse(text, request.sort, request.descending))
         .transpose()?;
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let filter = Filter::new(&mut tx, &request).await?;
 
     let mut query = QueryBuilder::<Postgres>::new("select ");

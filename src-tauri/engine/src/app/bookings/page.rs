@@ -20,7 +20,7 @@ const READ_ONLY: &str = "begin isolation level repeatable read read only";
 
 pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppError> {
     let wanted = request.booking.trim();
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let row = booking(&mut tx, wanted).await?;
     let booking_id: Uuid = row.try_get("booking_id")?;
     let mut saga = Saga::read(&row)?;

@@ -38,7 +38,7 @@ pub async fn seed(
     worker: &PgPool,
     now: DateTime<Utc>,
 ) -> Result<SeedReport, AppError> {
-    let mut tx = people_admin.begin().await?;
+    let mut tx = crate::store::begin(people_admin).await?;
     lock(&mut tx).await?;
     let begun: Option<serde_json::Value> =
         sqlx::query_scalar("select value from read.settings_v1 where name = $1")
@@ -64,7 +64,7 @@ pub async fn seed(
     }
     tx.commit().await?;
 
-    let mut tx = worker.begin().await?;
+    let mut tx = crate::store::begin(worker).await?;
     lock(&mut tx).await?;
     let first = histories.first().map(|h| h.saga.0);
     let done: bool =

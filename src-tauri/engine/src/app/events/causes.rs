@@ -18,7 +18,7 @@ use crate::store::read::{self, Recorded};
 const MOST: i64 = 200;
 
 pub async fn causes(desk: &Desk, request: EventCauses) -> Result<CauseGraph, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let zone = zone(&mut tx).await?;
     let safe = read::safe_position(&mut tx).await?;
     let filter = Filter {

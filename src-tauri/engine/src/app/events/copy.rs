@@ -14,7 +14,7 @@ use crate::store::read::{self, Recorded};
 const MOST: i64 = 1_000;
 
 pub async fn copy(desk: &Desk, request: CopyEvents) -> Result<EventsCopied, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let safe = read::safe_position(&mut tx).await?;
     let (filter, way, limit) = match request {
         CopyEvents::Event { position } => (

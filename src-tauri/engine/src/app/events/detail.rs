@@ -16,7 +16,7 @@ use crate::store::browse::{self, Filter, Way};
 use crate::store::read::{self, Recorded};
 
 pub async fn get(desk: &Desk, request: GetEvent) -> Result<EventDetail, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let zone = zone(&mut tx).await?;
     let safe = read::safe_position(&mut tx).await?;
     let at = Way::Before(request.position.saturating_add(1));

@@ -33,7 +33,7 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
         (None, Some(position)) => Way::After(position),
         (None, None) => Way::NEWEST,
     };
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let zone = zone(&mut tx).await?;
     let filter = filter(&mut tx, &request.filter, &zone).await?;
     let safe = read::safe_position(&mut tx).await?;
@@ -168,7 +168,7 @@ pub(in crate::app) async fn total(conn: &mut PgConnection, safe: i64) -> Result<
 }
 
 pub async fn catalogue(desk: &Desk, _: Empty) -> Result<EventCatalogue, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let rows = sqlx::query(
         "select name, array_agg(schema_version::int order by schema_version) from read.event_types_v1 group by name order by name",
     )

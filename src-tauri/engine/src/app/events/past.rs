@@ -17,7 +17,7 @@ use crate::projection::{payment_word, state_word};
 use crate::store::read::{self, AsOf as Moment, Recorded};
 
 pub async fn state_as_of(desk: &Desk, request: StateAsOf) -> Result<StreamState, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let zone = zone(&mut tx).await?;
     let stream = stream_named(&mut tx, &request.stream, "stream").await?;
     let at = match &request.at {

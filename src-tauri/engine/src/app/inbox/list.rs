@@ -23,7 +23,7 @@ pub async fn list(desk: &Desk, request: ListInbox) -> Result<InboxList, AppError
     if !(1..=500).contains(&request.limit) {
         return Err(AppError::invalid("limit", "A page has 1 to 500 arrivals."));
     }
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let mut query = QueryBuilder::<Postgres>::new("select ");
     query
         .push(COLUMNS)

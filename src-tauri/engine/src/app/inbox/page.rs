@@ -14,7 +14,7 @@ use crate::app::wire::*;
 const LONGEST_RAW: usize = 256 * 1024;
 
 pub async fn get(desk: &Desk, request: GetArrival) -> Result<Arrival, AppError> {
-    let mut tx = desk.people.begin().await?;
+    let mut tx = crate::store::begin(&desk.people).await?;
     let found = sqlx::query(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS}, a.api_version, a.created_at, a.bytes, a.secret_no, a.secrets, a.signed_at, a.skew_s, a.receiver, a.saga_id
            from read.arrivals_v1 a where a.arrival_id = $1"

@@ -39,7 +39,7 @@ pub async fn command(desk: &Desk, request: CommandSaga) -> Result<SagaCommanded,
         return Err(AppError::new(Code::Forbidden, reason.clone()));
     }
     let wanted = says::wanted(&request)?;
-    let mut tx = desk.people.begin().await?;
+    let mut tx = crate::store::begin(&desk.people).await?;
     let answer: Value =
         sqlx::query_scalar("select api.command_saga($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(request.command_id)

@@ -30,7 +30,7 @@ pub async fn write(
     mut request: ListSagas,
     mut put: impl FnMut(&str) -> Result<(), AppError>,
 ) -> Result<u64, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let mut written = 0;
     request.limit = PAGE;
     loop {

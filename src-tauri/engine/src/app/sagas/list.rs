@@ -76,7 +76,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
     if !(1..=500).contains(&request.limit) {
         return Err(AppError::invalid("limit", "A page has 1 to 500 sagas."));
     }
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let (rows, next) = rows(&mut tx, &request).await?;
     let counts = counts(&mut tx).await?;
     let groups = groups(&mut tx).await?;

@@ -26,7 +26,7 @@ const READ_ONLY: &str = "begin isolation level repeatable read read only";
 const ALIVE: &str = "heartbeat_at > now() - interval '60 seconds' and not draining";
 
 pub async fn page(desk: &Desk, request: GetSaga) -> Result<SagaPage, AppError> {
-    let mut tx = desk.people.begin_with(READ_ONLY).await?;
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
     let row = read(&mut tx, request.saga_id).await?;
     let mut saga = Saga::read(&row)?.ok_or_else(act::unknown)?;
     let zone: String = row.try_get("zone")?;

@@ -124,7 +124,7 @@ impl Finisher {
                 .fetch_all(&self.pool)
                 .await?
         } else {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = crate::store::begin(&self.pool).await?;
             let recorded = statement(batch, self.worker, &tallies)
                 .fetch_all(&mut *tx)
                 .await?;

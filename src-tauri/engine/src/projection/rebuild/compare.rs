@@ -20,9 +20,7 @@ pub async fn compare(
     built: &mut Generation,
 ) -> Result<(), Stopped> {
     let (held, same_position) = aligned(pool, job, tail, built).await?;
-    let mut tx = pool
-        .begin_with("begin isolation level repeatable read")
-        .await?;
+    let mut tx = crate::store::begin_with(pool, "begin isolation level repeatable read").await?;
     let live: String = sqlx::query_scalar(
         "select core.generation_schema(name, generation) from read.generations where name = $1 and role = 'live'",
     )

@@ -54,7 +54,7 @@ pub async fn read(
         indexes(pool, job).await?;
     }
     // A third of the usual sample, since nobody reads until it is there; autovacuum takes a whole one in its own time.
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::store::begin(pool).await?;
     sqlx::query("select set_config('default_statistics_target', '33', true)")
         .execute(&mut *tx)
         .await?;
@@ -226,7 +226,7 @@ async fn one(
     todo: &Todo,
     partial: bool,
 ) -> Result<(), RebuildError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::store::begin(pool).await?;
     sqlx::query("select set_config('synchronous_commit', 'off', true), set_config('search_path', $1 || ', pg_catalog', true)")
         .bind(&loading.schema)
         .execute(&mut *tx)
@@ -328,7 +328,7 @@ async fn make(pool: &PgPool, job: &Job, statements: Vec<String>) -> Result<(), R
             let Some(statement) = next else {
                 return Ok::<(), RebuildError>(());
             };
-            let mut tx = pool.begin().await?;
+            let mut tx = crate::store::begin(pool).await?;
             // Each hand is a core already.
             sqlx::query("select set_config('maintenance_work_mem', '256MB', true), set_config('max_parallel_maintenance_workers', '0', true)")
                 .execute(&mut *tx)

@@ -285,7 +285,7 @@ fn stands(error: &RebuildError) -> bool {
 }
 
 async fn drop_generation(pool: &PgPool, name: &str, generation: i32) -> sqlx::Result<bool> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::store::begin(pool).await?;
     sqlx::query("set local lock_timeout = '2s'")
         .execute(&mut *tx)
         .await?;

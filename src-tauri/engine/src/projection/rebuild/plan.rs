@@ -34,7 +34,7 @@ pub async fn prepare(
 
 /// All streams of bookings, cut into parts by number: those that were made together lie together in the log.
 async fn everything(pool: &PgPool, job: &Job) -> Result<i64, RebuildError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::store::begin(pool).await?;
     let target = read::safe_position(&mut tx).await?;
     sqlx::query("delete from read.rebuild_parts where rebuild_id = $1")
         .bind(job.id)
@@ -73,9 +73,7 @@ async fn in_order(pool: &PgPool, job: &Job) -> Result<i64, RebuildError> {
 /// Takes over the live rows but those that are to be made anew, as they stand at one moment: the target is the live
 /// rows' position in the same snapshot.
 async fn take_over(pool: &PgPool, job: &Job) -> Result<i64, RebuildError> {
-    let mut tx = pool
-        .begin_with("begin isolation level repeatable read")
-        .await?;
+    let mut tx = crate::store::begin_with(pool, "begin isolation level repeatable read").await?;
     let live = sqlx::query(
         "select core.generation_schema(name, generation) as schema, position from read.generations where name = $1 and role = 'live'",
     )

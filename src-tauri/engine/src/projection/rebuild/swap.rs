@@ -78,7 +78,7 @@ pub async fn aligned<'c>(
     tail: &Tail,
     built: &mut Generation,
 ) -> Result<(sqlx::Transaction<'c, sqlx::Postgres>, bool), Stopped> {
-    let mut held = pool.begin().await?;
+    let mut held = crate::store::begin(pool).await?;
     sqlx::query("set local lock_timeout = '500ms'")
         .execute(&mut *held)
         .await?;

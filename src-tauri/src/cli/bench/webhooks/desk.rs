@@ -122,7 +122,7 @@ impl HookDesk {
             causation: None,
             on_behalf_of: None,
         };
-        let mut tx = self.appends.begin().await?;
+        let mut tx = bizing_engine::store::begin(&self.appends).await?;
         append_in(&mut tx, &context, vec![append]).await?;
         tx.commit().await?;
         self.bell.ring();
