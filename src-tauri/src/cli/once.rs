@@ -184,7 +184,7 @@ async fn until(
         )
         .await;
         match page {
-            Ok(page) if fact(&page) => return Ok(page),
+            Ok(page) if fact(&page) && is_the_newest(host, &page).await? => return Ok(page),
             Ok(page) if begun.elapsed() > PATIENCE => {
                 print(&page);
                 return Err(Failed::Run(format!(
@@ -196,6 +196,18 @@ async fn until(
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+}
+
+/// The saga on the page is read as it is; the lists that the rest comes from may follow a moment later, all of them.
+async fn is_the_newest(host: &Host, page: &BookingPage) -> Result<bool, Failed> {
+    let desk = host.desk().map_err(failed)?;
+    let version: i64 =
+        sqlx::query_scalar("select version from read.streams_v1 where stream_id = $1")
+            .bind(format!("booking-{}", page.row.booking_id))
+            .fetch_one(&desk.people)
+            .await
+            .map_err(|e| Failed::Run(format!("The booking's events cannot be counted: {e}")))?;
+    Ok(page.version >= version)
 }
 
 fn print(page: &BookingPage) {
