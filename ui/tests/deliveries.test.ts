@@ -402,3 +402,63 @@ test('everything in German too, and nothing is left over', async () => {
   await until(() => find('endpoint-story')?.textContent?.includes('Er antwortete 5-mal hintereinander „503“,'), 'die Geschichte')
   expect(document.body.innerText).not.toMatch(/\bundefined\b|\{[a-z_]+\}/)
 })
+
+// ---- links ---------------------------------------------------------------------------------------------
+
+test('a link that names none, or one that is gone, says so in plain words and leads to the list', async () => {
+  const backend = open('/deliveries/msg_27UH4WbU6Z5A5EzD8u03', quiet())
+  await says('There is no such delivery')
+  expect(asked(backend, 'get_delivery')).toHaveLength(0)
+  await accessible()
+  backend.fail('get_delivery', appError('request.not_found', 'That delivery is not here any more.'))
+  location.hash = '#/deliveries/01937c50-1a2b-7000-8000-00000000dead'
+  await until(() => asked(backend, 'get_delivery').length === 1, 'asked for it')
+  await says('There is no such delivery')
+  click(find('delivery')!.querySelector<HTMLElement>('.empty button')!)
+  await until(() => location.hash === '#/deliveries', 'at the list')
+  location.hash = '#/deliveries/endpoints/ledgerly'
+  await says('There is no such endpoint')
+})
+
+test('the list follows by itself while nobody reads, and stands still once live is off', async () => {
+  const backend = quiet()
+  open('/deliveries', backend)
+  await until(() => all('delivery-row').length > 15, 'rows')
+  let n = 0
+  backend.on('list_deliveries', (p) => {
+    const reply = listDeliveries(p)
+    const fresh = Array.from({ length: n }, (_, i) => ({ ...deliveryRows[1]!, delivery_id: `01937c50-1a2b-7000-8000-${String(900 - i).padStart(12, '0')}` })).reverse()
+    return p.after === null ? { ...reply, rows: [...fresh, ...reply.rows] } : reply
+  })
+  n = 1
+  backend.hint('deliveries')
+  await until(() => all('delivery-row')[0]!.dataset.id?.endsWith('900'), 'the new one is the first')
+  expect(find('live')!.getAttribute('aria-pressed')).toBe('true')
+  press('l')
+  await until(() => find('live')!.getAttribute('aria-pressed') === 'false', 'not live')
+  const before = asked(backend, 'list_deliveries').filter((call) => (call.params as ListDeliveries).limit > 1).length
+  n = 2
+  backend.hint('deliveries')
+  await until(() => asked(backend, 'status').length >= 0, 'a turn')
+  await new Promise((resolve) => requestAnimationFrame(resolve))
+  expect(asked(backend, 'list_deliveries').filter((call) => (call.params as ListDeliveries).limit > 1)).toHaveLength(before)
+  click(find('live')!)
+  backend.hint('deliveries')
+  await until(() => all('delivery-row')[0]!.dataset.id?.endsWith('899'), 'it follows again')
+})
+
+test('a kept view asks again what was asked, shows as chosen, and is forgotten when its owner says so', async () => {
+  localStorage.setItem('bizing-desk.deliveries', '{}')
+  memory.save('sofia', { name: 'What gave up', tab: 'log', query: 'states=gave_up' })
+  expect(JSON.parse(localStorage.getItem('bizing-desk.deliveries')!).views.sofia).toHaveLength(1)
+  const backend = open('/deliveries', quiet())
+  click(await seen('views'))
+  click(await seen('own-view'))
+  await until(() => location.hash === '#/deliveries?states=gave_up', 'its address')
+  await until(() => asked(backend, 'list_deliveries').some((call) => (call.params as ListDeliveries).filter.states.join() === 'gave_up'), 'asked')
+  await until(() => find('views')!.textContent!.includes('What gave up'), 'chosen')
+  click(find('views')!)
+  click((await seen('own-view')).parentElement!.querySelectorAll('button')[1]!)
+  await until(() => memory.views('sofia', 'log').length === 0, 'forgotten')
+  expect(JSON.parse(localStorage.getItem('bizing-desk.deliveries')!).views.sofia).toHaveLength(0)
+})

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { inboxRow, inboxRows, listInbox } from '../src/backend/inbox'
+import { appError } from '../src/backend/testing'
 import { world } from '../src/backend/world'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
 
@@ -69,4 +70,14 @@ test('an empty inbox and a filter without a match say so', async () => {
   open('/deliveries/inbox?results=forged', backend)
   await says('Nothing that came in fits')
   await accessible()
+})
+
+test('a link to an arrival that is none says so in plain words', async () => {
+  const backend = open('/deliveries/inbox/evt_1', world())
+  await says('There is no such arrival')
+  expect(backend.calls.filter((call) => call.name === 'get_arrival')).toHaveLength(0)
+  backend.fail('get_arrival', appError('request.not_found', 'That arrival is not here any more.'))
+  location.hash = '#/deliveries/inbox/4711'
+  await until(() => backend.calls.some((call) => call.name === 'get_arrival'), 'asked for it')
+  await says('There is no such arrival')
 })

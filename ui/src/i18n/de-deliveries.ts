@@ -145,6 +145,13 @@ export const deliveries = {
   // ---- eine Zustellung
   'delivery.label': 'Zustellung',
   'delivery.error': 'Die Zustellung war nicht lesbar',
+  'delivery.missing': 'Diese Zustellung gibt es nicht',
+  'delivery.missing.so': 'Der Link ist vielleicht abgeschnitten, oder es ging um eine, die nicht mehr aufbewahrt wird.',
+  'arrival.missing': 'Diesen Eingang gibt es nicht',
+  'arrival.missing.so': 'Der Link ist vielleicht abgeschnitten. Eingänge bleiben 90 Tage, abgelehnte 30.',
+  'endpoint.missing': 'Diesen Endpunkt gibt es nicht',
+  'endpoint.missing.so': 'Der Link ist vielleicht abgeschnitten.',
+  'missing.to_list': 'Zur Liste',
   'delivery.previous': 'Die darüber',
   'delivery.next_one': 'Die darunter',
   'delivery.title': '{event} an {to}',

@@ -145,6 +145,13 @@ export const deliveries = {
   // ---- one delivery
   'delivery.label': 'Delivery',
   'delivery.error': 'The delivery could not be read',
+  'delivery.missing': 'There is no such delivery',
+  'delivery.missing.so': 'The link may have been cut off, or it was about one that is not kept any more.',
+  'arrival.missing': 'There is no such arrival',
+  'arrival.missing.so': 'The link may have been cut off. Arrivals are kept for 90 days, refused ones for 30.',
+  'endpoint.missing': 'There is no such endpoint',
+  'endpoint.missing.so': 'The link may have been cut off.',
+  'missing.to_list': 'To the list',
   'delivery.previous': 'The one above',
   'delivery.next_one': 'The one below',
   'delivery.title': '{event} to {to}',

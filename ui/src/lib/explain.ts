@@ -19,6 +19,9 @@ export function explain(error: unknown): Explained {
   return own(t('error.window'), t('error.window.hint'), String(error))
 }
 
+/** It was asked for by its id, and there is none. */
+export const notThere = (error: unknown): boolean => error instanceof DeskError && error.app.code === 'request.not_found'
+
 export function explainApp(app: AppError): Explained {
   return { message: app.message, hint: app.hint, code: app.code, id: app.correlation_id, field: app.field }
 }
