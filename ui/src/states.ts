@@ -38,6 +38,8 @@ export const paymentStates: Record<PaymentState, Sign> = {
   part_refunded: sign('state.payment.part_refunded', 'undo-2', 'undo'),
   refunded: sign('state.payment.refunded', 'undo-2', 'undo'),
   refund_failed: sign('state.payment.refund_failed', 'circle-x', 'fail'),
+  disputed: sign('state.payment.disputed', 'shield-alert', 'person'),
+  dispute_lost: sign('state.payment.dispute_lost', 'shield-alert', 'fail'),
 }
 
 export const sagaStates: Record<SagaState, Sign> = {

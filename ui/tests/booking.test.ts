@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { awaitingPage, retryingPage, undonePage } from '../src/backend/fixtures'
+import { awaitingPage, NOW, retryingPage, undonePage } from '../src/backend/fixtures'
+import { sagaList } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { world } from '../src/backend/world'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -108,4 +109,34 @@ test('in German too', async () => {
   setPrefs({ language: 'de' })
   await says('Bestätigt, 80,00')
   expect(document.documentElement.lang).toBe('de')
+})
+
+test('a disputed payment shows until when it can be answered, on its page and where people decide', async () => {
+  const backend = world()
+  const disputed = retryingPage()
+  const dispute = {
+    dispute_id: 'dp_1QabcDEF',
+    saga_id: disputed.saga!.saga_id,
+    booking_id: disputed.row.booking_id,
+    reference: disputed.row.reference,
+    status: 'needs_response',
+    reason: 'product_not_received',
+    amount: { amount_minor: 8000, currency: 'EUR' },
+    evidence_due_at: new Date(Date.parse(NOW) + 5 * 86_400_000).toISOString(),
+    answered: false,
+    told_at: NOW,
+    closed_at: null,
+    problem: null,
+  }
+  backend.on('get_booking', () => ({ ...disputed, row: { ...disputed.row, payment: 'disputed' }, disputes: [dispute] }))
+  open(`/bookings/${disputed.row.reference}`, backend)
+  await seen('dispute')
+  expect(find('payment-state')!.textContent).toContain('Disputed')
+  expect(find('headline')!.textContent).toContain('the customer’s bank disputes the €80.00')
+  expect(find('dispute')!.textContent).toMatch(/Needs an answer.*€80\.00.*said not to have been received/s)
+  expect(find('dispute-due')!.textContent).toMatch(/Evidence until .*left/)
+  await accessible()
+  backend.on('list_sagas', (p) => ({ ...sagaList(p.tab), disputes: [dispute] }))
+  location.hash = '#/sagas'
+  await until(() => find('dispute')?.textContent?.includes(disputed.row.reference), 'among what waits for a person')
 })

@@ -63,6 +63,8 @@ pub fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
         .route("/_sandbox/ledger", get(ledger))
         .route("/_sandbox/clock", post(advance_clock))
         .route("/_sandbox/webhook", put(set_webhook))
+        .route("/_sandbox/disputes", post(open_dispute))
+        .route("/_sandbox/disputes/{id}", post(act_on_dispute))
         .route("/_sandbox/messages", get(messages).delete(forget_messages))
         .route("/_sandbox/messages/{id}", get(message))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -188,6 +190,48 @@ async fn set_webhook(
 ) -> StatusCode {
     shared.set_webhook(Some(target));
     StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct OpenDispute {
+    payment_intent: String,
+    #[serde(default = "unsaid")]
+    reason: String,
+    #[serde(default)]
+    inquiry: bool,
+}
+
+fn unsaid() -> String {
+    "general".to_owned()
+}
+
+async fn open_dispute(
+    State(shared): State<Arc<Shared>>,
+    Json(open): Json<OpenDispute>,
+) -> Response {
+    let opened = api::change(&shared, &[], |world| {
+        world.dispute_payment(&open.payment_intent, &open.reason, open.inquiry)
+    });
+    match opened {
+        Some(id) => Json(json!({ "id": id })).into_response(),
+        None => (StatusCode::CONFLICT, "No captured payment of that name.").into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct ActOnDispute {
+    act: api::DisputeAct,
+}
+
+async fn act_on_dispute(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Json(wanted): Json<ActOnDispute>,
+) -> Response {
+    match api::change(&shared, &[], |world| world.act_on_dispute(&id, wanted.act)) {
+        Some(()) => StatusCode::NO_CONTENT.into_response(),
+        None => (StatusCode::CONFLICT, "That cannot happen to this dispute.").into_response(),
+    }
 }
 
 async fn messages(State(shared): State<Arc<Shared>>) -> Response {

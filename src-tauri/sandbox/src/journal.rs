@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Answer, Event, Intent, Message, Refund, Session};
+use crate::model::{Answer, Dispute, Event, Intent, Message, Refund, Session};
 
 #[derive(Default, Serialize, Deserialize)]
 pub struct Line {
@@ -20,6 +20,8 @@ pub struct Line {
     pub sessions: Vec<Session>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<Refund>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputes: Vec<Dispute>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,6 +38,7 @@ impl Line {
         self.intents.is_empty()
             && self.sessions.is_empty()
             && self.refunds.is_empty()
+            && self.disputes.is_empty()
             && self.events.is_empty()
             && self.answers.is_empty()
             && self.messages.is_empty()

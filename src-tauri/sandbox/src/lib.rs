@@ -6,7 +6,7 @@
 //! ([`Sandbox::faults`]), and, with a journal, to forget nothing when it is killed.
 //!
 //! It listens on loopback only, moves no money and delivers no mail. What it does not have: customers, subscriptions,
-//! disputes, Connect, Search.
+//! Connect, Search.
 
 mod api;
 mod cards;
@@ -32,6 +32,7 @@ use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use api::DisputeAct;
 pub use faults::{Fault, Faults, Fired, Rule, When};
 pub use ledger::{Ledger, Payment, Totals};
 pub use webhook::{WebhookTarget, signature};
@@ -145,6 +146,18 @@ impl Sandbox {
             world.advance_clock(seconds);
             world.sweep();
         });
+    }
+
+    /// The customer's bank disputes a captured payment, or with `inquiry` only asks about it. The id of the dispute.
+    pub fn dispute(&self, payment_intent: &str, reason: &str, inquiry: bool) -> Option<String> {
+        api::change(&self.shared, &[], |world| {
+            world.dispute_payment(payment_intent, reason, inquiry)
+        })
+    }
+
+    /// `false`: that cannot happen to it.
+    pub fn act_on_dispute(&self, id: &str, act: DisputeAct) -> bool {
+        api::change(&self.shared, &[], |world| world.act_on_dispute(id, act)).is_some()
     }
 
     pub fn faults(&self) -> Faults {

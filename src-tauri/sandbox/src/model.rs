@@ -183,6 +183,49 @@ impl RefundState {
     }
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Dispute {
+    pub id: String,
+    pub created: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub intent: String,
+    pub charge: String,
+    pub reason: String,
+    pub state: DisputeState,
+    pub evidence_due_by: i64,
+    /// Evidence was sent in so often.
+    #[serde(default)]
+    pub submissions: i64,
+    /// Amount and fee of each line that it made in the account, below zero: withdrawn.
+    #[serde(default)]
+    pub moved: Vec<(i64, i64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeState {
+    WarningNeedsResponse,
+    WarningClosed,
+    NeedsResponse,
+    UnderReview,
+    Won,
+    Lost,
+}
+
+impl DisputeState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DisputeState::WarningNeedsResponse => "warning_needs_response",
+            DisputeState::WarningClosed => "warning_closed",
+            DisputeState::NeedsResponse => "needs_response",
+            DisputeState::UnderReview => "under_review",
+            DisputeState::Won => "won",
+            DisputeState::Lost => "lost",
+        }
+    }
+}
+
 /// An event keeps its object as text: fifty thousand of them as trees would be half a gigabyte.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
@@ -239,4 +282,4 @@ macro_rules! rows {
         fn created(&self) -> i64 { self.created }
     })+ };
 }
-rows!(Intent, Session, Refund, Event, Answer, Message);
+rows!(Intent, Session, Refund, Dispute, Event, Answer, Message);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    model::{Charge, ChargeState, Event, Intent, Refund, Session, SessionState, Status},
+    model::{Charge, ChargeState, Dispute, Event, Intent, Refund, Session, SessionState, Status},
     world::API_VERSION,
 };
 
@@ -121,6 +121,47 @@ pub fn refund(refund: &Refund) -> Value {
         "reason": refund.reason,
         "receipt_number": null,
         "status": refund.state.as_str(),
+    })
+}
+
+pub fn dispute(dispute: &Dispute) -> Value {
+    let lines: Vec<Value> = (dispute.moved.iter().enumerate())
+        .map(|(n, (amount, fee))| {
+            json!({
+                "id": format!("txn_{}_{n}", dispute.id),
+                "object": "balance_transaction",
+                "amount": amount,
+                "currency": dispute.currency,
+                "fee": fee,
+                "net": amount - fee,
+                "reporting_category": if *amount < 0 { "dispute" } else { "dispute_reversal" },
+                "type": "adjustment",
+            })
+        })
+        .collect();
+    let inquiry = dispute.state.as_str().starts_with("warning");
+    json!({
+        "id": dispute.id,
+        "object": "dispute",
+        "amount": dispute.amount,
+        "balance_transactions": lines,
+        "charge": dispute.charge,
+        "created": dispute.created,
+        "currency": dispute.currency,
+        "enhanced_eligibility_types": [],
+        "evidence": {},
+        "evidence_details": {
+            "due_by": dispute.evidence_due_by,
+            "has_evidence": dispute.submissions > 0,
+            "past_due": false,
+            "submission_count": dispute.submissions,
+        },
+        "is_charge_refundable": inquiry,
+        "livemode": false,
+        "metadata": {},
+        "payment_intent": dispute.intent,
+        "reason": dispute.reason,
+        "status": dispute.state.as_str(),
     })
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     journal::{Journal, Line},
-    model::{Answer, Event, Intent, Message, Refund, Session, SessionState},
+    model::{Answer, Dispute, Event, Intent, Message, Refund, Session, SessionState},
     table::Table,
 };
 
@@ -30,6 +30,7 @@ pub struct World {
     pub intents: Table<Intent>,
     pub sessions: Table<Session>,
     pub refunds: Table<Refund>,
+    pub disputes: Table<Dispute>,
     pub events: Table<Event>,
     pub answers: Table<Answer>,
     pub messages: Table<Message>,
@@ -78,6 +79,9 @@ impl World {
             self.watch_refund(&refund);
             self.refunds.restore(refund);
         }
+        line.disputes
+            .into_iter()
+            .for_each(|dispute| self.disputes.restore(dispute));
         line.events
             .into_iter()
             .for_each(|event| self.events.restore(event));
@@ -186,6 +190,7 @@ impl World {
             intents: self.intents.take_dirty(),
             sessions: self.sessions.take_dirty(),
             refunds: self.refunds.take_dirty(),
+            disputes: self.disputes.take_dirty(),
             events: self.events.take_dirty(),
             answers: self.answers.take_dirty(),
             messages: self.messages.take_dirty(),

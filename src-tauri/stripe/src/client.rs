@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Answer, Checkout, Encoded, EventRecord, Failure, Intent, Marked, Object, Refund, Secret,
-    encode,
+    Answer, Checkout, Dispute, Encoded, EventRecord, Failure, Intent, Marked, Object, Refund,
+    Secret, encode,
     object::{View, without_client_secrets},
     transport::{Reply, attempt},
 };
@@ -62,6 +62,10 @@ impl Stripe {
 
     pub async fn checkout(&self, id: &str) -> Result<Checkout, Failure> {
         self.get(&encode::checkout(id)).await
+    }
+
+    pub async fn dispute(&self, id: &str) -> Result<Dispute, Failure> {
+        self.get(&encode::dispute(id)).await
     }
 
     /// All refunds of an intent, newest first, the failed and pending ones too.

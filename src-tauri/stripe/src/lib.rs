@@ -26,8 +26,8 @@ pub mod webhook;
 pub use client::{Config, EventPage, Stripe};
 pub use failure::Failure;
 pub use object::{
-    Answer, Checkout, CheckoutStatus, Decline, EventRecord, Intent, IntentStatus, Marked, Object,
-    PaymentStatus, Refund, RefundStatus,
+    Answer, Checkout, CheckoutStatus, Decline, Dispute, DisputeMove, DisputeStatus, EventRecord,
+    Intent, IntentStatus, Marked, Object, PaymentStatus, Refund, RefundStatus,
 };
 pub use operation::{CancelReason, Encoded, Operation};
 pub use secret::Secret;

@@ -78,6 +78,35 @@ pub struct Refund {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// A customer's bank asks for the money back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispute {
+    pub id: String,
+    pub status: DisputeStatus,
+    /// What is contested, in the payment's currency.
+    pub amount: i64,
+    pub currency: String,
+    pub reason: String,
+    pub charge: Option<String>,
+    pub payment_intent: Option<String>,
+    /// Until when Stripe takes evidence.
+    pub evidence_due_by: Option<i64>,
+    /// Evidence was sent in so often.
+    pub submissions: i64,
+    /// What it moved, oldest first: out when the money is withdrawn, in when it is reinstated.
+    pub moved: Vec<DisputeMove>,
+}
+
+/// A line of the account that a dispute made, in the account's currency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisputeMove {
+    /// Below zero: withdrawn.
+    pub amount: i64,
+    /// Taken from us; below zero: given back.
+    pub fee: i64,
+    pub currency: String,
+}
+
 /// A payment or a refund in a list, as far as it tells whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marked {
@@ -163,6 +192,20 @@ open_enum!(RefundStatus {
     Canceled = "canceled",
 });
 
+open_enum!(
+    /// Those with `warning` are inquiries: the bank asks, and no money has moved.
+    DisputeStatus {
+        WarningNeedsResponse = "warning_needs_response",
+        WarningUnderReview = "warning_under_review",
+        WarningClosed = "warning_closed",
+        NeedsResponse = "needs_response",
+        UnderReview = "under_review",
+        Won = "won",
+        Lost = "lost",
+        Prevented = "prevented",
+    }
+);
+
 /// The object's JSON as a view, or which field was in the way.
 pub(crate) trait View: Sized {
     fn view(raw: &Value) -> Result<Self, String>;
@@ -210,6 +253,36 @@ impl View for Refund {
             payment_intent: id_of(&raw["payment_intent"]),
             failure_reason: optional(raw, "failure_reason"),
             metadata: metadata(raw),
+        })
+    }
+}
+
+impl View for Dispute {
+    fn view(raw: &Value) -> Result<Dispute, String> {
+        let lines = raw["balance_transactions"].as_array();
+        Ok(Dispute {
+            id: text(raw, "id")?,
+            status: DisputeStatus::from(text(raw, "status")?.as_str()),
+            amount: number(raw, "amount")?,
+            currency: text(raw, "currency")?,
+            reason: optional(raw, "reason").unwrap_or_default(),
+            charge: id_of(&raw["charge"]),
+            payment_intent: id_of(&raw["payment_intent"]),
+            evidence_due_by: raw["evidence_details"]["due_by"].as_i64(),
+            submissions: raw["evidence_details"]["submission_count"]
+                .as_i64()
+                .unwrap_or(0),
+            moved: lines
+                .into_iter()
+                .flatten()
+                .map(|line| {
+                    Ok(DisputeMove {
+                        amount: number(line, "amount")?,
+                        fee: number(line, "fee")?,
+                        currency: text(line, "currency")?,
+                    })
+                })
+                .collect::<Result<_, String>>()?,
         })
     }
 }

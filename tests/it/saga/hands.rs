@@ -5,6 +5,8 @@ use std::time::Duration;
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
+use bizing_engine::projection::Tail;
+use bizing_engine::runtime::hints::Hints;
 use uuid::Uuid;
 
 use crate::support::desk::{TestDesk, TestWorker, booking, slot};
@@ -157,4 +159,10 @@ pub async fn press(page: &str, action: &str) {
         "{action}: {}",
         answer.status()
     );
+}
+
+/// The projections have followed the log to its end.
+pub async fn caught_up(t: &TestDesk) {
+    let tail = Tail::new(t.worker_pool.clone(), Hints::default());
+    while tail.round().await.unwrap() {}
 }

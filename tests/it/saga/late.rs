@@ -2,8 +2,6 @@
 
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
-use bizing_engine::projection::Tail;
-use bizing_engine::runtime::hints::Hints;
 
 use super::hands::*;
 use crate::support::desk::TestDesk;
@@ -93,9 +91,4 @@ async fn at_provider(t: &TestDesk, booking: uuid::Uuid) -> i64 {
     .fetch_one(&t.worker_pool)
     .await
     .unwrap()
-}
-
-async fn caught_up(t: &TestDesk) {
-    let tail = Tail::new(t.worker_pool.clone(), Hints::default());
-    while tail.round().await.unwrap() {}
 }

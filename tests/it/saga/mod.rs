@@ -8,6 +8,7 @@ mod cancellation;
 mod chaos;
 mod correcting;
 mod crash;
+mod disputes;
 mod figures;
 mod gate;
 mod hands;

@@ -78,6 +78,7 @@ export function sagaList(tab: string): SagaList {
     approvals: [asking],
     batches: [],
     orphans: [],
+    disputes: [],
     sweep: { running: false, ended_at: before(3600), looked: 412, problem: null },
   }
 }

@@ -174,7 +174,11 @@ export type BookingPage = { row: BookingRow, customer: CustomerRow,
 /**
  * What took the booking there: `cancelled_by`, `reason_code`, `reason`.
  */
-cancelled: Cancelled | null, money: MoneyLine, saga: SagaView | null, 
+cancelled: Cancelled | null, money: MoneyLine, 
+/**
+ * Of its payment, oldest first.
+ */
+disputes: Array<Dispute>, saga: SagaView | null, 
 /**
  * The message that tells the customer.
  */
@@ -681,6 +685,32 @@ subject: string | null,
 cells: Array<DiffCell>, };
 
 export type Disk = { free_bytes: number, size_bytes: number, };
+
+export type Dispute = { 
+/**
+ * `dp_…`
+ */
+dispute_id: string, saga_id: string, booking_id: string, reference: string | null, 
+/**
+ * In Stripe's words: `needs_response`, `under_review`, `won`, …; `None`: it could not be looked at yet.
+ */
+status: string | null, 
+/**
+ * In Stripe's words: `fraudulent`, `product_not_received`, …
+ */
+reason: string | null, amount: Money | null, 
+/**
+ * Until when Stripe takes evidence.
+ */
+evidence_due_at: string | null, 
+/**
+ * Evidence was sent in.
+ */
+answered: boolean, told_at: string, closed_at: string | null, 
+/**
+ * Why it could not be looked at, or fits no payment here.
+ */
+problem: string | null, };
 
 export type DoctorRun = { run_id: string, at: Moment, by: string, seconds: number, deep: boolean, events: number, audits: Array<AuditFound>, };
 
@@ -1358,7 +1388,7 @@ export type PayloadChangeKind = "added" | "removed" | "changed";
 
 export type PaymentMode = "link" | "card_on_file" | "venue";
 
-export type PaymentState = "not_asked" | "requested" | "link_sent" | "action_required" | "authorised" | "paid" | "at_venue" | "declined" | "unknown" | "voided" | "refund_pending" | "part_refunded" | "refunded" | "refund_failed";
+export type PaymentState = "not_asked" | "requested" | "link_sent" | "action_required" | "authorised" | "paid" | "at_venue" | "declined" | "unknown" | "voided" | "refund_pending" | "part_refunded" | "refunded" | "refund_failed" | "disputed" | "dispute_lost";
 
 export type People = { 
 /**
@@ -1870,7 +1900,11 @@ batches: Array<SagaBatch>,
 /**
  * What Stripe and the ledger do not agree about, oldest first; at most 50.
  */
-orphans: Array<Orphan>, sweep: Sweep, };
+orphans: Array<Orphan>, 
+/**
+ * Those that are open, by their last day.
+ */
+disputes: Array<Dispute>, sweep: Sweep, };
 
 export type SagaOffer = { action: string, 
 /**

@@ -2,6 +2,7 @@
 
 import { console } from './de-console'
 import { deliveries } from './de-deliveries'
+import { disputes } from './de-disputes'
 import { log } from './de-log'
 import { ops } from './de-ops'
 import { people } from './de-people'
@@ -10,6 +11,7 @@ import type { Catalogue } from './index'
 
 export const de: Catalogue = {
   ...console,
+  ...disputes,
   ...deliveries,
   ...log,
   ...ops,

@@ -3,6 +3,7 @@
 
 import { console } from './en-console'
 import { deliveries } from './en-deliveries'
+import { disputes } from './en-disputes'
 import { log } from './en-log'
 import { ops } from './en-ops'
 import { people } from './en-people'
@@ -10,6 +11,7 @@ import { sagas } from './en-sagas'
 
 export const en = {
   ...console,
+  ...disputes,
   ...deliveries,
   ...log,
   ...ops,

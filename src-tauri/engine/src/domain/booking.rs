@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::dispute::{self, Contested, Dispute, DisputeSeen};
 use super::event::*;
 use super::ids::*;
 use super::money::Money;
@@ -46,6 +47,9 @@ pub struct Payment {
     pub refund_pending_minor: i64,
     /// Asked for and not failed. Only the last one can be pending.
     pub refunds: Vec<RefundId>,
+    pub disputes: Vec<Dispute>,
+    /// The newest word about a dispute. It covers `state`, which goes on beneath it.
+    pub contested: Option<Contested>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +68,9 @@ pub enum PaymentState {
     PartRefunded,
     Refunded,
     RefundFailed,
+    /// The customer's bank asks for it back, and nothing is decided.
+    Disputed,
+    DisputeLost,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +99,8 @@ pub enum Command {
     RecordRefund(PaymentRefunded),
     FailRefund(RefundFailed),
     ReturnRefund(RefundReturned),
+    /// What the provider shows of a dispute now, however much of it was known.
+    SeeDispute(Box<DisputeSeen>),
     Confirm,
     RecordNotification(NotificationSent),
     FailNotification(NotificationFailed),
@@ -134,6 +143,8 @@ pub enum Refusal {
     RefundTooLarge { left: i64 },
     #[error("a refund is a positive amount in the currency of the payment")]
     OddRefund,
+    #[error("the customer's bank has disputed the payment: nothing is refunded beside that")]
+    Disputed,
     #[error("the payment is still open: void or refund it first")]
     PaymentOpen,
     #[error("the booking is not paid yet")]
@@ -255,6 +266,10 @@ pub fn decide(
             {
                 return Err(Refusal::OddRefund);
             }
+            // Else the customer could have it twice. Won, it may be refunded again.
+            if payment.contested.is_some() {
+                return Err(Refusal::Disputed);
+            }
             if request.amount.amount_minor > left {
                 return Err(Refusal::RefundTooLarge { left });
             }
@@ -279,6 +294,12 @@ pub fn decide(
                 && returned.amount.amount_minor <= payment.refunded_minor,
             Event::RefundReturned(returned),
         ),
+        Command::SeeDispute(seen) => {
+            if payment.captured_minor == 0 {
+                return Err(Refusal::NotPaid);
+            }
+            dispute::news(&payment.disputes, *seen)
+        }
         Command::Confirm => {
             if state.status == Confirmed {
                 return Ok(vec![]);
@@ -373,6 +394,24 @@ fn create(
 }
 
 impl Payment {
+    /// What a person is told: while a bank contests the payment, that.
+    pub fn shown(&self) -> PaymentState {
+        match self.contested {
+            Some(Contested::Open) => PaymentState::Disputed,
+            Some(Contested::Lost) => PaymentState::DisputeLost,
+            None => self.state,
+        }
+    }
+
+    /// By its sums alone: what is left when a dispute is over.
+    fn settled(&self) -> PaymentState {
+        match self.refunded_minor {
+            r if r <= 0 => PaymentState::Paid,
+            r if r < self.captured_minor => PaymentState::PartRefunded,
+            _ => PaymentState::Refunded,
+        }
+    }
+
     fn refund_is_pending(&self, id: RefundId) -> bool {
         self.refund_pending_minor > 0 && self.refunds.last() == Some(&id)
     }
@@ -474,6 +513,25 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
             p.refunds.retain(|id| *id != e.refund_id);
             p.refunded_minor = p.refunded_minor.saturating_sub(e.amount.amount_minor);
             p.state = PaymentState::RefundFailed;
+        }
+        Event::PaymentDisputed(e) => {
+            dispute::known(&mut p.disputes, &e.dispute_id);
+            p.contested = Some(Contested::Open);
+        }
+        Event::DisputeFundsWithdrawn(e) => {
+            dispute::known(&mut p.disputes, &e.dispute_id)
+                .withdrawn
+                .add(e);
+        }
+        Event::DisputeFundsReinstated(e) => {
+            dispute::known(&mut p.disputes, &e.dispute_id)
+                .reinstated
+                .add(e);
+        }
+        Event::DisputeClosed(e) => {
+            dispute::known(&mut p.disputes, &e.dispute_id).outcome = Some(e.outcome);
+            p.contested = (e.outcome == DisputeOutcome::Lost).then_some(Contested::Lost);
+            p.state = p.settled();
         }
         Event::BookingConfirmed(_) => {
             state.status = Status::Confirmed;

@@ -68,6 +68,10 @@ event_types! {
     PaymentRefunded(PaymentRefunded): 1;
     RefundFailed(RefundFailed): 1;
     RefundReturned(RefundReturned): 1;
+    PaymentDisputed(PaymentDisputed): 1;
+    DisputeFundsWithdrawn(DisputeFunds): 1;
+    DisputeFundsReinstated(DisputeFunds): 1;
+    DisputeClosed(DisputeClosed): 1;
     BookingConfirmed(BookingConfirmed): 1;
     NotificationSent(NotificationSent): 1;
     NotificationFailed(NotificationFailed): 1;
@@ -283,6 +287,51 @@ pub struct RefundReturned {
     pub provider_refund: String,
     pub amount: Money,
     pub reason: String,
+}
+
+/// The customer told their bank that they do not owe this payment. The business may answer with evidence until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentDisputed {
+    /// The provider's id of it: `dp_…`.
+    pub dispute_id: String,
+    pub payment_id: PaymentId,
+    pub charge_id: Option<String>,
+    /// What is contested, in the currency of the payment.
+    pub amount: Money,
+    /// In the provider's word: `fraudulent`, `product_not_received`, …
+    pub reason: String,
+    pub evidence_due: Option<DateTime<Utc>>,
+    /// The bank only asks: no money has moved, and none may.
+    pub inquiry: bool,
+}
+
+/// Money that a dispute moved between the provider's account of us and the customer's bank, in the currency in which
+/// the account is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DisputeFunds {
+    pub dispute_id: String,
+    pub payment_id: PaymentId,
+    pub amount: Money,
+    /// The provider's fee, which goes the same way: taken when money is withdrawn, sometimes given back with it.
+    pub fee: Money,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DisputeClosed {
+    pub dispute_id: String,
+    pub payment_id: PaymentId,
+    pub outcome: DisputeOutcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeOutcome {
+    Won,
+    Lost,
+    /// An inquiry that came to nothing.
+    WarningClosed,
+    /// Settled before it became one.
+    Prevented,
 }
 
 /// A person gave the customer more time to pay.

@@ -2,6 +2,7 @@
 
 pub mod booking;
 pub mod customer;
+pub mod dispute;
 pub mod event;
 pub mod ids;
 pub mod money;

@@ -8,10 +8,12 @@
 //! | `BookingCancelled` of a confirmed booking | revenue | customer_receivable: the price is owed no more, and what was paid is owed back; a fee that its terms keep stays revenue |
 //! | `PaymentRefunded` while the booking stands | refunds | provider_clearing: a part of the price is given up |
 //! | `PaymentRefunded` otherwise | customer_receivable | provider_clearing |
+//! | `DisputeFundsWithdrawn` | as `PaymentRefunded`; and fees | provider_clearing: while the bank has it, it is given up |
+//! | `DisputeFundsReinstated` | provider_clearing | what the withdrawal had debited, with the fee where that comes back |
 //! | `RefundReturned` | provider_clearing | what the refund had debited: the money is here, and owed, again |
 //!
-//! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Fees have
-//! an account and no event yet that tells them. Money paid at the venue leaves no event either: it stays receivable.
+//! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Of
+//! fees only those of disputes are told by an event. Money paid at the venue leaves no event either: it stays receivable.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
@@ -31,6 +33,8 @@ pub static PROJECTION: Projection = Projection {
         "PaymentReceived",
         "PaymentRefunded",
         "RefundReturned",
+        "DisputeFundsWithdrawn",
+        "DisputeFundsReinstated",
         "BookingConfirmed",
         "BookingCancelled",
         "BookingExpired",
@@ -44,6 +48,7 @@ const RECEIVABLE: &str = "customer_receivable";
 const CLEARING: &str = "provider_clearing";
 const REVENUE: &str = "revenue";
 const REFUNDS: &str = "refunds";
+const FEES: &str = "fees";
 
 table! {
     Booking in "ledger_bookings" by (booking_id) {
@@ -158,32 +163,40 @@ impl Booking {
                 posts.extend(self.price(REVENUE, RECEIVABLE, self.price_minor - given_up - fee));
                 posts
             }
-            Event::PaymentRefunded(e) => {
-                self.refunded_minor += e.amount.amount_minor;
-                let stands = self.confirmed && !self.ended;
-                if stands {
-                    self.given_up_minor += e.amount.amount_minor;
-                }
-                money(
-                    if stands { REFUNDS } else { RECEIVABLE },
-                    CLEARING,
-                    &e.amount,
-                )
+            Event::PaymentRefunded(e) => self.out(&e.amount),
+            Event::RefundReturned(e) => self.back(&e.amount),
+            Event::DisputeFundsWithdrawn(e) => {
+                let mut posts = self.out(&e.amount);
+                posts.extend(money(FEES, CLEARING, &e.fee));
+                posts
             }
-            Event::RefundReturned(e) => {
-                self.refunded_minor -= e.amount.amount_minor;
-                let stands = self.confirmed && !self.ended;
-                if stands {
-                    self.given_up_minor -= e.amount.amount_minor;
-                }
-                money(
-                    CLEARING,
-                    if stands { REFUNDS } else { RECEIVABLE },
-                    &e.amount,
-                )
+            Event::DisputeFundsReinstated(e) => {
+                let mut posts = self.back(&e.amount);
+                posts.extend(money(CLEARING, FEES, &e.fee));
+                posts
             }
             _ => vec![],
         }
+    }
+
+    /// Money that left for the customer, asked for by us or taken by their bank.
+    fn out(&mut self, amount: &Money) -> Vec<Post> {
+        self.refunded_minor += amount.amount_minor;
+        let stands = self.confirmed && !self.ended;
+        if stands {
+            self.given_up_minor += amount.amount_minor;
+        }
+        money(if stands { REFUNDS } else { RECEIVABLE }, CLEARING, amount)
+    }
+
+    /// And that came back from there.
+    fn back(&mut self, amount: &Money) -> Vec<Post> {
+        self.refunded_minor -= amount.amount_minor;
+        let stands = self.confirmed && !self.ended;
+        if stands {
+            self.given_up_minor -= amount.amount_minor;
+        }
+        money(CLEARING, if stands { REFUNDS } else { RECEIVABLE }, amount)
     }
 
     /// What stays of the money when the terms of a cancellation give back less than all.
@@ -230,6 +243,9 @@ fn provider_ref(event: &Event) -> Option<String> {
         Event::PaymentReceived(e) => e.charge_id.clone().or(Some(e.payment_intent.clone())),
         Event::PaymentRefunded(e) => Some(e.provider_refund.clone()),
         Event::RefundReturned(e) => Some(e.provider_refund.clone()),
+        Event::DisputeFundsWithdrawn(e) | Event::DisputeFundsReinstated(e) => {
+            Some(e.dispute_id.clone())
+        }
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ pub mod answers;
 pub mod ask;
 pub mod commit;
 pub mod definition;
+pub mod disputes;
 pub mod executor;
 pub mod gate;
 pub mod guards;

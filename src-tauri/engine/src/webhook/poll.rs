@@ -15,7 +15,7 @@ use sqlx::{FromRow, PgPool};
 use super::inbox::{self, Came};
 
 /// What concerns a booking's money. Stripe takes at most 20 types in one question.
-pub const TYPES: [&str; 17] = [
+pub const TYPES: [&str; 20] = [
     "payment_intent.amount_capturable_updated",
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
@@ -30,7 +30,10 @@ pub const TYPES: [&str; 17] = [
     "refund.failed",
     "charge.refund.updated",
     "charge.dispute.created",
+    "charge.dispute.updated",
     "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
     "checkout.session.completed",
     "checkout.session.expired",
 ];

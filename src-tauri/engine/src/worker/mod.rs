@@ -30,6 +30,7 @@ use crate::runtime::ids;
 use crate::runtime::tasks::Tasks;
 use crate::saga::ask::Asks;
 use crate::saga::definition::Policy;
+use crate::saga::disputes::Disputes;
 use crate::saga::executor::{Executor, Handed};
 use crate::saga::gate::{self, Calls};
 use crate::saga::late::Late;
@@ -251,6 +252,7 @@ impl Worker {
         parts.tasks.forever("inbox retention", move || {
             forget_arrivals(pool.clone(), stop.clone())
         });
+        self.start_disputes(parts);
         if let Some(stripe) = parts.stripe.clone() {
             let late = Arc::new(Late {
                 pool: parts.pool.clone(),
@@ -302,6 +304,32 @@ impl Worker {
                     }
                 }
             }
+        });
+    }
+
+    /// Looks at disputes of which something was told.
+    fn start_disputes(&self, parts: &WorkerParts) {
+        let Some(stripe) = parts.stripe.clone() else {
+            return;
+        };
+        let disputes = Arc::new(Disputes {
+            pool: parts.pool.clone(),
+            stripe,
+            crash: parts.crash.clone(),
+        });
+        let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
+        parts.tasks.forever("disputes", move || {
+            let disputes = disputes.clone();
+            let round = move || {
+                let disputes = disputes.clone();
+                async move { disputes.round().await }
+            };
+            let pulse = Pulse {
+                idle,
+                pause: BATCH_PAUSE,
+            };
+            let what = "disputes could not be looked at";
+            rounds(round, pulse, what, bell.clone(), stop.clone())
         });
     }
 

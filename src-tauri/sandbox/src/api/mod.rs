@@ -1,9 +1,12 @@
 //! The gate every API request passes: who asks, which fault it meets, whether its key has been seen, then the work.
 
 mod checks;
+mod disputes;
 mod intents;
 mod refunds;
 mod sessions;
+
+pub use disputes::DisputeAct;
 
 use std::{
     sync::{Arc, MutexGuard, PoisonError},
@@ -307,6 +310,8 @@ fn route<'a>(method: &Method, segments: &[&'a str]) -> Option<(&'static str, &'a
         (true, ["refunds"]) => ("refund", ""),
         (false, ["refunds"]) => ("list_refunds", ""),
         (false, ["refunds", id]) => ("get_refund", id),
+        (false, ["disputes"]) => ("list_disputes", ""),
+        (false, ["disputes", id]) => ("get_dispute", id),
         (false, ["events"]) => ("list_events", ""),
         (false, ["events", id]) => ("get_event", id),
         _ => return None,
@@ -328,6 +333,8 @@ fn perform(world: &mut World, operation: &str, id: &str, params: Params) -> Outc
         "refund" => world.create_refund(params),
         "list_refunds" => world.list_refunds(params),
         "get_refund" => world.get_refund(id, params),
+        "list_disputes" => world.list_disputes(params),
+        "get_dispute" => world.get_dispute(id, params),
         "list_events" => list_events(world, params),
         "get_event" => get_event(world, id, params),
         _ => Err(ApiError::new(

@@ -1,7 +1,7 @@
 use crate::{
     cards::{FAILING_REFUND, PENDING_REFUND, REFUND_SETTLES_AFTER_S, RETURNING_REFUND},
     error::{ApiError, Outcome},
-    model::{ChargeState, Intent, Refund, RefundState},
+    model::{ChargeState, Dispute, DisputeState, Intent, Refund, RefundState},
     params::Params,
     table::PageParams,
     wire,
@@ -37,6 +37,16 @@ impl World {
             );
             return Err(ApiError::refused(Some("charge_not_captured"), message)
                 .with_intent(wire::intent(&intent, false)));
+        }
+        let contested = |d: &Dispute| {
+            d.charge == charge.id && !matches!(d.state, DisputeState::Won) && !d.moved.is_empty()
+        };
+        if self.disputes.iter().any(contested) {
+            let message = format!(
+                "Charge {} has been charged back; cannot issue a refund.",
+                charge.id
+            );
+            return Err(ApiError::refused(Some("charge_disputed"), message));
         }
         let left = charge.captured - charge.refunded;
         if left == 0 {

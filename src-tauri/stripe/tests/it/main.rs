@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // In a test an unwrap is an assertion.
 
 mod checkout;
+mod disputes;
 mod encoding;
 mod events;
 mod localstripe;

@@ -22,7 +22,7 @@ interface Facts {
 }
 
 function page(f: Facts): BookingPage {
-  const captured = f.captured ?? (['paid', 'refund_pending', 'part_refunded', 'refunded', 'refund_failed'].includes(f.payment) ? 80 : 0)
+  const captured = f.captured ?? (['paid', 'refund_pending', 'part_refunded', 'refunded', 'refund_failed', 'disputed', 'dispute_lost'].includes(f.payment) ? 80 : 0)
   const refunded = f.refunded ?? (f.payment === 'refunded' ? 80 : 0)
   return {
     ...base,
@@ -73,7 +73,7 @@ test.each<[Facts, string]>([
 
 describe('every combination', () => {
   const states: BookingState[] = ['held', 'awaiting_payment', 'confirmed', 'cancelled', 'expired']
-  const payments: PaymentState[] = ['not_asked', 'requested', 'link_sent', 'action_required', 'authorised', 'paid', 'at_venue', 'declined', 'unknown', 'voided', 'refund_pending', 'part_refunded', 'refunded', 'refund_failed'] // prettier-ignore
+  const payments: PaymentState[] = ['not_asked', 'requested', 'link_sent', 'action_required', 'authorised', 'paid', 'at_venue', 'declined', 'unknown', 'voided', 'refund_pending', 'part_refunded', 'refunded', 'refund_failed', 'disputed', 'dispute_lost'] // prettier-ignore
   const sagas: SagaState[] = ['running', 'waiting_for_customer', 'waiting_for_provider', 'needs_person', 'done', 'done_with_warnings', 'undoing', 'undone', 'resolved', 'paused'] // prettier-ignore
   const messages: (DeliveryState | null)[] = [null, 'scheduled', 'sending', 'retrying', 'delivered', 'gave_up', 'unclear', 'skipped']
   const waits: WaitsFor[] = [

@@ -85,6 +85,10 @@ function moneyWords(page: BookingPage): string {
       return t('says.money.refunded', { amount: money(refunded) })
     case 'refund_failed':
       return t('says.money.refund_failed', { amount: money(less(captured, refunded)), kept: money(kept) })
+    case 'disputed':
+      return t('says.money.disputed', { amount: money(captured) })
+    case 'dispute_lost':
+      return t('says.money.dispute_lost', { amount: money(captured) })
     case 'unknown':
       return ''
   }

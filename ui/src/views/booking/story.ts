@@ -6,6 +6,7 @@ import { t, type PlainKey } from '../../i18n'
 import { clockIn, dateIn, money, shortDate, shortId, took } from '../../i18n/format'
 import { stepNames, undoNames, type Role } from '../../states'
 import type { IconName } from '../../ui/icons'
+import { disputeReason, disputeStatus } from '../sagas/disputeWords'
 
 export type Part = 'booking' | 'money' | 'saga' | 'messages'
 export const parts: Part[] = ['booking', 'money', 'saga', 'messages']
@@ -76,6 +77,14 @@ function event(item: TimelineItem, me: string | null): Told {
         return ['money', 'credit-card', 'accent', t('story.payment_method_corrected'), text(d.payment_method)]
       case 'RefundReturned':
         return ['money', 'circle-x', 'fail', t('story.refund_returned', { amount: sum('amount') }), text(d.reason)]
+      case 'PaymentDisputed':
+        return ['money', 'shield-alert', 'person', t(d.inquiry ? 'story.inquiry' : 'story.disputed', { amount: sum('amount') }), join(disputeReason(d.reason), d.evidence_due ? t('dispute.until', { time: at(d.evidence_due, item) }) : '')]
+      case 'DisputeFundsWithdrawn':
+        return ['money', 'undo-2', 'fail', t('story.dispute_withdrawn', { amount: sum('amount') }), t('story.dispute_fee', { amount: sum('fee') })]
+      case 'DisputeFundsReinstated':
+        return ['money', 'credit-card', 'ok', t('story.dispute_reinstated', { amount: sum('amount') }), id(d.dispute_id)]
+      case 'DisputeClosed':
+        return ['money', 'shield-alert', d.outcome === 'lost' ? 'fail' : 'ok', t('story.dispute_closed', { outcome: disputeStatus(d.outcome) }), id(d.dispute_id)]
       case 'BookingConfirmed':
         return ['booking', 'calendar-check', 'ok', t('story.confirmed')]
       case 'NotificationSent':

@@ -1,6 +1,6 @@
 //! One booking: what it is, what it costs, what happened, what it waits for, and what can be done.
 //!
-//! Four queries in one snapshot, so that the parts never contradict one another.
+//! Five queries in one snapshot, so that the parts never contradict one another.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use super::timeline::{DeliveryRow, EventRow, timeline};
 use crate::app::customers::customer_row;
 use crate::app::desk::Desk;
 use crate::app::error::internal;
+use crate::app::sagas::disputes;
 use crate::app::wire::*;
 
 const READ_ONLY: &str = "begin isolation level repeatable read read only";
@@ -37,6 +38,7 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
     .fetch_all(&mut *tx)
     .await?;
     let deliveries = deliveries(&mut tx, booking_id).await?;
+    let disputes = disputes::of_booking(&mut tx, booking_id).await?;
     tx.commit().await?;
 
     let now = around.now;
@@ -53,6 +55,7 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
         row: booking_row(&row)?,
         customer: customer_row(&row, "c_")?,
         money: money_line(&row, &effects)?,
+        disputes,
         saga: saga
             .as_ref()
             .map(|s| s.view(message, cancelled.as_ref(), around.workers, now)),

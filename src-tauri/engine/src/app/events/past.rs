@@ -122,7 +122,7 @@ fn said(b: &Booking, zone: &str) -> Result<Vec<Said>, AppError> {
         (
             "payment",
             FactKind::PaymentState,
-            created.map(|_| json!(payment_word(b.payment.state))),
+            created.map(|_| json!(payment_word(b.payment.shown()))),
         ),
         ("hold_expires_at", FactKind::Moment, time(limit)?),
         (

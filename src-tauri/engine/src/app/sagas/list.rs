@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::{batch, orphans, page};
+use super::{batch, disputes, orphans, page};
 use crate::app::bookings::list::push_word;
 use crate::app::bookings::row::{COLUMNS, booking_row, saga_facts};
 use crate::app::desk::Desk;
@@ -84,6 +84,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
     let approvals = page::waiting_commands(&mut tx).await?;
     let batches = batch::batches(&mut tx, None).await?;
     let orphans = orphans::open(&mut tx).await?;
+    let disputes = disputes::open(&mut tx).await?;
     let sweep = orphans::sweep(&mut tx).await?;
     tx.commit().await?;
     Ok(SagaList {
@@ -96,6 +97,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
         approvals,
         batches,
         orphans,
+        disputes,
         sweep,
     })
 }

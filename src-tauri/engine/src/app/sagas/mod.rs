@@ -7,6 +7,7 @@ mod act;
 mod ask;
 mod batch;
 mod csv;
+pub(in crate::app) mod disputes;
 mod list;
 mod orphans;
 mod page;

@@ -36,6 +36,9 @@ pub enum PaymentState {
     PartRefunded,
     Refunded,
     RefundFailed,
+    /// The customer's bank asks for it back.
+    Disputed,
+    DisputeLost,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -288,6 +291,8 @@ pub struct BookingPage {
     /// What took the booking there: `cancelled_by`, `reason_code`, `reason`.
     pub cancelled: Option<Cancelled>,
     pub money: MoneyLine,
+    /// Of its payment, oldest first.
+    pub disputes: Vec<Dispute>,
     pub saga: Option<SagaView>,
     /// The message that tells the customer.
     pub message: Option<MessageView>,

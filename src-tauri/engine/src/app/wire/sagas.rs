@@ -146,6 +146,8 @@ pub struct SagaList {
     pub batches: Vec<SagaBatch>,
     /// What Stripe and the ledger do not agree about, oldest first; at most 50.
     pub orphans: Vec<Orphan>,
+    /// Those that are open, by their last day.
+    pub disputes: Vec<Dispute>,
     pub sweep: Sweep,
 }
 
@@ -420,6 +422,29 @@ pub struct Orphan {
     pub status: Option<String>,
     pub amount: Option<Money>,
     pub opened_at: DateTime<Utc>,
+}
+
+/// A payment that the customer's bank contests. It is answered at Stripe; nothing is done by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Dispute {
+    /// `dp_…`
+    pub dispute_id: String,
+    pub saga_id: Uuid,
+    pub booking_id: Uuid,
+    pub reference: Option<String>,
+    /// In Stripe's words: `needs_response`, `under_review`, `won`, …; `None`: it could not be looked at yet.
+    pub status: Option<String>,
+    /// In Stripe's words: `fraudulent`, `product_not_received`, …
+    pub reason: Option<String>,
+    pub amount: Option<Money>,
+    /// Until when Stripe takes evidence.
+    pub evidence_due_at: Option<DateTime<Utc>>,
+    /// Evidence was sent in.
+    pub answered: bool,
+    pub told_at: DateTime<Utc>,
+    pub closed_at: Option<DateTime<Utc>>,
+    /// Why it could not be looked at, or fits no payment here.
+    pub problem: Option<String>,
 }
 
 /// The walk along Stripe's lists.

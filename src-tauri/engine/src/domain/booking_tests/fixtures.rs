@@ -118,6 +118,10 @@ fn the_samples_show_every_type_of_event() {
         | Event::PaymentRefunded(_)
         | Event::RefundFailed(_)
         | Event::RefundReturned(_)
+        | Event::PaymentDisputed(_)
+        | Event::DisputeFundsWithdrawn(_)
+        | Event::DisputeFundsReinstated(_)
+        | Event::DisputeClosed(_)
         | Event::BookingConfirmed(_)
         | Event::NotificationSent(_)
         | Event::NotificationFailed(_)
@@ -127,7 +131,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
         | Event::CustomerRegistered(_)
-        | Event::CustomerErased(_) => 25,
+        | Event::CustomerErased(_) => 29,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

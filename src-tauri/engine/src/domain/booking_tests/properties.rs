@@ -5,6 +5,7 @@ use proptest::sample::select;
 
 use super::samples::*;
 use super::*;
+use crate::domain::dispute::{DisputeSeen, Moved};
 
 fn price(event: &BookingCreated) -> i64 {
     event.price.amount_minor
@@ -66,6 +67,28 @@ fn command() -> impl Strategy<Value = Command> {
             ..refunded(n, 0)
         })),
         n.prop_map(|n| Command::FailRefund(refund_failure(n))),
+        (
+            0i64..3,
+            0i64..3,
+            select(vec![
+                None,
+                Some(DisputeOutcome::Won),
+                Some(DisputeOutcome::Lost)
+            ])
+        )
+            .prop_map(|(out, back, outcome)| {
+                let moved = |n: i64| Moved {
+                    amount_minor: n * 4000,
+                    fee_minor: n * 1000,
+                };
+                Command::SeeDispute(Box::new(DisputeSeen {
+                    opened: disputed(),
+                    currency: eur(0).currency,
+                    withdrawn: moved(out),
+                    reinstated: moved(back.min(out)),
+                    outcome,
+                }))
+            }),
         Just(Command::Confirm),
         Just(Command::RecordNotification(notification())),
         Just(Command::FailNotification(notification_failure())),
@@ -201,11 +224,12 @@ proptest! {
 
     /// History is never rejected: not when it is out of order, doubled, or of amounts that nobody would believe.
     #[test]
-    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..25, any::<i64>()), 0..60)) {
+    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..29, any::<i64>()), 0..60)) {
         let events: Vec<Event> = picks.into_iter().map(|(n, minor)| match every_event().swap_remove(n) {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), ..e }),
             Event::PaymentReceived(e) => Event::PaymentReceived(PaymentReceived { amount_received: eur(minor), ..e }),
             Event::RefundRequested(e) => Event::RefundRequested(RefundRequested { amount: eur(minor), ..e }),
+            Event::DisputeFundsWithdrawn(e) => Event::DisputeFundsWithdrawn(DisputeFunds { amount: eur(minor), ..e }),
             other => other,
         }).collect();
         let whole = replay(&events);
@@ -214,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn any_event_survives_its_json(n in 0usize..25, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
+    fn any_event_survives_its_json(n in 0usize..29, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
         let at = DateTime::from_timestamp_micros(micros).unwrap();
         let optional = (number % 2 == 0).then(|| text.clone());
         let event = match every_event().swap_remove(n) {
@@ -233,6 +257,10 @@ proptest! {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), provider_refund: text, ..e }),
             Event::RefundFailed(e) => Event::RefundFailed(RefundFailed { amount: eur(minor), reason: text, ..e }),
             Event::RefundReturned(e) => Event::RefundReturned(RefundReturned { amount: eur(minor), reason: text, ..e }),
+            Event::PaymentDisputed(e) => Event::PaymentDisputed(PaymentDisputed { reason: text, charge_id: optional, amount: eur(minor), evidence_due: Some(at), ..e }),
+            Event::DisputeFundsWithdrawn(e) => Event::DisputeFundsWithdrawn(DisputeFunds { dispute_id: text, amount: eur(minor), ..e }),
+            Event::DisputeFundsReinstated(e) => Event::DisputeFundsReinstated(DisputeFunds { dispute_id: text, fee: eur(minor), ..e }),
+            Event::DisputeClosed(e) => Event::DisputeClosed(DisputeClosed { dispute_id: text, ..e }),
             Event::BookingConfirmed(_) => Event::BookingConfirmed(BookingConfirmed { confirmed_at: at, sequence: number }),
             Event::NotificationSent(e) => Event::NotificationSent(NotificationSent { provider_message_id: text, attempt: number, ..e }),
             Event::NotificationFailed(e) => Event::NotificationFailed(NotificationFailed { error: text, attempt: number, ..e }),

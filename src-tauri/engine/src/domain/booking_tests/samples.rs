@@ -159,6 +159,35 @@ pub fn returned(n: u128, minor: i64) -> RefundReturned {
     }
 }
 
+pub fn disputed() -> PaymentDisputed {
+    PaymentDisputed {
+        dispute_id: "dp_1".to_owned(),
+        payment_id: PaymentId(id(20)),
+        charge_id: Some("ch_1".to_owned()),
+        amount: eur(8000),
+        reason: "product_not_received".to_owned(),
+        evidence_due: Some(now()),
+        inquiry: false,
+    }
+}
+
+pub fn dispute_funds(minor: i64, fee: i64) -> DisputeFunds {
+    DisputeFunds {
+        dispute_id: "dp_1".to_owned(),
+        payment_id: PaymentId(id(20)),
+        amount: eur(minor),
+        fee: eur(fee),
+    }
+}
+
+pub fn dispute_closed(outcome: DisputeOutcome) -> DisputeClosed {
+    DisputeClosed {
+        dispute_id: "dp_1".to_owned(),
+        payment_id: PaymentId(id(20)),
+        outcome,
+    }
+}
+
 pub fn notification() -> NotificationSent {
     NotificationSent {
         delivery_id: DeliveryId(id(40)),
@@ -258,6 +287,10 @@ pub fn every_event() -> Vec<Event> {
         Event::PaymentRefunded(refunded(1, 8000)),
         Event::RefundFailed(refund_failure(1)),
         Event::RefundReturned(returned(1, 8000)),
+        Event::PaymentDisputed(disputed()),
+        Event::DisputeFundsWithdrawn(dispute_funds(8000, 2000)),
+        Event::DisputeFundsReinstated(dispute_funds(8000, 2000)),
+        Event::DisputeClosed(dispute_closed(DisputeOutcome::Won)),
         Event::BookingConfirmed(BookingConfirmed {
             confirmed_at: now(),
             sequence: 0,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::words::*;
-use crate::domain::booking::{self, Booking, Payment};
+use crate::domain::booking::{self, Booking, Payment, PaymentState};
+use crate::domain::dispute::Contested;
 use crate::domain::event::{BookingCreated, CancelReason, Event, Party};
 use crate::projection::people::Person;
 use crate::store::copy;
@@ -71,6 +72,11 @@ impl Track {
 
     /// As much of the booking as `evolve` builds on and the row shows. Rules are decided elsewhere, from the events.
     pub fn of(row: Row) -> Track {
+        let contested = match payment_of(&row.payment) {
+            PaymentState::Disputed => Some(Contested::Open),
+            PaymentState::DisputeLost => Some(Contested::Lost),
+            _ => None,
+        };
         let state = Booking {
             status: status_of(&row.state),
             hold_expires_at: row.hold_expires_at,
@@ -81,6 +87,7 @@ impl Track {
                 authorised_minor: row.authorised_minor,
                 captured_minor: row.captured_minor,
                 refunded_minor: row.refunded_minor,
+                contested,
                 ..Payment::default()
             },
             ..Booking::default()
@@ -133,7 +140,7 @@ impl Track {
         let (mut row, p) = (self.row, self.state.payment);
         row.state = state_word(self.state.status).into();
         row.hold_expires_at = self.state.hold_expires_at;
-        row.payment = payment_word(p.state).into();
+        row.payment = payment_word(p.shown()).into();
         row.authorised_minor = p.authorised_minor;
         row.captured_minor = p.captured_minor;
         row.refunded_minor = p.refunded_minor;

@@ -13,7 +13,7 @@ const STATES: [(Status, &str); 6] = [
     (Status::Expired, "expired"),
 ];
 
-const PAYMENTS: [(PaymentState, &str); 13] = [
+const PAYMENTS: [(PaymentState, &str); 15] = [
     (PaymentState::NotAsked, "not_asked"),
     (PaymentState::AtVenue, "at_venue"),
     (PaymentState::Requested, "requested"),
@@ -27,6 +27,8 @@ const PAYMENTS: [(PaymentState, &str); 13] = [
     (PaymentState::PartRefunded, "part_refunded"),
     (PaymentState::Refunded, "refunded"),
     (PaymentState::RefundFailed, "refund_failed"),
+    (PaymentState::Disputed, "disputed"),
+    (PaymentState::DisputeLost, "dispute_lost"),
 ];
 
 pub fn state_word(status: Status) -> &'static str {

@@ -131,3 +131,33 @@ proptest! {
         prop_assert_eq!(held.get(CLEARING).copied().unwrap_or_default(), at_provider);
     }
 }
+
+#[test]
+fn a_dispute_takes_the_price_and_a_fee_and_gives_back_what_it_is_won_for() {
+    let paid = [Event::PaymentReceived(receipt(8000)), confirmed()];
+    let withdrawn = Event::DisputeFundsWithdrawn(dispute_funds(8000, 2000));
+    let contested = [&paid[..], std::slice::from_ref(&withdrawn)].concat();
+    check(
+        &contested,
+        &[
+            ("provider_clearing", -2000),
+            ("revenue", -8000),
+            ("refunds", 8000),
+            ("fees", 2000),
+        ],
+    );
+    let won = Event::DisputeFundsReinstated(dispute_funds(8000, 0));
+    check(
+        &[&contested[..], &[won]].concat(),
+        &[
+            ("provider_clearing", 6000),
+            ("revenue", -8000),
+            ("fees", 2000),
+        ],
+    );
+    // Given up after that, it owes nobody anything: the customer has the money already.
+    check(
+        &[&contested[..], &[cancelled()]].concat(),
+        &[("provider_clearing", -2000), ("fees", 2000)],
+    );
+}

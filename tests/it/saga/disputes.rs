@@ -1,0 +1,196 @@
+//! A customer's bank disputes a payment: the events say so once, the ledger follows the money, and a person has a case with
+//! the last day for evidence, however the provider tells of it.
+
+use std::time::Duration;
+
+use bizing_engine::app::wire::*;
+use bizing_engine::app::{bookings, sagas};
+use bizing_engine::webhook::inbox;
+use bizing_sandbox::DisputeAct;
+use uuid::Uuid;
+
+use super::hands::{caught_up, saga_of};
+use crate::support::desk::{TestDesk, booking, slot};
+use crate::support::wait_until;
+
+struct Paid {
+    booking: Uuid,
+    saga: Uuid,
+    intent: String,
+}
+
+async fn paid(t: &TestDesk, worker: &crate::support::desk::TestWorker) -> Paid {
+    let request = CreateBooking {
+        payment_method: Some("pm_card_visa".to_owned()),
+        ..booking(&slot(0))
+    };
+    let booked = t.book(&t.desk(Some(worker.worker.clone())), request).await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    let intent = sqlx::query_scalar("select provider_object from saga.effect e join saga.instance i using (saga_id) where i.booking_id = $1 and e.operation = 'capture'")
+        .bind(booked.booking_id)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    Paid {
+        booking: booked.booking_id,
+        saga: saga_of(t, booked.booking_id).await,
+        intent,
+    }
+}
+
+/// Times that the booking's events name it.
+async fn count(t: &TestDesk, booking: Uuid, name: &str) -> usize {
+    let events = t.events(booking).await;
+    events.iter().filter(|e| *e == name).count()
+}
+
+async fn wait_for_event(t: &TestDesk, booking: Uuid, name: &str) {
+    wait_until(name, Duration::from_secs(20), || async {
+        count(t, booking, name).await > 0
+    })
+    .await;
+}
+
+async fn page(t: &TestDesk, booking: Uuid) -> BookingPage {
+    caught_up(t).await;
+    let request = GetBooking {
+        booking: booking.to_string(),
+    };
+    bookings::page::page(&t.desk(None), request).await.unwrap()
+}
+
+/// Of a booking: what lies at the provider, what fees took.
+async fn balances(t: &TestDesk, booking: Uuid) -> (i64, Option<i64>, i64) {
+    sqlx::query_as("select at_provider_minor, fees_minor, receivable_minor from read.ledger_balances_v1 where booking_id = $1")
+        .bind(booking)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap()
+}
+
+async fn open_cases(t: &TestDesk) -> Vec<serde_json::Value> {
+    sqlx::query_scalar(
+        "select fact from saga.attention where kind like 'dispute:%' and closed_at is null",
+    )
+    .fetch_all(&t.worker_pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_dispute_is_told_once_and_the_ledger_follows_the_money_until_it_is_won() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let other = t.work().await;
+    let it = paid(&t, &worker).await;
+    let id = t
+        .sandbox
+        .dispute(&it.intent, "product_not_received", false)
+        .unwrap();
+    wait_for_event(&t, it.booking, "DisputeFundsWithdrawn").await;
+    let cases = open_cases(&t).await;
+    assert_eq!(cases.len(), 1);
+    assert_eq!(cases[0]["dispute"], id);
+    assert!(cases[0]["evidence_due_at"].is_string(), "{cases:?}");
+    let shown = page(&t, it.booking).await;
+    assert_eq!(shown.row.payment, PaymentState::Disputed);
+    assert_eq!(shown.disputes.len(), 1);
+    let dispute = &shown.disputes[0];
+    assert_eq!(dispute.status.as_deref(), Some("needs_response"));
+    let left = dispute.evidence_due_at.unwrap() - chrono::Utc::now();
+    assert!((8..=9).contains(&left.num_days()), "{left}");
+    let told: Vec<&str> = shown.timeline.iter().map(|i| i.what.as_str()).collect();
+    assert!(told.contains(&"PaymentDisputed"), "{told:?}");
+    // The price is given up, and Stripe keeps 20.00 on top.
+    assert_eq!(balances(&t, it.booking).await, (-2000, Some(2000), 0));
+    let list = ListSagas {
+        tab: SagaTab::NeedsPerson,
+        who: None,
+        group: None,
+        search: None,
+        after: None,
+        limit: 50,
+    };
+    let listed = sagas::list(&t.desk(None), list.clone()).await.unwrap();
+    assert_eq!(listed.disputes.len(), 1);
+    assert_eq!(
+        listed.disputes[0].reference.as_deref(),
+        Some(shown.row.reference.as_str())
+    );
+
+    assert!(t.sandbox.act_on_dispute(&id, DisputeAct::Answer));
+    wait_until("answered", Duration::from_secs(20), || async {
+        page(&t, it.booking).await.disputes[0].answered
+    })
+    .await;
+    assert!(t.sandbox.act_on_dispute(&id, DisputeAct::Win));
+    wait_for_event(&t, it.booking, "DisputeClosed").await;
+    let shown = page(&t, it.booking).await;
+    assert_eq!(shown.row.payment, PaymentState::Paid);
+    assert!(shown.disputes[0].closed_at.is_some());
+    assert_eq!(balances(&t, it.booking).await, (8000, Some(0), 0));
+    assert_eq!(open_cases(&t).await.len(), 0);
+    let listed = sagas::list(&t.desk(None), list).await.unwrap();
+    assert_eq!(listed.disputes.len(), 0);
+
+    // Told again, in the other order, it is known.
+    sqlx::query("update saga.disputes set look_at = now(), told = told + 1")
+        .execute(&t.worker_pool)
+        .await
+        .unwrap();
+    wait_until("looked at again", Duration::from_secs(20), || async {
+        sqlx::query_scalar("select look_at is null from saga.disputes")
+            .fetch_one(&t.worker_pool)
+            .await
+            .unwrap()
+    })
+    .await;
+    for name in [
+        "PaymentDisputed",
+        "DisputeFundsWithdrawn",
+        "DisputeFundsReinstated",
+        "DisputeClosed",
+    ] {
+        assert_eq!(count(&t, it.booking, name).await, 1, "{name}");
+    }
+    let _ = it.saga;
+    worker.close().await;
+    other.close().await;
+}
+
+#[tokio::test]
+async fn a_dispute_that_is_heard_of_when_it_is_lost_is_told_whole_and_stays_refused_a_refund() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let it = paid(&t, &worker).await;
+    // Nobody works while all of it happens; the list of events is read newest first or oldest first, it does not matter.
+    worker.close().await;
+    let id = t.sandbox.dispute(&it.intent, "fraudulent", true).unwrap();
+    assert!(t.sandbox.act_on_dispute(&id, DisputeAct::Escalate));
+    assert!(t.sandbox.act_on_dispute(&id, DisputeAct::Lose));
+    let worker = t.work().await;
+    wait_for_event(&t, it.booking, "DisputeClosed").await;
+    let events = t.events(it.booking).await;
+    let told: Vec<&str> = events
+        .iter()
+        .map(String::as_str)
+        .filter(|e| e.contains("Disput"))
+        .collect();
+    assert_eq!(
+        told,
+        ["PaymentDisputed", "DisputeFundsWithdrawn", "DisputeClosed"]
+    );
+    let shown = page(&t, it.booking).await;
+    assert_eq!(shown.row.payment, PaymentState::DisputeLost);
+    assert_eq!(balances(&t, it.booking).await.0, -2000);
+    assert_eq!(open_cases(&t).await.len(), 0);
+    // The arrivals name the booking and what followed.
+    let list: Vec<(String, String)> = sqlx::query_as("select kind, result from read.inbox_v1 where kind like 'charge.dispute.%' order by inbox_id")
+        .fetch_all(&t.worker_pool)
+        .await
+        .unwrap();
+    assert_eq!(list.len(), 4, "{list:?}");
+    assert!(list.iter().all(|(_, result)| result == "done"), "{list:?}");
+    assert_eq!(inbox::process(&t.worker_pool, 100).await.unwrap(), 0);
+    worker.close().await;
+}
