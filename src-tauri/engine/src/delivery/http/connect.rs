@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::DateTime;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -63,7 +64,7 @@ pub struct Live {
 pub struct Connector {
     pub names: Arc<dyn Resolve>,
     /// Or why there is no TLS on this computer.
-    tls: Result<TlsConnector, String>,
+    pub(super) tls: Result<TlsConnector, String>,
 }
 
 impl Connector {
@@ -181,13 +182,47 @@ impl Connector {
                 Some(rustls::Error::InvalidCertificate(why)) => Failure::new(
                     FailureClass::Certificate,
                     format!(
-                        "the certificate of {} is not accepted: {why:?}",
-                        target.host
+                        "the certificate of {} is not accepted: {}",
+                        target.host,
+                        in_words(why)
                     ),
                 ),
                 _ => Failure::new(FailureClass::Tls, format!("no TLS connection: {error}")),
             }
         })
+    }
+}
+
+/// Why a certificate is not accepted, for whoever runs the other side.
+fn in_words(why: &CertificateError) -> String {
+    let day = |time: &rustls::pki_types::UnixTime| {
+        i64::try_from(time.as_secs())
+            .ok()
+            .and_then(|s| DateTime::from_timestamp(s, 0))
+            .map_or_else(
+                || "another time".to_owned(),
+                |t| t.format("%Y-%m-%d").to_string(),
+            )
+    };
+    match why {
+        CertificateError::Expired => "it has run out".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it ran out on {}", day(not_after))
+        }
+        CertificateError::NotValidYet => "it is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is not valid before {}", day(not_before))
+        }
+        CertificateError::NotValidForName => "it is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            format!("it is for another name ({})", presented.join(", "))
+        }
+        CertificateError::UnknownIssuer => {
+            "nobody whom this computer trusts has signed it".to_owned()
+        }
+        CertificateError::BadSignature => "its signature is wrong".to_owned(),
+        CertificateError::Revoked => "who signed it has called it back".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 

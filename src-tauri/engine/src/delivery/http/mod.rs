@@ -16,3 +16,6 @@ mod send;
 pub use connect::{Names, Resolve};
 pub use guard::{AllowList, Blocked, Guard, Target, TargetHost};
 pub use send::{Answer, Client, Failure, FailureClass, Post, Sent, Timings};
+
+#[cfg(test)]
+mod tls_tests;

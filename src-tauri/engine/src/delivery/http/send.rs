@@ -18,7 +18,7 @@ pub const KEPT: usize = 16 * 1024;
 
 /// Sends on pooled connections. One for all endpoints.
 pub struct Client {
-    connector: Connector,
+    pub(super) connector: Connector,
     pool: Pool,
 }
 
