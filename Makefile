@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos figures-sagas inbox-storm hooks-stress
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos figures-sagas inbox-storm hooks-stress fuzz
 test-rust: setup-test ui/dist/index.html tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -80,6 +80,10 @@ figures-sagas: setup-test ## How soon others notice: a killed owner, a closed wi
 inbox-storm: setup-test ## 100,000 events of the provider: shuffled, doubled, forged, stale, by webhook and by poll at once
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Inbox storm" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture inbox::storm::the_same_with_a_hundred_thousand
+
+fuzz: setup-test ## Millions of odd signature headers, addresses and events: no panic, none believed. FUZZ_CASES=2000000 FUZZ_SEED=…
+	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
+	@$(STAGE) "Odd inputs" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture fuzz::millions_of_odd_inputs
 
 hooks-stress: setup-test ## Webhooks: 50 endpoints of which 20 are bad, 200 killed workers, plans among a million rows. HOOKS_EVENTS=100000 HOOKS_KILLS=200
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run

@@ -11,6 +11,7 @@ mod backups_killed;
 mod doctor;
 mod erasure;
 mod events;
+mod fuzz;
 mod guarantees;
 mod hooks;
 mod host;

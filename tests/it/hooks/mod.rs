@@ -3,6 +3,7 @@
 mod basics;
 mod health;
 mod kept;
+mod memory;
 mod peers;
 mod plans;
 mod sink;
