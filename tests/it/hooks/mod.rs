@@ -6,6 +6,7 @@ mod kept;
 mod memory;
 mod peers;
 mod plans;
+mod renamed;
 mod sink;
 mod ssrf;
 mod stress;

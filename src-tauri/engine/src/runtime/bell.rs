@@ -15,6 +15,7 @@ pub const CHANNEL: &str = "bizing_bell";
 pub struct Bell {
     here: Arc<tokio::sync::watch::Sender<u64>>,
     out: Arc<Notify>,
+    arrivals: Arc<Notify>,
 }
 
 impl Bell {
@@ -22,6 +23,16 @@ impl Bell {
     pub fn ring(&self) {
         self.here.send_modify(|n| *n += 1);
         self.out.notify_one();
+    }
+
+    /// Something came in and is kept. That concerns only who hands it over; what follows from it rings for all.
+    pub fn arrived(&self) {
+        self.arrivals.notify_one();
+    }
+
+    /// Waits for it. What came since the last wait counts.
+    pub async fn arrival(&self) {
+        self.arrivals.notified().await;
     }
 
     /// A receiver that is woken by every ring, here or elsewhere. Register before looking, or the ring between is lost.

@@ -622,6 +622,10 @@ async fn rounds<R, N, E>(
     }
 }
 
+const INBOX_AT_ONCE: i32 = 100;
+/// Little against the time that a saga then takes to ask the provider.
+const GATHER: Duration = Duration::from_millis(20);
+
 async fn process_inbox(
     pool: PgPool,
     bell: Bell,
@@ -631,10 +635,14 @@ async fn process_inbox(
     let mut rings = bell.listen();
     loop {
         rings.borrow_and_update();
-        match inbox::process(&pool, 100).await {
+        match inbox::process(&pool, INBOX_AT_ONCE).await {
             Ok(0) => {}
-            Ok(_) => {
+            Ok(n) => {
                 bell.ring();
+                // A storm is handed over many at a time: each turn costs a commit, and wakes everybody.
+                if n < INBOX_AT_ONCE {
+                    tokio::time::sleep(GATHER).await;
+                }
                 continue;
             }
             Err(error) => tracing::debug!(
@@ -645,6 +653,7 @@ async fn process_inbox(
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rings.changed() => {}
+            () = bell.arrival() => {}
             () = tokio::time::sleep(idle) => {}
         }
     }

@@ -50,7 +50,11 @@ impl Open {
                 worker.release().await;
             }
             self.desk.people.close().await;
-            if let Some(pool) = &self.pool {
+            for pool in self
+                .pool
+                .iter()
+                .chain(self.letterbox.iter().map(|l| &l.pool))
+            {
                 pool.close().await;
             }
         };
@@ -67,7 +71,11 @@ impl Open {
         }
         let closing = async {
             self.desk.people.close().await;
-            if let Some(pool) = &self.pool {
+            for pool in self
+                .pool
+                .iter()
+                .chain(self.letterbox.iter().map(|l| &l.pool))
+            {
                 pool.close().await;
             }
         };
@@ -328,8 +336,13 @@ async fn start(
         stripe_set: keys.stripe.is_some(),
         mail_set: keys.mail.is_some(),
     };
-    let letterbox = pool.clone().filter(|_| !keys.webhook_secrets.is_empty());
-    let letterbox = letterbox.map(|pool| Letterbox {
+    let taking = match &base.worker {
+        Some(login) if pool.is_some() && !keys.webhook_secrets.is_empty() => {
+            Some(pools::letterbox(login.clone()).await?)
+        }
+        _ => None,
+    };
+    let letterbox = taking.map(|pool| Letterbox {
         pool,
         secrets: keys.webhook_secrets,
         receiver: computer::name(),

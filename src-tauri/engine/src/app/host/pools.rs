@@ -1,4 +1,4 @@
-//! Connections: one for setting up, and the two pools of a process.
+//! Connections: one for setting up, and the pools of a process.
 
 use std::time::Duration;
 
@@ -39,6 +39,15 @@ pub(super) async fn worker(to: PgConnectOptions) -> Result<PgPool, AppError> {
         .options([("idle_in_transaction_session_timeout", "15s")]);
     // Ten more are for the read models, which act as the projector, and two for webhooks.
     open(to, 8).await
+}
+
+/// What comes in is kept over these, whatever the worker is busy with.
+pub(super) async fn letterbox(to: PgConnectOptions) -> Result<PgPool, AppError> {
+    let to = to.application_name("bizing-desk letterbox").options([
+        ("statement_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "15s"),
+    ]);
+    open(to, 4).await
 }
 
 async fn open(to: PgConnectOptions, most: u32) -> Result<PgPool, AppError> {

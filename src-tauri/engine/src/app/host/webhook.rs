@@ -50,7 +50,7 @@ impl Refusals {
 /// Where events are kept, and what they must be signed with.
 #[derive(Clone)]
 pub(super) struct Letterbox {
-    /// Logs in as the worker.
+    /// Logs in as the worker. Its own: who is answered within milliseconds does not queue behind the work.
     pub pool: PgPool,
     pub secrets: Vec<Secret>,
     /// This computer's name.
@@ -108,7 +108,7 @@ impl Letterbox {
     async fn keep(&self, sent: &Sent, genuine: &Genuine) -> WebhookAnswer {
         match self.try_keep(sent, genuine).await {
             Ok(()) => {
-                self.bell.ring();
+                self.bell.arrived();
                 WebhookAnswer::Accepted
             }
             Err(error) => {

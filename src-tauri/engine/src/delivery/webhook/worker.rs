@@ -54,6 +54,13 @@ pub struct Parts {
 /// Whose, and whether it got through.
 type Done = (Uuid, bool);
 
+/// What is on its way: sends, and what is given back unsent. The loop waits for neither.
+#[derive(Default)]
+struct Under {
+    sends: JoinSet<Done>,
+    returns: JoinSet<()>,
+}
+
 #[derive(Clone)]
 pub struct Webhooks(Arc<Inner>);
 
@@ -185,7 +192,7 @@ impl Webhooks {
     async fn send_all(&self, stop: CancellationToken, told: mpsc::Sender<Finished>) {
         let mut rings = self.0.bell.listen();
         let mut lanes = Lanes::default();
-        let mut sends: JoinSet<Done> = JoinSet::new();
+        let mut under = Under::default();
         let mut pulse = Pulse {
             hungry: true,
             next_look: Instant::now(),
@@ -218,14 +225,14 @@ impl Webhooks {
                 look = Some(self.look(&mut lanes, &mut pulse));
             }
             for id in lanes.ids() {
-                self.start(id, &mut lanes, &mut sends, &told);
+                self.start(id, &mut lanes, &mut under, &told);
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 looked = end_of(&mut look) => {
                     look = None;
-                    if let Err(error) = self.take_in(looked, &mut lanes, &mut pulse).await {
+                    if let Err(error) = self.take_in(looked, &mut lanes, &mut under, &mut pulse).await {
                         tracing::debug!(
                             error = &error as &dyn std::error::Error,
                             "could not claim webhooks; trying again"
@@ -236,12 +243,13 @@ impl Webhooks {
                         pulse.next_look = pulse.next_look.min(promised);
                     }
                 }
-                Some(ended) = sends.join_next(), if !sends.is_empty() => {
-                    pulse.hungry |= self.ended(ended, &mut lanes, &mut sends, &told).await;
-                    while let Some(ended) = sends.try_join_next() {
-                        pulse.hungry |= self.ended(ended, &mut lanes, &mut sends, &told).await;
+                Some(ended) = under.sends.join_next(), if !under.sends.is_empty() => {
+                    pulse.hungry |= self.ended(ended, &mut lanes, &mut under, &told);
+                    while let Some(ended) = under.sends.try_join_next() {
+                        pulse.hungry |= self.ended(ended, &mut lanes, &mut under, &told);
                     }
                 }
+                Some(_) = under.returns.join_next(), if !under.returns.is_empty() => {}
                 changed = rings.changed() => {
                     if changed.is_err() {
                         break;
@@ -251,10 +259,14 @@ impl Webhooks {
                 () = tokio::time::sleep_until(pulse.next_look), if look.is_none() => pulse.hungry = true,
             }
         }
-        self.stop(look, lanes, sends).await;
+        self.stop(look, lanes, under).await;
     }
 
-    async fn stop(&self, look: Option<Look>, mut lanes: Lanes, mut sends: JoinSet<Done>) {
+    async fn stop(&self, look: Option<Look>, mut lanes: Lanes, under: Under) {
+        let Under {
+            mut sends,
+            mut returns,
+        } = under;
         let mut unsent = lanes.unsent();
         if let Some(look) = look
             && let Ok(Ok(looked)) = tokio::time::timeout(LAST_ANSWERS, look).await
@@ -263,7 +275,10 @@ impl Webhooks {
             unsent.extend(claimed.iter().map(|c| (c.delivery_id, c.fence)));
         }
         self.give_back(&unsent, 0.0).await;
-        let last = async { while sends.join_next().await.is_some() {} };
+        let last = async {
+            while returns.join_next().await.is_some() {}
+            while sends.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(LAST_ANSWERS, last).await.is_err() {
             // Sent, and not answered: they keep their leases and are sent again after them, with the same ids.
             sends.abort_all();
@@ -284,18 +299,28 @@ impl Webhooks {
         }
     }
 
-    async fn ended(
+    /// The same, while the others go on: an endpoint that begins to fail holds up nobody for the time that this takes.
+    fn give_back_soon(&self, unsent: Vec<(Uuid, i64)>, in_s: f64, under: &mut Under) {
+        if !unsent.is_empty() {
+            let this = self.clone();
+            under
+                .returns
+                .spawn(async move { this.give_back(&unsent, in_s).await });
+        }
+    }
+
+    fn ended(
         &self,
         ended: Result<Done, tokio::task::JoinError>,
         lanes: &mut Lanes,
-        sends: &mut JoinSet<Done>,
+        under: &mut Under,
         told: &mpsc::Sender<Finished>,
     ) -> bool {
         match ended {
             Ok((id, delivered)) => {
                 let ended = lanes.ended(id, delivered);
-                self.give_back(&ended.unsent, 0.0).await;
-                self.start(id, lanes, sends, told);
+                self.give_back_soon(ended.unsent, 0.0, under);
+                self.start(id, lanes, under, told);
                 ended.dry
             }
             Err(error) => {
@@ -305,16 +330,12 @@ impl Webhooks {
         }
     }
 
-    fn start(
-        &self,
-        id: Uuid,
-        lanes: &mut Lanes,
-        sends: &mut JoinSet<Done>,
-        told: &mpsc::Sender<Finished>,
-    ) {
+    fn start(&self, id: Uuid, lanes: &mut Lanes, under: &mut Under, told: &mpsc::Sender<Finished>) {
         while let Some((claimed, endpoint)) = lanes.next(id) {
             let (this, told) = (self.clone(), told.clone());
-            sends.spawn(async move { (id, this.send_one(claimed, endpoint, told).await) });
+            under
+                .sends
+                .spawn(async move { (id, this.send_one(claimed, endpoint, told).await) });
         }
     }
 
@@ -378,6 +399,7 @@ impl Webhooks {
         &self,
         looked: sqlx::Result<Looked>,
         lanes: &mut Lanes,
+        under: &mut Under,
         pulse: &mut Pulse,
     ) -> sqlx::Result<()> {
         let looked = looked?;
@@ -392,9 +414,9 @@ impl Webhooks {
                 pulse.in_vain = 0;
                 // Soon again: there may be more, and an empty look then says until when to sleep.
                 pulse.next_look = Instant::now() + AFTER_NOTHING;
-                let ready = self.with_endpoints(lanes, claimed).await?;
+                let ready = self.with_endpoints(lanes, under, claimed).await?;
                 let unsent = lanes.take_in(ready, share);
-                self.give_back(&unsent, 0.0).await;
+                self.give_back_soon(unsent, 0.0, under);
             }
         }
         Ok(())
@@ -404,6 +426,7 @@ impl Webhooks {
     async fn with_endpoints(
         &self,
         lanes: &mut Lanes,
+        under: &mut Under,
         claimed: Vec<Claimed>,
     ) -> sqlx::Result<Vec<(Claimed, Arc<Endpoint>)>> {
         let mut wanted: Vec<Uuid> = claimed
@@ -420,8 +443,8 @@ impl Webhooks {
             match endpoint::load(pool, vault, &self.0.database_ports, &wanted).await {
                 Ok(read) => read,
                 Err(error) => {
-                    let all: Vec<_> = claimed.iter().map(|c| (c.delivery_id, c.fence)).collect();
-                    self.give_back(&all, 1.0).await;
+                    let all = claimed.iter().map(|c| (c.delivery_id, c.fence)).collect();
+                    self.give_back_soon(all, 1.0, under);
                     return Err(error);
                 }
             }
@@ -445,7 +468,7 @@ impl Webhooks {
                 tracing::error!(endpoint.id = %id, error = unusable as &dyn std::error::Error, "an endpoint cannot be sent to from this computer; its deliveries wait");
             }
         }
-        self.give_back(&unsent, OUR_FAULT_S).await;
+        self.give_back_soon(unsent, OUR_FAULT_S, under);
         Ok(ready)
     }
 }
