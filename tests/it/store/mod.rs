@@ -15,6 +15,7 @@ mod ordering;
 mod partitions;
 mod registry;
 mod rights;
+mod runs;
 mod schemas;
 mod seal;
 mod subscribe;
