@@ -1,10 +1,15 @@
 //! What a booking and each step of its saga read: rows by an index, never a table from end to end. Their plans are made once
 //! a session, and often while the tables are nearly empty.
 
-use sqlx::{PgConnection, Row};
+use std::time::Duration;
+
+use bizing_engine::app::sagas;
+use bizing_engine::app::wire::{ListSagas, SagaTab};
+use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::support::desk::{ANA, TestDesk};
+use crate::support::wait_until;
 
 /// Grow with every booking.
 const GROWING: [&str; 8] = [
@@ -82,4 +87,57 @@ fn step(saga: Uuid, booking: Uuid, worker: Uuid) -> String {
            assert done = 'done', done;
          end $do$"
     )
+}
+
+/// Of a hundred one lives: as the table is after a while.
+const MANY: &str = "
+set session_replication_role = replica;
+insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, \"cursor\", step, booking_id, customer_id, correlation_id, started_by, created_at, finished_at,
+                           parked_at, park_reason, amount_minor, currency)
+select gen_random_uuid(), 'booking', 1, 'many:' || n, k.state, 4, 'notify', gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 't', now() - n * interval '20 s',
+       case when k.state = 'completed' then now() end, case when k.state = 'parked' then now() end, case when k.state = 'parked' then 'x' end, 8000, 'EUR'
+  from generate_series(1, 20000) n
+ cross join lateral (select case when n % 100 > 0 then 'completed' else (array['parked', 'waiting', 'running'])[1 + n / 100 % 3] end as state) k;
+reset session_replication_role;
+analyze saga.instance";
+
+#[tokio::test]
+async fn no_tab_of_the_list_reads_all_that_is_over() {
+    let t = TestDesk::new().await;
+    let owner = t.db.superuser_pool().await;
+    sqlx::raw_sql(MANY).execute(&owner).await.unwrap();
+    let before = scans(&owner).await;
+    for tab in [
+        SagaTab::NeedsPerson,
+        SagaTab::AtRisk,
+        SagaTab::WaitingForCustomer,
+        SagaTab::WaitingForProvider,
+        SagaTab::Running,
+        SagaTab::Done,
+    ] {
+        let request = ListSagas {
+            tab,
+            group: None,
+            who: None,
+            search: None,
+            after: None,
+            limit: 100,
+        };
+        sagas::export_page(&t.desk(None), request).await.unwrap();
+    }
+    // What a connection has counted is there for all when it ends.
+    t.people.close().await;
+    wait_until("all is counted", Duration::from_secs(20), async || {
+        scans(&owner).await.1 >= before.1 + 6
+    })
+    .await;
+    assert_eq!(scans(&owner).await.0, before.0, "none from end to end");
+}
+
+/// How often the table of sagas was read from end to end, and how often by an index.
+async fn scans(owner: &PgPool) -> (i64, i64) {
+    sqlx::query_as("select seq_scan, idx_scan from pg_stat_user_tables where relid = 'saga.instance'::regclass")
+        .fetch_one(owner)
+        .await
+        .unwrap()
 }

@@ -54,8 +54,11 @@ fn condition(tab: SagaTab) -> String {
             "s.state = 'parked' and (s.snoozed_until is null or s.snoozed_until < now())".to_owned()
         }
         SagaTab::AtRisk => format!("{LIVE} and {AT_RISK}"),
-        SagaTab::WaitingForCustomer => CUSTOMER.to_owned(),
-        SagaTab::WaitingForProvider => format!("s.state = 'waiting' and not ({CUSTOMER})"),
+        // That it is not over follows from its state, but only said is it found by the index of what lives.
+        SagaTab::WaitingForCustomer => format!("s.finished_at is null and {CUSTOMER}"),
+        SagaTab::WaitingForProvider => {
+            format!("s.finished_at is null and s.state = 'waiting' and not ({CUSTOMER})")
+        }
         SagaTab::Running => {
             "s.finished_at is null and s.state in ('running', 'compensating')".to_owned()
         }
