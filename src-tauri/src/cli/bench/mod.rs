@@ -5,7 +5,9 @@
 //! case; with `--json` one object a line.
 
 mod append;
+mod cpu;
 pub mod ground;
+mod http;
 mod inbox;
 mod read;
 mod replay;
@@ -42,7 +44,7 @@ enum What {
     Subscribe(Common),
     /// Taking in what the provider sends, at 1, 8 and 32 senders, and handing it to its sagas.
     Inbox(Common),
-    /// Sagas of five steps with a provider that answers at once, at 1, 8 and 32 clients.
+    /// Sagas of five steps with a provider that answers at once, at 1, 8 and 32 clients; and their list among a million.
     Saga(Common),
     /// Webhooks: recorded deliveries at 1, 10 and 50 endpoints, and the way from an append to its arrival.
     Webhooks(Common),

@@ -1,7 +1,6 @@
 //! Webhooks: deliveries that are durable and recorded, beside a bare keep-alive client to the same receiver; the way from an
 //! append to its arrival, at rest and beside an endpoint that hangs.
 
-mod cpu;
 mod desk;
 mod sink;
 
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use bizing_engine::runtime::ids;
 use bizing_engine::store::vault::Vault;
-use cpu::Cpu;
 use desk::HookDesk;
 use sink::Sink;
 
+use super::cpu::Cpu;
 use super::ground::Ground;
 use super::rounds::{Figure, Sample, Writer, compare, drive, rounded};
 use super::{BenchError, Common};
@@ -79,7 +78,7 @@ async fn throughput(
         async || {
             desk.owe(next).await?;
             let all = sink.arrived() + u64::try_from(next)?;
-            let before = Cpu::now(&desk.people, sink).await?;
+            let before = Cpu::now(&desk.people, &sink.thread).await?;
             let began = Instant::now();
             desk.bell.ring();
             // Only then is the database asked: the question costs it something, too.
@@ -88,7 +87,7 @@ async fn throughput(
             }
             desk.until_delivered().await?;
             let took = began.elapsed();
-            spent += Cpu::now(&desk.people, sink).await? - before;
+            spent += Cpu::now(&desk.people, &sink.thread).await? - before;
             sent += next;
             let rate = next as f64 / took.as_secs_f64();
             next = ((rate * common.lasting().as_secs_f64()) as i64).clamp(1_000, 200_000);

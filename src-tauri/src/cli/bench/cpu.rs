@@ -1,11 +1,10 @@
-//! Processor time, of this process without its receiver and of the database's processes, as the system counts it.
+//! Processor time, of this process without the thread that stands for the other side, and of the database's processes, as the system counts it.
 
 use std::ops::{AddAssign, Sub};
 
 use sqlx::PgPool;
 
-use super::super::BenchError;
-use super::sink::Sink;
+use super::BenchError;
 
 /// Of a tick, in microseconds: Linux counts in hundredths of a second.
 const TICK_US: u64 = 10_000;
@@ -17,20 +16,21 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    pub async fn now(pool: &PgPool, sink: &Sink) -> Result<Cpu, BenchError> {
+    /// `other`: the thread of what answers, as `/proc` names it.
+    pub async fn now(pool: &PgPool, other: &str) -> Result<Cpu, BenchError> {
         let pids: Vec<i32> =
             sqlx::query_scalar("select pid from pg_stat_activity where pid is not null")
                 .fetch_all(pool)
                 .await?;
         let ours = ticks("/proc/self/stat")?;
-        let sinks = ticks(&format!("/proc/{}/stat", sink.thread))?;
+        let others = ticks(&format!("/proc/{other}/stat"))?;
         // One that ends between the list and the look is not worth a word.
         let postgres: u64 = pids
             .iter()
             .filter_map(|pid| ticks(&format!("/proc/{pid}/stat")).ok())
             .sum();
         Ok(Cpu {
-            ours_us: ours.saturating_sub(sinks) * TICK_US,
+            ours_us: ours.saturating_sub(others) * TICK_US,
             postgres_us: postgres * TICK_US,
         })
     }

@@ -1,0 +1,158 @@
+//! The list of sagas among a million: each tab, a group, a search by reference, by name and by payment, as a window asks.
+//!
+//! Filled by SQL and not by the engine, since what is measured is reading. 99 % are over; of the rest a tenth waits for a
+//! person.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bizing_engine::app::desk::{Connections, Desk, DeskParts};
+use bizing_engine::app::sagas;
+use bizing_engine::app::wire::{Group, ListSagas, ProfileKind, SagaTab};
+use bizing_engine::runtime::bell::Bell;
+use bizing_engine::runtime::hints::Hints;
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+
+use super::super::ground::Ground;
+use super::super::rounds::{Figure, Sample, rounded};
+use super::super::{BenchError, Common};
+
+const SAGAS: i64 = 1_000_000;
+const LIVE: i64 = 10_000;
+const ASKED: usize = 40;
+
+pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
+    fill(ground).await?;
+    let desk = desk(ground).await?;
+    let plain = |tab| ListSagas {
+        tab,
+        group: None,
+        who: None,
+        search: None,
+        after: None,
+        limit: 100,
+    };
+    let search = |text: &str| ListSagas {
+        search: Some(text.to_owned()),
+        ..plain(SagaTab::NeedsPerson)
+    };
+    let grouped = ListSagas {
+        group: Some("notify:F:refused".to_owned()),
+        ..plain(SagaTab::NeedsPerson)
+    };
+    let cases = [
+        ("needs_person", plain(SagaTab::NeedsPerson)),
+        ("group", grouped),
+        ("at_risk", plain(SagaTab::AtRisk)),
+        ("waiting_for_customer", plain(SagaTab::WaitingForCustomer)),
+        ("waiting_for_provider", plain(SagaTab::WaitingForProvider)),
+        ("running", plain(SagaTab::Running)),
+        ("done", plain(SagaTab::Done)),
+        ("reference", search("bk-777777")),
+        ("name", search("customer 123456")),
+        ("payment", search("pi_bench_500000")),
+    ];
+    let (mut all, mut each) = (vec![], serde_json::Map::new());
+    for (name, request) in cases {
+        let mut latencies = vec![];
+        for n in 0..=ASKED {
+            let asked = Instant::now();
+            let list = sagas::list(&desk, request.clone()).await;
+            let took = asked.elapsed().as_secs_f64() * 1_000.0;
+            if list.map_err(|e| e.message)?.rows.is_empty() && name != "at_risk" {
+                return Err(format!("the list {name} is empty").into());
+            }
+            // The first one prepares.
+            if n > 0 {
+                latencies.push(took);
+            }
+        }
+        all.extend(latencies.iter().copied());
+        let sample = Sample::of(0, Duration::from_secs(1), latencies);
+        each.insert(name.to_owned(), rounded(sample.percentile(0.95)));
+    }
+    let all = Sample::of(0, Duration::from_secs(1), all);
+    common.print(
+        &Figure::new("saga", "list-1m", all.percentile(0.95), "ms p95")
+            .with("p50_ms", rounded(all.percentile(0.5)))
+            .with("sagas", SAGAS)
+            .with("live", LIVE)
+            .with("p95_ms", Value::Object(each)),
+    );
+    Ok(())
+}
+
+async fn desk(ground: &Ground) -> Result<Desk, BenchError> {
+    Ok(Desk(Arc::new(DeskParts {
+        people: ground.pool("viewer", 2).await?,
+        installation: ground.installation.clone(),
+        profile: ProfileKind::Demo,
+        group: Group::Viewer,
+        read_only: None,
+        bell: Bell::default(),
+        hints: Hints::default(),
+        works_here: None,
+        examiner: Default::default(),
+        log_change: None,
+        log_id: None,
+        sandbox_url: None,
+        connections: Connections::default(),
+        backups: None,
+        maker: None,
+        vault: Default::default(),
+        policy: Default::default(),
+        silent: Default::default(),
+    })))
+}
+
+/// The n-th saga of a kind: over (completed, or taken back), parked, waiting for a customer, for an answer, for the mail, running.
+const INSTANCES: &str = "
+insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, direction, \"cursor\", step, asks, version, fence, by_fence, wake_at, await_key, attempt,
+    pivot_passed_at, park_reason, park_code, parked_at, error_class, error_message, outcome, booking_id, customer_id, amount_minor, currency, context, correlation_id, started_by,
+    created_at, updated_at, finished_at)
+select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'booking', 1, 'booking:' || n, k.state, case when k.state = 'compensated' then 'C' else 'F' end::\"char\",
+       k.at, case k.at when 1 then 'payment' when 2 then 'capture' when 4 then 'notify' end, case when k.at in (1, 2) then 'stripe' end, 5, 2, 2, now() + interval '1 hour',
+       case when k.kind = 'customer' then 'stripe:cs_' || n end, case when n % 50 = 0 then 4 else 0 end, case when k.at > 2 then now() end,
+       case when k.state = 'parked' then 'nobody of that name' end, case when k.state = 'parked' then 'not_told' end, case when k.state = 'parked' then now() - n * interval '1 ms' end,
+       case when k.state = 'parked' then (array['refused', 'later', 'unknown', 'exhausted'])[1 + n % 4] when k.kind = 'answer' then 'unknown' end,
+       case when k.state = 'parked' then 'the mail server refused it (550)' end, case when k.over then k.state end,
+       ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, ('00000000-0000-7000-a000-' || lpad(to_hex(n % 50000), 12, '0'))::uuid, 8000, 'EUR',
+       jsonb_build_object('provider', 'stripe', 'reference', 'BK-' || n), gen_random_uuid(), 'bench', now() - n * interval '20 s', now() - n * interval '20 s',
+       case when k.over then now() - n * interval '20 s' end
+  from generate_series(1, $1::bigint) n
+ cross join lateral (select n > $2 as over, case when n > $2 then 'over' when n % 10 = 0 then 'parked' when n % 10 < 4 then 'customer' when n % 10 < 7 then 'answer' when n % 10 < 9 then 'mail' else 'run' end as kind) c
+ cross join lateral (select c.kind, c.over,
+       case c.kind when 'over' then case when n % 20 = 0 then 'compensated' else 'completed' end when 'parked' then 'parked' when 'run' then 'running' else 'waiting' end as state,
+       (case c.kind when 'over' then case when n % 20 = 0 then -1 else 5 end when 'customer' then 1 when 'answer' then 2 when 'run' then 2 else 4 end)::smallint as at) k";
+
+const BOOKINGS: &str = "
+insert into read.bookings_v1 (booking_id, reference, customer_id, customer_name, service_id, service_name, resources, starts_at, ends_at, zone, state, payment, payment_mode,
+    price_minor, currency, captured_minor, payment_intent, version, correlation_id, changed_at, search)
+select i.booking_id, 'BK-' || n, i.customer_id, 'Customer ' || n, '00000000-0000-7000-b000-000000000001', 'Deep tissue 60', '[]', now() + n * interval '1 minute',
+       now() + n * interval '1 minute' + interval '1 hour', 'UTC', 'confirmed', 'paid', 'card_on_file', 8000, 'EUR', case when i.state = 'parked' then 8000 else 0 end, 'pi_bench_' || n, 5,
+       gen_random_uuid(), now(), 'bk-' || n || ' customer ' || n || ' customer' || n || '@example.com'
+  from saga.instance i cross join lateral (select substr(i.dedupe_key, 9)::bigint as n) x";
+
+const EFFECTS: &str = "
+insert into saga.effect (effect_id, saga_id, step, direction, provider, operation, idempotency_key, request, request_sha256, outcome, provider_object, resolved_at, resolved_via)
+select gen_random_uuid(), saga_id, 'payment', 'F', 'stripe', 'create_intent', 'bench:' || dedupe_key, '{}', '', 'confirmed', 'pi_bench_' || substr(dedupe_key, 9), now(), 'response'
+  from saga.instance";
+
+async fn fill(ground: &Ground) -> Result<(), BenchError> {
+    let mut conn = PgConnection::connect_with(&ground.superuser()).await?;
+    sqlx::raw_sql("set synchronous_commit = off; set session_replication_role = replica; set maintenance_work_mem = '256MB'")
+        .execute(&mut conn)
+        .await?;
+    sqlx::query(INSTANCES)
+        .bind(SAGAS)
+        .bind(LIVE)
+        .execute(&mut conn)
+        .await?;
+    for (sql, table) in [(BOOKINGS, "bookings"), (EFFECTS, "effects")] {
+        tracing::debug!(table, "filling");
+        sqlx::query(sql).execute(&mut conn).await?;
+    }
+    sqlx::raw_sql("vacuum analyze").execute(&mut conn).await?;
+    Ok(conn.close().await?)
+}
