@@ -68,6 +68,10 @@ impl Stripe {
         self.get(&encode::dispute(id)).await
     }
 
+    pub async fn refund(&self, id: &str) -> Result<Refund, Failure> {
+        self.get(&encode::refund(id)).await
+    }
+
     /// All refunds of an intent, newest first, the failed and pending ones too.
     pub async fn refunds_of(&self, payment_intent: &str) -> Result<Vec<Refund>, Failure> {
         let mut all = Vec::new();

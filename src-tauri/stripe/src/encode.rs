@@ -16,7 +16,7 @@ use stripe_core::{
         CreatePaymentIntent, CreatePaymentIntentOffSession, ListPaymentIntent,
         RetrievePaymentIntent,
     },
-    refund::{CreateRefund, ListRefund},
+    refund::{CreateRefund, ListRefund, RetrieveRefund},
 };
 use stripe_shared::{CheckoutSessionMode, PaymentIntentCaptureMethod};
 use stripe_types::{Currency, RangeQueryTs};
@@ -151,6 +151,10 @@ pub(crate) fn dispute(id: &str) -> Encoded {
         path: format!("/v1/disputes/{}", id.replace('?', "%3F")),
         body: String::new(),
     }
+}
+
+pub(crate) fn refund(id: &str) -> Encoded {
+    encoded(RetrieveRefund::new(id).build())
 }
 
 pub(crate) fn refunds_of(payment_intent: &str, after: Option<&str>) -> Encoded {

@@ -14,12 +14,14 @@ use uuid::Uuid;
 
 use super::hands::*;
 use crate::support::desk::{TestDesk, booking, slot};
+use crate::support::wait_until;
 
 fn walk(t: &TestDesk) -> Sweep {
     Sweep {
         pool: t.worker_pool.clone(),
         worker: WorkerId(Uuid::now_v7()),
         stripe: Arc::new(t.stripe()),
+        installation: t.db.installation.id.clone(),
         pace: Pace {
             every: Duration::ZERO,
             grace: Duration::ZERO,
@@ -150,15 +152,27 @@ async fn what_the_ledger_does_not_know_is_a_case_once_and_is_left_alone() {
     let close = |reason: &str| CloseOrphan {
         case_id: found[0].case_id,
         reason: reason.to_owned(),
+        evidence: "mail of the owner, 3 May".to_owned(),
     };
     let staff = desk_of(&t, "staff").await;
     let refused = sagas::close_orphan(&staff, close("looked at it at Stripe")).await;
     assert_eq!(refused.unwrap_err().code, Code::Forbidden);
     let short = sagas::close_orphan(&desk, close("ok")).await.unwrap_err();
     assert_eq!(short.field.as_deref(), Some("reason"));
+    let bare = CloseOrphan {
+        evidence: " ".to_owned(),
+        ..close("looked at it at Stripe")
+    };
+    let bare = sagas::close_orphan(&desk, bare).await.unwrap_err();
+    assert_eq!(bare.field.as_deref(), Some("evidence"));
     sagas::close_orphan(&desk, close("looked at it at Stripe"))
         .await
         .unwrap();
+    let kept: String = sqlx::query_scalar("select fact->>'evidence' from saga.attention where closed_reason = 'looked at it at Stripe'")
+        .fetch_one(&owner)
+        .await
+        .unwrap();
+    assert_eq!(kept, "mail of the owner, 3 May");
     let again = sagas::close_orphan(&desk, close("looked at it at Stripe")).await;
     assert_eq!(again.unwrap_err().code, Code::Conflict);
     assert_eq!(walk(&t).round().await.unwrap(), 0);
@@ -255,4 +269,124 @@ async fn a_walk_that_is_cut_off_goes_on_where_it_was_and_two_never_walk_at_once(
         .await
         .unwrap();
     assert_eq!(looked, 130, "nothing twice");
+}
+
+/// Looks at the case's object again, through the worker, and waits for what came of it.
+async fn check(desk: &Desk, case: Uuid) -> Result<StripeAsk, AppError> {
+    let request = CheckOrphan {
+        ask_id: Uuid::now_v7(),
+        case_id: case,
+    };
+    let asked = sagas::check_orphan(desk, request).await?;
+    let get = || {
+        sagas::get_ask(
+            desk,
+            GetAsk {
+                ask_id: asked.ask_id,
+            },
+        )
+    };
+    wait_until("an answer", Duration::from_secs(15), || async {
+        get().await.unwrap().state != "open"
+    })
+    .await;
+    get().await
+}
+
+#[tokio::test]
+async fn another_desk_on_the_same_account_is_no_case_and_ours_is_named_on_each_object() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), to_nobody(0))
+        .await;
+    // Nobody can be told, so it is refunded: a payment and a refund of ours.
+    t.wait_for_saga(booked.booking_id, "compensated").await;
+    worker.close().await;
+    let ours = &t.db.installation.id;
+    let ledger = t.sandbox.ledger();
+    assert_eq!(ledger.payments[0].metadata["installation"], *ours);
+    assert_eq!(
+        ledger.payments[0].refund_metadata[0]["installation"], *ours,
+        "refunds too"
+    );
+
+    let stripe = t.stripe();
+    let mut theirs = intent(Uuid::now_v7(), Uuid::now_v7());
+    if let Operation::CreateIntent { metadata, .. } = &mut theirs {
+        metadata.insert("installation".to_owned(), "another1".to_owned());
+    }
+    stripe
+        .send(&theirs.encode(), "of another desk")
+        .await
+        .expect("a payment");
+    // Of this desk, as far as its marks say, and older than these marks.
+    stripe
+        .send(
+            &intent(Uuid::now_v7(), Uuid::now_v7()).encode(),
+            "of nobody",
+        )
+        .await
+        .expect("a payment");
+    fresh(&t).await;
+    assert_eq!(walk(&t).round().await.unwrap(), 1);
+    let found = cases(&t.desk(None)).await;
+    let lost = &ledger.payments[0].payment_intent;
+    assert!(found.iter().all(|o| o.object != *lost), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_case_that_is_looked_at_again_after_its_refund_closes_by_itself() {
+    let t = TestDesk::new().await;
+    let desk = desk_of(&t, "staff").await;
+    let stripe = t.stripe();
+    let lost = stripe
+        .send(&intent(Uuid::now_v7(), Uuid::now_v7()).encode(), "lost")
+        .await
+        .expect("a payment");
+    let bizing_stripe::Object::Intent(lost) = lost.object else {
+        panic!("no payment")
+    };
+    fresh(&t).await;
+    assert_eq!(walk(&t).round().await.unwrap(), 1);
+    let case = cases(&desk).await.remove(0);
+    assert_eq!(case.object, lost.id);
+    let refused = check(&desk, case.case_id).await.unwrap_err();
+    assert!(
+        refused.message.contains("No worker"),
+        "nobody here holds a key: {refused:?}"
+    );
+    assert_eq!(case.check_refused.as_deref(), Some(&*refused.message));
+
+    let worker = t.work().await;
+    wait_until(
+        "a worker holds the key",
+        Duration::from_secs(15),
+        || async { cases(&desk).await[0].check_refused.is_none() },
+    )
+    .await;
+    assert_eq!(check(&desk, case.case_id).await.unwrap().state, "answered");
+    let still = cases(&desk).await.remove(0);
+    assert!(still.checked_at.is_some() && still.checked_by.is_some());
+    assert_eq!(still.status.as_deref(), Some("requires_capture"));
+
+    // Somebody lets it go on Stripe's own pages.
+    let cancel = Operation::CancelIntent {
+        payment_intent: lost.id,
+        reason: bizing_stripe::CancelReason::Abandoned,
+    };
+    stripe.send(&cancel.encode(), "by hand").await.expect("ok");
+    check(&desk, case.case_id).await.unwrap();
+    assert!(cases(&desk).await.is_empty());
+    let (reason, by): (String, String) = sqlx::query_as(
+        "select closed_reason, acked_by from saga.attention where kind like 'orphan:%'",
+    )
+    .fetch_one(&t.db.superuser_pool().await)
+    .await
+    .unwrap();
+    assert_eq!(reason, "Stripe holds nothing of it: canceled");
+    assert!(!by.is_empty(), "who asked is who closed it");
+    let again = check(&desk, case.case_id).await.unwrap_err();
+    assert_eq!(again.code, Code::Conflict);
+    worker.close().await;
 }

@@ -2,9 +2,12 @@
 
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
+use bizing_engine::saga::notify;
+use bizing_sandbox::{Fault, Rule};
+use serde_json::json;
 
 use super::hands::*;
-use crate::support::desk::TestDesk;
+use crate::support::desk::{TestDesk, booking, slot};
 
 #[tokio::test]
 async fn each_guard_turns_undoing_into_a_question() {
@@ -129,4 +132,125 @@ async fn policies_are_versions_and_a_lost_race_changes_nothing() {
     .await
     .unwrap_err();
     assert_eq!(refused.code, Code::Forbidden);
+}
+
+#[tokio::test]
+async fn a_message_is_tried_as_often_and_as_long_as_the_policy_says() {
+    let t = TestDesk::new().await;
+    rules(
+        &t,
+        json!({ "message_tries": 2, "message_minutes": 1, "notify_on_exhausted": "park" }),
+    )
+    .await;
+    let worker = t.work().await;
+    let mut request = to_nobody(0);
+    if let ForCustomer::New { email, .. } = &mut request.customer {
+        *email = Some("later@example.com".to_owned());
+    }
+    let booked = t.book(&t.desk(Some(worker.worker.clone())), request).await;
+    t.wait_for_saga(booked.booking_id, "parked").await;
+    let tries: Vec<(i32, f64)> = sqlx::query_as(
+        "select a.no, extract(epoch from a.started_at - min(a.started_at) over ())::float8 from delivery.attempts a join delivery.deliveries d using (delivery_id)
+          where d.template = 'booking_confirmed' order by a.no",
+    )
+    .fetch_all(&t.db.superuser_pool().await)
+    .await
+    .unwrap();
+    assert_eq!(tries.len(), 2, "eight by default: {tries:?}");
+    // A thirtieth of the usual time: the five seconds before the second try shrink with it.
+    assert!(tries[1].1 < 4.0, "{tries:?}");
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn money_that_cannot_be_taken_asks_a_person_or_is_let_go_as_the_policy_says() {
+    for (then, state) in [("park", "parked"), ("undo", "compensated")] {
+        let t = TestDesk::new().await;
+        rules(&t, json!({ "capture_tries": 2, "capture_exhausted": then })).await;
+        for nth in 1..=3 {
+            t.sandbox
+                .faults()
+                .add(Rule::nth("capture", nth, Fault::LostBefore));
+        }
+        let worker = t.work().await;
+        let booked = t
+            .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+            .await;
+        t.wait_for_saga(booked.booking_id, state).await;
+        let money = &t.sandbox.ledger().payments[0];
+        assert_eq!(
+            money.captured - money.refunded,
+            0,
+            "{then}: nothing is kept"
+        );
+        if then == "undo" {
+            assert_eq!(t.live_claims(booked.booking_id).await, 0);
+            assert_eq!(money.held, 0, "and nothing is kept back from the customer");
+        } else {
+            assert_eq!(
+                park_code(&t, booked.booking_id).await.as_deref(),
+                Some("exhausted")
+            );
+            assert_eq!(t.live_claims(booked.booking_id).await, 2);
+        }
+        worker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_wakes_the_saga_that_waits_for_it_and_no_other() {
+    let t = TestDesk::new().await;
+    let booked = t.book(&t.desk(None), booking(&slot(0))).await;
+    let owner = t.db.superuser_pool().await;
+    let wakes = async |step: &str, template: &str| {
+        // Past the rule that nothing moves by itself: only where it stands counts here.
+        let mut tx = bizing_engine::store::begin(&owner).await.unwrap();
+        sqlx::query("set local session_replication_role = replica")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("update saga.instance set state = 'waiting', step = $2, wake_at = now() + interval '1 hour' where booking_id = $1")
+            .bind(booked.booking_id)
+            .bind(step)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        let mut conn = t.worker_pool.acquire().await.unwrap();
+        notify::wake(&mut conn, booked.booking_id, template)
+            .await
+            .unwrap();
+        sqlx::query_scalar::<_, bool>(
+            "select wake_at <= now() from saga.instance where booking_id = $1",
+        )
+        .bind(booked.booking_id)
+        .fetch_one(&owner)
+        .await
+        .unwrap()
+    };
+    assert!(wakes("notify", "booking_confirmed").await);
+    assert!(!wakes("notify", "booking_cancelled").await, "another's");
+    for before in ["payment", "capture", "confirm"] {
+        let early = wakes(before, "booking_confirmed").await;
+        assert!(!early, "a pause before a call goes on ({before})");
+    }
+}
+
+#[tokio::test]
+async fn the_database_refuses_policies_out_of_range() {
+    let t = TestDesk::new().await;
+    for bad in [
+        json!({ "message_tries": 0 }),
+        json!({ "message_minutes": 1441 }),
+        json!({ "capture_exhausted": "give it away" }),
+        json!({ "end_exhausted": "compensate" }),
+    ] {
+        let told = sqlx::query_scalar::<_, String>("select api.put_saga_policy(p.version, p.value || $1, 'as this test needs it') from read.saga_policy_v1 p order by p.version desc limit 1")
+            .bind(&bad)
+            .fetch_one(&t.people)
+            .await;
+        let code = told.unwrap_err();
+        let code = code.as_database_error().and_then(|e| e.code()).unwrap();
+        assert_eq!(code, "23514", "{bad}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Three sagas that need a person and one that runs, for tests and for the gallery.
 
 import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
-import type { BatchPlan, Orphan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, Providers, SagaPolicy, SagaRow, StripeAsk } from './types'
+import type { BatchPage, BatchPlan, Orphan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, Providers, SagaPolicy, SagaRow, StripeAsk } from './types'
 
 const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
 
@@ -211,6 +211,16 @@ export const batch: SagaBatch = {
   own: true,
 }
 
+export const batchPage: BatchPage = {
+  batch: { ...batch, count: 3, refused: [{ saga_id: id(2), reference: sagaRows[2]!.booking.reference, reason: 'It changed while you looked.' }] },
+  refunded: [eur(95)],
+  items: [
+    { saga_id: id(0), reference: sagaRows[0]!.booking.reference, customer: sagaRows[0]!.booking.customer.name, status: 'applied', refusal: null, at: before(14), saga_state: 'undone', refund: eur(95), refunded: true },
+    { saga_id: id(2), reference: sagaRows[2]!.booking.reference, customer: sagaRows[2]!.booking.customer.name, status: 'refused', refusal: 'It changed while you looked.', at: before(12), saga_state: 'needs_person', refund: null, refunded: false },
+    { saga_id: id(1), reference: sagaRows[1]!.booking.reference, customer: sagaRows[1]!.booking.customer.name, status: 'pending', refusal: null, at: null, saga_state: 'needs_person', refund: null, refunded: false },
+  ],
+}
+
 export const policy: SagaPolicy = {
   version: 3,
   on_exhausted: 'compensate',
@@ -222,7 +232,7 @@ export const policy: SagaPolicy = {
   cancel_fee_percent: 50,
   cancel_late_hours: 2,
   cancel_late_percent: 100,
-  steps: { card_declined: 'link', capture_tries: 40, undo_tries: 12, backoff_base_s: 1, backoff_cap_s: 300, hold_card_minutes: 15, hold_link_hours: 24 },
+  steps: { card_declined: 'link', capture_tries: 40, undo_tries: 12, backoff_base_s: 1, backoff_cap_s: 300, hold_card_minutes: 15, hold_link_hours: 24, capture_exhausted: 'park', end_exhausted: 'park', message_tries: 8, message_minutes: 30 },
   changed_by: 'sofia',
   changed_at: before(86_400),
   reason: 'as delivered',
@@ -280,4 +290,8 @@ export const orphan: Orphan = {
   status: 'succeeded',
   amount: eur(30),
   opened_at: before(3500),
+  checked_at: null,
+  checked_by: null,
+  refunded: null,
+  check_refused: null,
 }

@@ -136,7 +136,43 @@ running: BackupRun | null,
  */
 actions: Array<Action>, };
 
+export type BatchItem = { saga_id: string, reference: string, customer: string, 
+/**
+ * `pending`, `applied`, `refused`
+ */
+status: string, 
+/**
+ * Why it was left out.
+ */
+refusal: string | null, 
+/**
+ * When it was asked for, or refused.
+ */
+at: string | null, 
+/**
+ * Where its saga stands now: asking is not succeeding.
+ */
+saga_state: SagaState | null, 
+/**
+ * What its plan gives back; `None`: nothing, or it was left out.
+ */
+refund: Money | null, 
+/**
+ * That has come about.
+ */
+refunded: boolean, };
+
 export type BatchMember = { saga_id: string, version: number, hash: string, };
+
+export type BatchPage = { batch: SagaBatch, 
+/**
+ * In the order in which they are taken.
+ */
+items: Array<BatchItem>, 
+/**
+ * What was given back so far, a sum for each currency. What is under way is not in it.
+ */
+refunded: Array<Money>, };
 
 export type BatchPlan = { 
 /**
@@ -250,6 +286,8 @@ export type Cancelled = { by: string,
  */
 reason_code: string, reason: string | null, };
 
+export type CaptureExhausted = "park" | "undo";
+
 export type CardDeclined = "link" | "park";
 
 export type Catalogue = { services: Array<Service>, resources: Array<Resource>, 
@@ -336,6 +374,12 @@ export type ChangeRedelivery = { bulk_id: string,
  */
 change: string, };
 
+export type CheckOrphan = { 
+/**
+ * Made when it is pressed: pressing twice asks once.
+ */
+ask_id: string, case_id: string, };
+
 export type ChooseStart = { "choice": "explore" } | { "choice": "empty", business_name: string, 
 /**
  * IANA zone of the first location.
@@ -350,7 +394,11 @@ currency: string, } | { "choice": "connect",
  */
 url: string, };
 
-export type CloseOrphan = { case_id: string, reason: string, };
+export type CloseOrphan = { case_id: string, reason: string, 
+/**
+ * By what it can be seen: `re_…`, a bank's reference, a note.
+ */
+evidence: string, };
 
 export type Code = "request.invalid" | "request.unknown_command" | "request.not_found" | "request.forbidden" | "request.command_reused" | "booking.slot_taken" | "booking.refused" | "stream.conflict" | "database.not_chosen" | "database.starting" | "database.unreachable" | "database.wrong_password" | "database.schema_older" | "database.schema_newer" | "database.no_server" | "sandbox.unreachable" | "internal";
 
@@ -424,6 +472,10 @@ get_approval: [GetApproval, Approval], decide_saga_command: [DecideCommand, Saga
  */
 ask_sweep: [Empty, Empty], close_orphan: [CloseOrphan, Empty], 
 /**
+ * Lets a worker look at that one object again. What holds no money any more is closed by it.
+ */
+check_orphan: [CheckOrphan, StripeAsk], 
+/**
  * Lets a worker that holds the key look at Stripe. Changes nothing.
  */
 ask_stripe: [AskStripe, StripeAsk], get_ask: [GetAsk, StripeAsk], 
@@ -434,7 +486,11 @@ preview_batch: [PreviewBatch, BatchPlan],
 /**
  * Freezes the set that was seen; workers carry it out.
  */
-start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], get_saga_policy: [Empty, SagaPolicy], 
+start_batch: [StartBatch, SagaBatch], change_batch: [ChangeBatch, SagaBatch], 
+/**
+ * A decision for many with what became of each.
+ */
+get_batch: [GetBatch, BatchPage], get_saga_policy: [Empty, SagaPolicy], 
 /**
  * A new version of the policies, with its reason.
  */
@@ -721,6 +777,8 @@ export type DoctorRunning = { run_id: string, started_at: string,
 streams: number | null, of: number | null, };
 
 export type Empty = Record<symbol, never>;
+
+export type EndExhausted = "park" | "continue";
 
 export type Endpoint = { row: EndpointRow, 
 /**
@@ -1056,6 +1114,8 @@ export type GetArrival = { arrival_id: number, };
 
 export type GetAsk = { ask_id: string, };
 
+export type GetBatch = { batch_id: string, };
+
 export type GetBooking = { 
 /**
  * A booking id, or a reference such as `BK-7Q4M2K`.
@@ -1360,7 +1420,19 @@ why: string,
 /**
  * `intent`, `refund`
  */
-what: string, object: string, status: string | null, amount: Money | null, opened_at: string, };
+what: string, object: string, status: string | null, amount: Money | null, opened_at: string, 
+/**
+ * When it was looked at again, and for whom.
+ */
+checked_at: string | null, checked_by: string | null, 
+/**
+ * What Stripe had given back of it by then.
+ */
+refunded: Money | null, 
+/**
+ * Why it cannot be looked at again from here; `None`: it can.
+ */
+check_refused: string | null, };
 
 export type Parked = { position: number, 
 /**
@@ -2266,7 +2338,23 @@ hold_card_minutes: number,
 /**
  * With a payment link, and never into the appointment.
  */
-hold_link_hours: number, };
+hold_link_hours: number, 
+/**
+ * When the last try at taking the money is spent.
+ */
+capture_exhausted: CaptureExhausted, 
+/**
+ * Tries at a message to the customer,
+ */
+message_tries: number, 
+/**
+ * and how long in all, whichever is spent first.
+ */
+message_minutes: number, 
+/**
+ * When the message of a cancellation reaches nobody.
+ */
+end_exhausted: EndExhausted, };
 
 export type StepState = "not_begun" | "running" | "waiting" | "done" | "not_needed" | "unknown" | "failed" | "needs_person" | "undone";
 

@@ -2,7 +2,7 @@
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
-import { asking, batch, batchPlan, compensation, differing, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
+import { asking, batch, batchPage, batchPlan, compensation, differing, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox } from './inbox'
 import { appError, ScriptedBackend } from './testing'
@@ -131,12 +131,14 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     export_sagas: ({ after }) => ({ csv: `${after ? '' : 'reference\n'}BK-7PRF2\n`, rows: 1, next: after ? null : 'more' }),
     ask_sweep: () => ({}),
     close_orphan: () => ({}),
+    check_orphan: ({ ask_id }) => ({ ...differing, ask_id, state: 'open', answered_at: null, answer: null }),
     list_providers: () => providers,
     put_provider: () => providers,
     open_gate: () => providers,
     preview_batch: () => batchPlan,
     start_batch: () => batch,
     change_batch: () => batch,
+    get_batch: () => batchPage,
     decide_saga_command: () => ({ ...asking, status: 'applied', approved_by: 'sofia' }),
     list_endpoints: () => endpoints,
     get_endpoint: ({ destination_id }) => known(endpointOf(destination_id), 'endpoint'),

@@ -26,6 +26,7 @@ export const keys = {
   sagaList: (tab: string, group: string | null, who: string | null, search: string) => ['sagas', 'list', tab, group, who, search],
   saga: (id: string) => ['sagas', 'one', id],
   sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],
+  batch: (id: string) => ['sagas', 'batch', id],
   ask: (id: string) => ['saga_ask', id],
   deliveries: ['deliveries'],
   deliveryCounts: ['deliveries', 'counts'],

@@ -24,6 +24,7 @@ import ChevronRight from '@lucide/svelte/icons/chevron-right'
 import ChevronUp from '@lucide/svelte/icons/chevron-up'
 import CircleAlert from '@lucide/svelte/icons/circle-alert'
 import CircleCheck from '@lucide/svelte/icons/circle-check'
+import CircleDashed from '@lucide/svelte/icons/circle-dashed'
 import CircleMinus from '@lucide/svelte/icons/circle-minus'
 import CircleQuestionMark from '@lucide/svelte/icons/circle-question-mark'
 import CircleX from '@lucide/svelte/icons/circle-x'
@@ -148,6 +149,7 @@ export const icons = {
   'chevron-up': ChevronUp,
   'circle-alert': CircleAlert,
   'circle-check': CircleCheck,
+  'circle-dashed': CircleDashed,
   'circle-minus': CircleMinus,
   'circle-question-mark': CircleQuestionMark,
   'circle-x': CircleX,

@@ -94,6 +94,8 @@ commands! {
         /// Walks along Stripe's lists now, for what does not fit the ledger.
         ask_sweep(Empty) -> Empty = sagas::ask_sweep;
         close_orphan(CloseOrphan) -> Empty = sagas::close_orphan;
+        /// Lets a worker look at that one object again. What holds no money any more is closed by it.
+        check_orphan(CheckOrphan) -> StripeAsk = sagas::check_orphan;
         /// Lets a worker that holds the key look at Stripe. Changes nothing.
         ask_stripe(AskStripe) -> StripeAsk = sagas::ask;
         get_ask(GetAsk) -> StripeAsk = sagas::get_ask;
@@ -103,6 +105,8 @@ commands! {
         /// Freezes the set that was seen; workers carry it out.
         start_batch(StartBatch) -> SagaBatch = sagas::start_batch;
         change_batch(ChangeBatch) -> SagaBatch = sagas::change_batch;
+        /// A decision for many with what became of each.
+        get_batch(GetBatch) -> BatchPage = sagas::get_batch;
         get_saga_policy(Empty) -> SagaPolicy = sagas::get_policy;
         /// A new version of the policies, with its reason.
         put_saga_policy(PutSagaPolicy) -> SagaPolicy = sagas::put_policy;

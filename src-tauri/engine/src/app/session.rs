@@ -18,7 +18,7 @@ pub async fn session(desk: &Desk, _: Empty) -> Result<Session, AppError> {
         "select session_user::text as login, current_database()::text as database_name,
                 split_part(current_setting('server_version'), ' ', 1) as server_version,
                 (select coalesce(max(version), 0) from read.migrations_v1 where success) as schema_version,
-                (select value #>> '{}' from read.settings_v1 where name = 'display_name.' || session_user) as display_name",
+                coalesce((select value #>> '{}' from read.settings_v1 where name = 'display_name.' || session_user), (select display_name from read.me_v1)) as display_name",
     )
     .fetch_one(&mut *conn)
     .await?;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::domain::ids::StreamId;
@@ -70,18 +70,42 @@ pub trait Destination: Send + Sync {
             }
         })
     }
+}
 
-    /// Pause before the next try. Customer messages: 8 tries in 30 minutes.
-    fn pause(&self, attempt: i32) -> Duration {
+/// How long a message is tried: whichever of the two is spent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub tries: i32,
+    pub time: Duration,
+}
+
+/// What a delivery of this pipeline is given by the database: it ends so long after its tries began.
+const GIVEN: Duration = Duration::from_secs(30 * 60);
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            tries: 8,
+            time: GIVEN,
+        }
+    }
+}
+
+impl Budget {
+    /// Before the next try: short at first, and spread over the whole time.
+    pub fn pause(&self, attempt: i32) -> Duration {
         let seconds = [5, 15, 30, 60, 180, 420, 600];
-        Duration::from_secs(
-            seconds[usize::try_from(attempt - 1)
-                .unwrap_or(0)
-                .min(seconds.len() - 1)],
-        )
+        let at = usize::try_from(attempt - 1).unwrap_or(0);
+        let usual = Duration::from_secs(seconds[at.min(seconds.len() - 1)]);
+        usual.mul_f64(self.time.as_secs_f64() / GIVEN.as_secs_f64())
     }
 
-    fn tries(&self) -> i32 {
-        8
+    /// When it is over for this one.
+    pub fn ends(&self, delivery: &Delivery) -> DateTime<Utc> {
+        delivery
+            .give_up_at
+            .checked_sub_signed(TimeDelta::from_std(GIVEN).unwrap_or_default())
+            .and_then(|began| began.checked_add_signed(TimeDelta::from_std(self.time).ok()?))
+            .unwrap_or(delivery.give_up_at)
     }
 }

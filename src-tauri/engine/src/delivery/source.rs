@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::destination::{Delivery, Destination, Fut, Outcome};
+use super::destination::{Budget, Delivery, Destination, Fut, Outcome};
 use super::store::{self, After};
 use crate::domain::ids::WorkerId;
 use crate::queue::WorkSource;
@@ -24,6 +24,9 @@ pub trait Consequence: Send + Sync {
         outcome: &'a Outcome,
         after: After,
     ) -> Fut<'a, Result<(), Box<dyn std::error::Error + Send + Sync>>>;
+
+    /// How long a message is tried, as people have set it. Asked only of what failed.
+    fn budget<'a>(&'a self, pool: &'a PgPool) -> Fut<'a, Budget>;
 }
 
 pub struct Deliveries {
@@ -100,8 +103,7 @@ impl Deliveries {
                     &Outcome::NotSent {
                         cause: format!("this worker does not know how to send `{}`", delivery.kind),
                     },
-                    Duration::from_secs(60),
-                    1000,
+                    Some(Duration::from_secs(60)),
                 )
                 .await;
         };
@@ -112,28 +114,24 @@ impl Deliveries {
             destination.deliver(delivery).await
         };
         self.crash.point("after_send").await;
-        self.record(
-            delivery,
-            &outcome,
-            destination.pause(delivery.attempt),
-            destination.tries(),
-        )
-        .await;
+        self.record(delivery, &outcome, None).await;
     }
 
-    async fn record(&self, delivery: &Delivery, outcome: &Outcome, pause: Duration, tries: i32) {
-        let next_at = Utc::now() + pause;
-        let again = |spent: bool| {
-            if spent || next_at >= delivery.give_up_at {
-                After::GaveUp
-            } else {
-                After::Scheduled(next_at)
-            }
-        };
+    /// `pause`: no try was made, so none counts.
+    async fn record(&self, delivery: &Delivery, outcome: &Outcome, pause: Option<Duration>) {
         let after = match outcome {
             Outcome::Accepted { .. } => After::Delivered,
             Outcome::Skipped { .. } => After::Skipped,
-            Outcome::NotSent { .. } | Outcome::Later { .. } => again(delivery.attempt >= tries),
+            Outcome::NotSent { .. } | Outcome::Later { .. } => {
+                let budget = self.consequence.budget(&self.pool).await;
+                let next_at = Utc::now() + pause.unwrap_or(budget.pause(delivery.attempt));
+                let spent = pause.is_none() && delivery.attempt >= budget.tries;
+                if spent || next_at >= budget.ends(delivery) {
+                    After::GaveUp
+                } else {
+                    After::Scheduled(next_at)
+                }
+            }
             Outcome::Refused { .. } => After::GaveUp,
             Outcome::Unclear { .. } => After::Unclear,
         };

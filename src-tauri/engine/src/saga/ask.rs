@@ -52,7 +52,60 @@ impl Asks {
                 .await?;
             told += 1;
         }
+        while let Some(check) = self.take_check().await? {
+            let (answer, problem) = match tokio::time::timeout(LONGEST, self.check(&check)).await {
+                Ok(Ok(answer)) => (Some(answer), None),
+                Ok(Err(failure)) => (None, Some(failure.to_string())),
+                Err(_) => (
+                    None,
+                    Some(format!("no answer within {} s", LONGEST.as_secs())),
+                ),
+            };
+            sqlx::query("select admin.answer_check($1, $2, $3, $4)")
+                .bind(check.ask_id)
+                .bind(self.worker.0)
+                .bind(answer)
+                .bind(problem)
+                .execute(&self.pool)
+                .await?;
+            told += 1;
+        }
         Ok(told)
+    }
+
+    async fn take_check(&self) -> sqlx::Result<Option<Check>> {
+        sqlx::query_as("select ask_id, object, what from admin.take_check($1)")
+            .bind(self.worker.0)
+            .fetch_optional(&self.pool)
+            .await
+    }
+
+    /// One object that did not fit, as it is now. What follows from it is said by the database.
+    async fn check(&self, check: &Check) -> Result<Value, Failure> {
+        if check.what == "refund" {
+            return Ok(match there(self.stripe.refund(&check.object).await)? {
+                Some(refund) => {
+                    json!({ "found": true, "status": refund.status, "amount_minor": refund.amount })
+                }
+                None => json!({ "found": false }),
+            });
+        }
+        let Some(intent) = there(self.stripe.intent(&check.object).await)? else {
+            return Ok(json!({ "found": false }));
+        };
+        let refunds = self.stripe.refunds_of(&intent.id).await?;
+        let back: i64 = refunds
+            .iter()
+            .filter(|r| r.status == RefundStatus::Succeeded)
+            .map(|r| r.amount)
+            .sum();
+        let held = match intent.status {
+            IntentStatus::Succeeded => intent.amount_received,
+            _ => intent.amount,
+        };
+        Ok(
+            json!({ "found": true, "status": intent.status, "amount_minor": held, "refunded_minor": back }),
+        )
     }
 
     async fn take(&self) -> sqlx::Result<Option<(Uuid, Uuid)>> {
@@ -150,6 +203,23 @@ fn id_of(object: &Object) -> String {
         Object::Intent(i) => i.id.clone(),
         Object::Checkout(c) => c.id.clone(),
         Object::Refund(r) => r.id.clone(),
+    }
+}
+
+/// A question about one object that does not fit.
+#[derive(sqlx::FromRow)]
+struct Check {
+    ask_id: Uuid,
+    object: String,
+    what: String,
+}
+
+/// `None`: Stripe knows no such object.
+fn there<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(Failure::Refused { code, .. }) if code == "resource_missing" => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -14,6 +14,8 @@ use super::world::World;
 pub struct Guards {
     /// `compensate`, `park`, `continue`
     pub on_exhausted: String,
+    /// Whether a cancellation that reached nobody is over all the same.
+    pub end_continues: bool,
     /// G1: from this much on a person decides.
     pub approval_minor: i64,
     /// G2: as many as this for one cause, lately.
@@ -87,11 +89,7 @@ pub fn nobody_told(world: &World) -> Next {
 
 /// A cancellation that reached nobody stands all the same; somebody has to call.
 pub fn nobody_told_of_the_end(world: &World) -> Next {
-    if world
-        .guards
-        .as_ref()
-        .is_some_and(|g| g.on_exhausted == "continue")
-    {
+    if world.guards.as_ref().is_some_and(|g| g.end_continues) {
         return Next::Finish {
             state: "completed",
             outcome: "completed_with_warnings",

@@ -13,11 +13,6 @@ pub async fn told(
     template: &str,
     worker: Uuid,
 ) -> sqlx::Result<bool> {
-    let waits: Vec<&str> = KNOWN
-        .into_iter()
-        .filter(|d| d.message == template)
-        .map(|d| d.name)
-        .collect();
     let saga: Option<(Uuid, i64)> = sqlx::query_as(
         r#"update saga.instance
               set state = 'completed', "cursor" = "cursor" + 1, version = version + 1, fence = fence + 1, by_fence = fence + 1, outcome = 'completed', await_key = null,
@@ -27,7 +22,7 @@ pub async fn told(
             returning saga_id, fence"#,
     )
     .bind(booking)
-    .bind(&waits)
+    .bind(waiting_for(template))
     .fetch_optional(&mut *conn)
     .await?;
     let Some((saga, fence)) = saga else {
@@ -45,11 +40,25 @@ pub async fn told(
     Ok(true)
 }
 
-/// Something a waiting saga should look at: wakes it, whatever it waits for.
-pub async fn wake(conn: &mut PgConnection, booking: Uuid) -> sqlx::Result<()> {
-    sqlx::query("update saga.instance set wake_at = now() where booking_id = $1 and finished_at is null and state = 'waiting' and wake_at > now()")
-        .bind(booking)
-        .execute(conn)
-        .await
-        .map(|_| ())
+/// The message is over, and not as it should be: the saga that waits for just this one looks. Another's pause before a call
+/// goes on; a try that comes early is a try lost.
+pub async fn wake(conn: &mut PgConnection, booking: Uuid, template: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "update saga.instance set wake_at = now()
+          where booking_id = $1 and definition = any($2) and finished_at is null and state = 'waiting' and direction = 'F' and step = 'notify' and wake_at > now()",
+    )
+    .bind(booking)
+    .bind(waiting_for(template))
+    .execute(conn)
+    .await
+    .map(|_| ())
+}
+
+/// Definitions whose last step is this message.
+fn waiting_for(template: &str) -> Vec<&'static str> {
+    KNOWN
+        .into_iter()
+        .filter(|d| d.message == template)
+        .map(|d| d.name)
+        .collect()
 }

@@ -11,12 +11,15 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use super::executor::INSTALLATION;
 use crate::domain::ids::WorkerId;
 
 pub struct Sweep {
     pub pool: PgPool,
     pub worker: WorkerId,
     pub stripe: Arc<Stripe>,
+    /// Objects that name another are another desk's, in the same account.
+    pub installation: String,
     pub pace: Pace,
 }
 
@@ -79,7 +82,13 @@ impl Sweep {
             let last = objects.last().map(|o| o.id.clone());
             let noted: i32 = sqlx::query_scalar("select saga.note_objects($1, $2, $3, $4, $5)")
                 .bind(self.worker.0)
-                .bind(Value::Array(objects.iter().map(|o| row(o, kind)).collect()))
+                .bind(Value::Array(
+                    objects
+                        .iter()
+                        .filter(|o| self.may_be_ours(o))
+                        .map(|o| row(o, kind))
+                        .collect(),
+                ))
                 .bind(last)
                 .bind(more)
                 .bind(self.pace.grace)
@@ -104,6 +113,14 @@ impl Sweep {
             }
         }
         Ok(found)
+    }
+
+    fn may_be_ours(&self, object: &Marked) -> bool {
+        // Older ones, and what a person makes at Stripe, name nobody.
+        object
+            .metadata
+            .get(INSTALLATION)
+            .is_none_or(|of| *of == self.installation)
     }
 
     async fn take(&self) -> sqlx::Result<Option<(String, DateTime<Utc>, Option<String>)>> {

@@ -463,7 +463,7 @@ impl Kept {
                     }
                     world.draft.claims = claims.or(world.draft.claims);
                     let id = Uuid::now_v7();
-                    name_effect(&mut operation, EffectId(id));
+                    name_effect(&mut operation, EffectId(id), "prop");
                     let (step, way) = (world.step().unwrap(), world.direction());
                     world.intend(Effect {
                         effect_id: id,

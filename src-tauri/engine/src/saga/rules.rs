@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 
 use super::definition::Policy;
+use crate::delivery::destination::Budget;
 
 /// The newest version of the policies, as far as it is about steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -19,6 +20,32 @@ pub struct Rules {
     pub backoff_cap_s: Option<u32>,
     pub hold_card_minutes: Option<u32>,
     pub hold_link_hours: Option<u32>,
+    pub capture_exhausted: CaptureExhausted,
+    /// `None`: as the policy for a booking's message was read before there was one of its own.
+    pub end_exhausted: Option<EndExhausted>,
+    pub message_tries: Option<i32>,
+    pub message_minutes: Option<u32>,
+}
+
+/// What follows when the money could not be taken, nor seen to be, after the last try.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureExhausted {
+    /// A person decides.
+    #[default]
+    Park,
+    /// The booking is taken back. Stripe is looked at first: what was taken after all is given back.
+    Undo,
+}
+
+/// What follows when a cancellation reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndExhausted {
+    /// Somebody calls.
+    Park,
+    /// It is over, with a warning.
+    Continue,
 }
 
 /// What follows when a saved card is declined.
@@ -33,6 +60,17 @@ pub enum CardDeclined {
 }
 
 impl Rules {
+    /// How long a customer's message is tried.
+    pub fn budget(&self) -> Budget {
+        let usual = Budget::default();
+        Budget {
+            tries: self.message_tries.unwrap_or(usual.tries),
+            time: self
+                .message_minutes
+                .map_or(usual.time, |n| Duration::from_secs(u64::from(n) * 60)),
+        }
+    }
+
     pub fn over(&self, configured: &Policy) -> Policy {
         let seconds = |n: u32| Duration::from_secs(n.into());
         let mut policy = configured.clone();

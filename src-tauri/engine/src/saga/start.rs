@@ -236,7 +236,7 @@ fn first_effect(start: &Start<'_>) -> Effect {
         start.policy,
         start.created.payment_mode,
     );
-    name_effect(&mut operation, id);
+    name_effect(&mut operation, id, start.installation);
     Effect {
         effect_id: id.0,
         step: Step::Payment,

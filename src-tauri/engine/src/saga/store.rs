@@ -275,7 +275,7 @@ async fn guards(
 ) -> sqlx::Result<Guards> {
     let row = sqlx::query(
         "with p as (select value from saga.policy order by version desc limit 1)
-         select value->>'notify_on_exhausted' as on_exhausted, (value->>'late_hours')::int as late_hours, (value->>'blast_sagas')::bigint as blast_sagas,
+         select value->>'notify_on_exhausted' as on_exhausted, coalesce(value->>'end_exhausted', value->>'notify_on_exhausted') = 'continue' as end_continues, (value->>'late_hours')::int as late_hours, (value->>'blast_sagas')::bigint as blast_sagas,
                 coalesce((value#>>array['approval_minor', $1])::bigint, (value#>>'{approval_minor,*}')::bigint) as approval_minor,
                 (select count(*) from delivery.deliveries d
                   where d.template = $3 and d.state = 'gave_up' and d.finished_at > now() - make_interval(mins => (value->>'blast_minutes')::int)
@@ -289,6 +289,7 @@ async fn guards(
     .await?;
     Ok(Guards {
         on_exhausted: row.try_get("on_exhausted")?,
+        end_continues: row.try_get("end_continues")?,
         late_hours: row.try_get("late_hours")?,
         approval_minor: row.try_get("approval_minor")?,
         blast_sagas: row.try_get("blast_sagas")?,

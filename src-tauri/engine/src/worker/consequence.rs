@@ -1,16 +1,16 @@
 //! What a delivered (or given up) message means for its booking, in the commit that records it.
 
 use chrono::Utc;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::delivery::Outcome;
-use crate::delivery::destination::{Delivery, Fut};
+use crate::delivery::destination::{Budget, Delivery, Fut};
 use crate::delivery::source::Consequence;
 use crate::delivery::store::After;
 use crate::domain::event::{Event, NotificationFailed, NotificationSent};
 use crate::domain::ids::{CorrelationId, DeliveryId, WorkerId};
 use crate::saga::definition::KNOWN;
-use crate::saga::notify;
+use crate::saga::{notify, rules};
 use crate::store::append::{Append, Context, Expected, append_in};
 
 pub struct BookingConsequence {
@@ -18,6 +18,20 @@ pub struct BookingConsequence {
 }
 
 impl Consequence for BookingConsequence {
+    fn budget<'a>(&'a self, pool: &'a PgPool) -> Fut<'a, Budget> {
+        Box::pin(async move {
+            let rules = async { rules::newest(&mut *pool.acquire().await?).await };
+            match rules.await {
+                Ok(rules) => rules.budget(),
+                // The try is recorded all the same; the next one looks again.
+                Err(error) => {
+                    tracing::warn!(%error, "the policies could not be read");
+                    Budget::default()
+                }
+            }
+        })
+    }
+
     fn within<'a>(
         &'a self,
         conn: &'a mut PgConnection,
@@ -35,10 +49,10 @@ impl Consequence for BookingConsequence {
                     After::Delivered | After::Skipped => {
                         let template = &delivery.template;
                         if !notify::told(conn, booking.0, template, self.worker.0).await? {
-                            notify::wake(conn, booking.0).await?;
+                            notify::wake(conn, booking.0, &delivery.template).await?;
                         }
                     }
-                    _ => notify::wake(conn, booking.0).await?,
+                    _ => notify::wake(conn, booking.0, &delivery.template).await?,
                 }
             }
             let Some(event) = event_of(delivery, outcome) else {

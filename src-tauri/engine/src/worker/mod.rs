@@ -369,6 +369,7 @@ impl Worker {
             pool: parts.pool.clone(),
             worker: self.id,
             stripe,
+            installation: parts.installation.clone(),
             pace: orphans::Pace::default(),
         });
         let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());

@@ -27,9 +27,21 @@ pub async fn ask(desk: &Desk, request: AskStripe) -> Result<StripeAsk, AppError>
         .bind(request.saga_id)
         .fetch_one(&mut *conn)
         .await?;
+    if told["status"] == "not_found" {
+        return Err(act::unknown());
+    }
+    asked(desk, &mut conn, request.ask_id, &told).await
+}
+
+/// A question that the database took, or why it did not.
+pub async fn asked(
+    desk: &Desk,
+    conn: &mut PgConnection,
+    ask_id: Uuid,
+    told: &Value,
+) -> Result<StripeAsk, AppError> {
     match told["status"].as_str().unwrap_or_default() {
         "asked" => {}
-        "not_found" => return Err(act::unknown()),
         "nothing" => return Err(AppError::new(Code::Refused, NOTHING)),
         "no_worker" => {
             return Err(AppError::new(Code::Refused, NO_WORKER)
@@ -50,7 +62,7 @@ pub async fn ask(desk: &Desk, request: AskStripe) -> Result<StripeAsk, AppError>
     }
     desk.bell.ring();
     let id = told["ask_id"].as_str().and_then(|id| id.parse().ok());
-    one(&mut conn, id.unwrap_or(request.ask_id)).await
+    one(conn, id.unwrap_or(ask_id)).await
 }
 
 pub async fn get(desk: &Desk, request: GetAsk) -> Result<StripeAsk, AppError> {
@@ -64,23 +76,30 @@ pub async fn refused(
     desk: &Desk,
     booking: Uuid,
 ) -> Result<Option<String>, AppError> {
+    let asked: bool = sqlx::query_scalar(
+        "select exists (select 1 from read.effects_v1 e join read.sagas_v2 s using (saga_id) where s.booking_id = $1 and e.provider = 'stripe')",
+    )
+    .bind(booking)
+    .fetch_one(&mut *conn)
+    .await?;
+    if !asked {
+        return Ok(Some(NOTHING.to_owned()));
+    }
+    unasked(conn, desk).await
+}
+
+/// Why nothing can be asked of Stripe from here now.
+pub async fn unasked(conn: &mut PgConnection, desk: &Desk) -> Result<Option<String>, AppError> {
     if let Some(reason) = &desk.read_only {
         return Ok(Some(reason.clone()));
     }
     if desk.group < Group::Staff {
         return Ok(Some(super::words::refusal("needs_staff")));
     }
-    let (asked, alive): (bool, bool) = sqlx::query_as(
-        "select exists (select 1 from read.effects_v1 e join read.sagas_v2 s using (saga_id) where s.booking_id = $1 and e.provider = 'stripe'), api.worker_asks('stripe')",
-    )
-    .bind(booking)
-    .fetch_one(conn)
-    .await?;
-    Ok(match (asked, alive) {
-        (false, _) => Some(NOTHING.to_owned()),
-        (true, false) => Some(NO_WORKER.to_owned()),
-        (true, true) => None,
-    })
+    let alive: bool = sqlx::query_scalar("select api.worker_asks('stripe')")
+        .fetch_one(conn)
+        .await?;
+    Ok((!alive).then(|| NO_WORKER.to_owned()))
 }
 
 pub async fn of_saga(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<StripeAsk>, AppError> {
@@ -131,8 +150,11 @@ struct Sums {
 }
 
 fn shown(row: &PgRow) -> Result<StripeAsk, AppError> {
+    // What was seen of one object stands with its case.
+    let of_saga = row.try_get::<&str, _>("kind")? == "stripe.saga";
     let answer = row
         .try_get::<Option<Value>, _>("answer")?
+        .filter(|_| of_saga)
         .map(|told| serde_json::from_value(told).map(answer))
         .transpose()
         .map_err(internal)?;

@@ -2,12 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{PgConnection, Row};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::act::rung;
-use super::list::sums;
+use super::list::{BOOKING, ROW, sums};
 use super::words;
+use crate::app::bookings::row::{COLUMNS, saga_facts};
+use crate::app::bookings::steps::saga_state;
 use crate::app::desk::Desk;
 use crate::app::error::internal;
 use crate::app::place::money;
@@ -205,6 +208,54 @@ async fn one(conn: &mut PgConnection, id: Uuid) -> Result<SagaBatch, AppError> {
         .await?
         .pop()
         .ok_or_else(|| AppError::new(Code::NotFound, "There is no such batch here."))
+}
+
+/// One, with what became of each of its sagas.
+pub async fn page(desk: &Desk, request: GetBatch) -> Result<BatchPage, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let batch = one(&mut conn, request.batch_id).await?;
+    let mut query = QueryBuilder::<Postgres>::new("select ");
+    query
+        .push(COLUMNS)
+        .push(", ")
+        .push(ROW)
+        .push(
+            ", i.status as item_status, i.refusal as item_refusal, i.done_at as item_done_at,
+               case when (c.plan->>'refund_minor')::bigint > 0 then (c.plan->>'refund_minor')::bigint end as item_refund
+               from read.saga_batch_items_v1 i join read.sagas_v2 s using (saga_id) left join read.saga_commands_v2 c using (command_id) ",
+        )
+        .push(BOOKING)
+        .push(" where i.batch_id = ")
+        .push_bind(request.batch_id)
+        .push(" order by i.ordinal");
+    let rows = query.build().fetch_all(&mut *conn).await?;
+    let items = rows.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+    let done = items.iter().filter(|i| i.refunded);
+    Ok(BatchPage {
+        refunded: sums(done.filter_map(|i| i.refund.as_ref())),
+        batch,
+        items,
+    })
+}
+
+fn item(row: &PgRow) -> Result<BatchItem, AppError> {
+    let currency: &str = row.try_get("currency")?;
+    let refund: Option<i64> = row.try_get("item_refund")?;
+    Ok(BatchItem {
+        saga_id: row.try_get("saga_id")?,
+        reference: row.try_get("reference")?,
+        customer: row.try_get("customer_name")?,
+        status: row.try_get("item_status")?,
+        refusal: row
+            .try_get::<Option<String>, _>("item_refusal")?
+            .as_deref()
+            .map(words::refusal),
+        at: row.try_get("item_done_at")?,
+        saga_state: saga_facts(row)?.as_ref().map(saga_state),
+        refund: refund.map(|minor| money(minor, currency)),
+        // By the saga and not by a list, which may be behind: undone is only what was given back.
+        refunded: refund.is_some() && row.try_get::<&str, _>("saga_state")? == "compensated",
+    })
 }
 
 /// One by its id, or those that are open or ended lately.

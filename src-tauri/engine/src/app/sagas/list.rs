@@ -86,7 +86,7 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
     let gates = gates(&mut tx).await?;
     let approvals = page::waiting_commands(&mut tx).await?;
     let batches = batch::batches(&mut tx, None).await?;
-    let orphans = orphans::open(&mut tx).await?;
+    let orphans = orphans::open(&mut tx, desk).await?;
     let disputes = disputes::open(&mut tx).await?;
     let sweep = orphans::sweep(&mut tx).await?;
     tx.commit().await?;

@@ -19,10 +19,12 @@ mod words;
 
 pub use act::{approval, command, decide, preview};
 pub use ask::{ask, get as get_ask};
-pub use batch::{change as change_batch, preview as preview_batch, start as start_batch};
+pub use batch::{
+    change as change_batch, page as get_batch, preview as preview_batch, start as start_batch,
+};
 pub use csv::{page as export_page, write as export};
 pub use list::list;
-pub use orphans::{ask as ask_sweep, close as close_orphan};
+pub use orphans::{ask as ask_sweep, check as check_orphan, close as close_orphan};
 pub use page::page;
 pub use policy::{get as get_policy, put as put_policy};
 pub use providers::{list as list_providers, open as open_gate, put as put_provider};

@@ -4,23 +4,33 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
 use super::act::rung;
-use super::words;
+use super::{ask as asks, words};
 use crate::app::desk::Desk;
 use crate::app::place::money;
 use crate::app::wire::*;
 
-pub async fn open(conn: &mut PgConnection) -> Result<Vec<Orphan>, AppError> {
+pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, AppError> {
     let rows = sqlx::query(
         "select a.case_id, a.saga_id, a.fact, a.opened_at, s.context->>'reference' as reference
            from read.saga_attention_v1 a left join read.sagas_v2 s on s.saga_id = a.saga_id
           where a.closed_at is null and a.kind like 'orphan:%' order by a.opened_at, a.case_id limit 50",
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    let check_refused = match rows.is_empty() {
+        true => None,
+        false => asks::unasked(conn, desk).await?,
+    };
     rows.iter()
         .map(|row| {
             let fact: Value = row.try_get("fact")?;
             let text = |name: &str| fact[name].as_str().map(str::to_owned);
+            let sum = |name: &str| {
+                fact[name]
+                    .as_i64()
+                    .zip(text("currency"))
+                    .map(|(minor, currency)| money(minor, &currency))
+            };
             Ok(Orphan {
                 case_id: row.try_get("case_id")?,
                 saga_id: row.try_get("saga_id")?,
@@ -29,11 +39,12 @@ pub async fn open(conn: &mut PgConnection) -> Result<Vec<Orphan>, AppError> {
                 what: text("what").unwrap_or_default(),
                 object: text("object").unwrap_or_default(),
                 status: text("status"),
-                amount: fact["amount_minor"]
-                    .as_i64()
-                    .zip(text("currency"))
-                    .map(|(minor, currency)| money(minor, &currency)),
+                amount: sum("amount_minor"),
                 opened_at: row.try_get("opened_at")?,
+                checked_at: text("checked_at").and_then(|at| at.parse().ok()),
+                checked_by: text("checked_by"),
+                refunded: sum("refunded_minor").filter(|sum| sum.amount_minor > 0),
+                check_refused: check_refused.clone(),
             })
         })
         .collect()
@@ -70,14 +81,15 @@ pub async fn ask(desk: &Desk, _: Empty) -> Result<Empty, AppError> {
 
 pub async fn close(desk: &Desk, request: CloseOrphan) -> Result<Empty, AppError> {
     read_only(desk)?;
-    let told: String = sqlx::query_scalar("select api.close_case($1, $2)")
+    let told: String = sqlx::query_scalar("select api.close_case($1, $2, $3)")
         .bind(request.case_id)
         .bind(&request.reason)
+        .bind(&request.evidence)
         .fetch_one(&desk.people)
         .await?;
     match told.as_str() {
         "done" => {}
-        "reason" => return Err(words::lacks("reason")),
+        "reason" | "evidence" => return Err(words::lacks(&told)),
         _ => {
             return Err(AppError::new(
                 Code::Conflict,
@@ -87,6 +99,24 @@ pub async fn close(desk: &Desk, request: CloseOrphan) -> Result<Empty, AppError>
     }
     rung(desk);
     Ok(Empty {})
+}
+
+/// Looks at that one object again, through a worker that holds the key.
+pub async fn check(desk: &Desk, request: CheckOrphan) -> Result<StripeAsk, AppError> {
+    read_only(desk)?;
+    let mut conn = desk.people.acquire().await?;
+    let told: Value = sqlx::query_scalar("select api.check_case($1, $2)")
+        .bind(request.ask_id)
+        .bind(request.case_id)
+        .fetch_one(&mut *conn)
+        .await?;
+    if told["status"] == "not_found" {
+        return Err(AppError::new(
+            Code::Conflict,
+            "This case is closed already.",
+        ));
+    }
+    asks::asked(desk, &mut conn, request.ask_id, &told).await
 }
 
 fn read_only(desk: &Desk) -> Result<(), AppError> {

@@ -56,7 +56,7 @@ pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
         cancel_fee_percent: stored.cancel_fee_percent,
         cancel_late_hours: stored.cancel_late_hours,
         cancel_late_percent: stored.cancel_late_percent,
-        steps: steps(&rules, &desk.policy),
+        steps: steps(&rules, &desk.policy, stored.notify_on_exhausted),
         changed_by: row.try_get("changed_by")?,
         changed_at: row.try_get("changed_at")?,
         reason: row.try_get("reason")?,
@@ -68,7 +68,7 @@ pub async fn get(desk: &Desk, _: Empty) -> Result<SagaPolicy, AppError> {
 }
 
 /// As they are in force: what is not set is as this installation was configured.
-fn steps(rules: &Rules, configured: &Policy) -> StepRules {
+fn steps(rules: &Rules, configured: &Policy, on_exhausted: OnExhausted) -> StepRules {
     let policy = rules.over(configured);
     let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     StepRules {
@@ -82,6 +82,19 @@ fn steps(rules: &Rules, configured: &Policy) -> StepRules {
         backoff_cap_s: whole(policy.backoff_cap.as_secs()).max(1),
         hold_card_minutes: whole(policy.hold_with_card.as_secs() / 60),
         hold_link_hours: whole(policy.hold_with_link.as_secs() / 3600),
+        capture_exhausted: match rules.capture_exhausted {
+            rules::CaptureExhausted::Park => CaptureExhausted::Park,
+            rules::CaptureExhausted::Undo => CaptureExhausted::Undo,
+        },
+        message_tries: rules.budget().tries.unsigned_abs(),
+        message_minutes: whole(rules.budget().time.as_secs() / 60),
+        end_exhausted: match rules.end_exhausted {
+            Some(rules::EndExhausted::Continue) => EndExhausted::Continue,
+            Some(rules::EndExhausted::Park) => EndExhausted::Park,
+            // Until it had a policy of its own it followed that of a booking's message.
+            None if on_exhausted == OnExhausted::Continue => EndExhausted::Continue,
+            None => EndExhausted::Park,
+        },
     }
 }
 
@@ -124,6 +137,8 @@ pub async fn put(desk: &Desk, request: PutSagaPolicy) -> Result<SagaPolicy, AppE
         steps.backoff_base_s,
         3600,
     )?;
+    between("message_tries", steps.message_tries, 1, 50)?;
+    between("message_minutes", steps.message_minutes, 1, 1440)?;
     between("hold_card_minutes", steps.hold_card_minutes, 5, 120)?;
     between("hold_link_hours", steps.hold_link_hours, 1, 168)?;
     if request.approval.amount_minor < 0 {

@@ -5,7 +5,7 @@ use super::texts::MoneyStyle;
 
 /// Digits after the decimal mark: ISO 4217's exponent, which says what one minor unit is worth.
 /// `None` for text that is no currency code. An unlisted code has two, like all but these.
-pub(super) fn exponent(currency: &str) -> Option<usize> {
+pub fn exponent(currency: &str) -> Option<usize> {
     if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
         return None;
     }

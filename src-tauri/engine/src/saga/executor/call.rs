@@ -10,7 +10,7 @@ use super::super::instance::{Effect, Outcome, idempotency_key};
 use super::super::plan::{self, delta};
 use super::super::store::SagaError;
 use super::super::world::{Resolved, World};
-use super::{Executor, Step1, name_effect};
+use super::{Executor, INSTALLATION, Step1, name_effect};
 use crate::domain::event::PaymentMode;
 use crate::domain::ids::EffectId;
 use crate::runtime::crash::Promise;
@@ -123,7 +123,18 @@ impl Executor {
             _ => return None,
         };
         let mut ours = plan::payment_operation(world, &self.policy, mode)?;
-        name_effect(&mut ours, EffectId(effect.effect_id));
+        name_effect(&mut ours, EffectId(effect.effect_id), &self.installation);
+        // A window of before does not name its desk.
+        if let (
+            Operation::CreateIntent { metadata: now, .. }
+            | Operation::CreateCheckout { metadata: now, .. },
+            Operation::CreateIntent { metadata: was, .. }
+            | Operation::CreateCheckout { metadata: was, .. },
+        ) = (&mut ours, &effect.operation)
+            && !was.contains_key(INSTALLATION)
+        {
+            now.remove(INSTALLATION);
+        }
         let same = match (&ours, &effect.operation) {
             // The expiry of a page depends on when it was asked for.
             (

@@ -7,6 +7,7 @@ use rand::Rng;
 use super::super::definition::Step;
 use super::super::gate::{self, Gate};
 use super::super::plan::{Wait, delta};
+use super::super::rules::CaptureExhausted;
 use super::super::store::{self, SagaError};
 use super::super::world::World;
 use super::{Executor, Step1};
@@ -62,7 +63,14 @@ impl Executor {
         let given_up = (!world.instance.forward() && tries > policy.undo_tries)
             || (world.step() == Some(Step::Capture) && tries > policy.capture_tries)
             || (world.step() == Some(Step::Refund) && tries > policy.undo_tries);
-        if given_up {
+        let takes_back = given_up
+            && world.step() == Some(Step::Capture)
+            && world.instance.forward()
+            && world.rules.capture_exhausted == CaptureExhausted::Undo;
+        if takes_back {
+            // The open call is settled first, on the way back as on the way forward: after a pause, and not at once.
+            world.undo("payment_failed", "system", Some(message.clone()));
+        } else if given_up {
             return self
                 .park(
                     world,

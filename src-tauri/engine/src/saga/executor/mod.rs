@@ -235,7 +235,7 @@ impl Executor {
     fn effect(&self, world: &World, mut operation: Operation, generation: i16) -> Effect {
         let id = EffectId(crate::runtime::ids::v7());
         let step = world.step().unwrap_or(Step::Payment);
-        name_effect(&mut operation, id);
+        name_effect(&mut operation, id, &self.installation);
         Effect {
             effect_id: id.0,
             step,
@@ -273,12 +273,17 @@ impl Executor {
     }
 }
 
-/// The effect's id travels in the object's metadata: for look-ups, and for the way back from the provider's pages.
-pub fn name_effect(operation: &mut Operation, id: EffectId) {
+/// What tells one desk's objects from another's in the same account.
+pub const INSTALLATION: &str = "installation";
+
+/// The effect's id travels in the object's metadata: for look-ups, and for the way back from the provider's pages. So does
+/// whose desk it is.
+pub fn name_effect(operation: &mut Operation, id: EffectId, installation: &str) {
     if let Operation::CreateIntent { metadata, .. }
     | Operation::CreateCheckout { metadata, .. }
     | Operation::Refund { metadata, .. } = operation
     {
         metadata.insert("effect_id".to_owned(), id.to_string());
+        metadata.insert(INSTALLATION.to_owned(), installation.to_owned());
     }
 }

@@ -1,0 +1,119 @@
+//! One decision for many.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use uuid::Uuid;
+
+use super::super::*;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PreviewBatch {
+    /// `retry`, `compensate`, `skip`
+    pub action: String,
+    /// At most 500.
+    pub saga_ids: Vec<Uuid>,
+}
+
+/// One saga of a set as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchMember {
+    pub saga_id: Uuid,
+    pub version: i32,
+    pub hash: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchRefusal {
+    pub saga_id: Uuid,
+    pub reference: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchPlan {
+    /// What would be done: send it back to begin. What comes later never joins.
+    pub members: Vec<BatchMember>,
+    pub refused: Vec<BatchRefusal>,
+    /// A sum for each currency.
+    pub refunds: Vec<Money>,
+    pub refund_count: u32,
+    pub bookings_cancelled: u32,
+    pub slots_freed: u32,
+    pub messages: u32,
+    pub needs_approval: bool,
+    /// The number of sagas must be typed.
+    pub typed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StartBatch {
+    /// Made when the dialog opens: pressing twice begins once.
+    pub batch_id: Uuid,
+    pub action: String,
+    pub members: Vec<BatchMember>,
+    pub typed: Option<u32>,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ChangeBatch {
+    pub batch_id: Uuid,
+    /// `approve`, `reject`, `stop`, `go_on`
+    pub change: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaBatch {
+    pub batch_id: Uuid,
+    pub action: String,
+    pub reason: String,
+    pub by: String,
+    pub at: DateTime<Utc>,
+    /// `running`, `stopped`, `done`, `rejected`
+    pub state: String,
+    /// `not_needed`, `pending`, `approved`, `rejected`, `expired`
+    pub approval: String,
+    pub approved_by: Option<String>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub refunds: Vec<Money>,
+    pub count: u32,
+    pub applied: u32,
+    pub left: u32,
+    pub refused: Vec<BatchRefusal>,
+    pub own: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct GetBatch {
+    pub batch_id: Uuid,
+}
+
+/// A decision for many, and what became of each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct BatchPage {
+    pub batch: SagaBatch,
+    /// In the order in which they are taken.
+    pub items: Vec<BatchItem>,
+    /// What was given back so far, a sum for each currency. What is under way is not in it.
+    pub refunded: Vec<Money>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct BatchItem {
+    pub saga_id: Uuid,
+    pub reference: String,
+    pub customer: String,
+    /// `pending`, `applied`, `refused`
+    pub status: String,
+    /// Why it was left out.
+    pub refusal: Option<String>,
+    /// When it was asked for, or refused.
+    pub at: Option<DateTime<Utc>>,
+    /// Where its saga stands now: asking is not succeeding.
+    pub saga_state: Option<SagaState>,
+    /// What its plan gives back; `None`: nothing, or it was left out.
+    pub refund: Option<Money>,
+    /// That has come about.
+    pub refunded: bool,
+}
