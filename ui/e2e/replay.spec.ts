@@ -2,9 +2,7 @@
 
 import AxeBuilder from '@axe-core/playwright'
 import { expect, test } from '@playwright/test'
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { data, psql } from './database'
 
 test('an admin makes a dry run, then a rebuild that asks before it swaps, and goes back', async ({ page }) => {
   test.setTimeout(180_000)
@@ -48,22 +46,13 @@ test('a projection is paused and goes on where it stood', async ({ page }) => {
   await expect(row).toHaveAttribute('data-state', /up_to_date|behind/)
 })
 
-/** Asks the desk's private server as its superuser. */
-function psql(data: string, sql: string): string {
-  const folder = join(data, 'postgres')
-  const env = { ...process.env, PGPASSWORD: readFileSync(join(folder, 'password'), 'utf8').trim() }
-  return execFileSync('psql', ['-qAtX', '-h', join(folder, 'run'), '-U', 'bizing', 'bizing_demo', '-c', sql], { env, encoding: 'utf8' }).trim()
-}
-
 test('an event that cannot be read parks what reads it, and is skipped with a reason', async ({ page }) => {
   test.setTimeout(120_000)
-  const data = process.env.BIZING_DATA
   test.skip(!data, 'needs the data folder: .ci/journeys gives it')
   await page.goto('/#/projections')
   await page.getByTestId('projection-row').first().waitFor()
   // Past every check that the app makes: only a fault, or another program, could write this.
   psql(
-    data!,
     `select status from api.append(array[(select stream_id from core.streams where category = 'booking' order by stream_no limit 1)],
        array[null::bigint], array[null::uuid], array[null::bytea], array[1], array[gen_random_uuid()], array['BookingConfirmed'],
        array[1::smallint], array[now()], array[gen_random_uuid()], array[null::uuid], array['{}'::jsonb], array['{"confirmed_at": "not a time"}'::jsonb])`,

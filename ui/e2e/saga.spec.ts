@@ -2,26 +2,13 @@
 
 import AxeBuilder from '@axe-core/playwright'
 import { expect, test } from '@playwright/test'
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { data, policy } from './database'
 import { book, bookings } from './desk'
-
-/** Asks the desk's private server as its superuser. */
-function psql(data: string, sql: string): string {
-  const folder = join(data, 'postgres')
-  const env = { ...process.env, PGPASSWORD: readFileSync(join(folder, 'password'), 'utf8').trim() }
-  return execFileSync('psql', ['-qAtX', '-h', join(folder, 'run'), '-U', 'bizing', 'bizing_demo', '-c', sql], { env, encoding: 'utf8' }).trim()
-}
 
 test('a failed saga is compensated by hand, with its plan seen first', async ({ page }) => {
   test.setTimeout(120_000)
-  const data = process.env.BIZING_DATA
   test.skip(!data, 'needs the desk of .ci/journeys')
-  psql(
-    data!,
-    `insert into saga.policy (version, value, reason) select version + 1, value || '{"notify_on_exhausted": "park"}', 'for this journey' from saga.policy order by version desc limit 1`,
-  )
+  policy({ notify_on_exhausted: 'park' })
   await bookings(page)
   const reference = await book(page, { name: 'Bounce Silveira', pay: 'pm_card_visa' })
   await expect(page.getByTestId('need-person-count')).toBeVisible({ timeout: 30_000 })
@@ -53,16 +40,10 @@ test('a failed saga is compensated by hand, with its plan seen first', async ({ 
   await expect(page.getByTestId('saga-state')).toBeVisible()
 })
 
-/** From here on these figures count. */
-function policy(data: string, figures: object): void {
-  psql(data, `insert into saga.policy (version, value, reason) select version + 1, value || '${JSON.stringify(figures)}', 'for this journey' from saga.policy order by version desc limit 1`)
-}
-
 test('a confirmed booking is cancelled from its page, with fee and refund seen first', async ({ page }) => {
   test.setTimeout(120_000)
-  const data = process.env.BIZING_DATA
   test.skip(!data, 'needs the desk of .ci/journeys')
-  policy(data!, { cancel_free_hours: 8760, cancel_fee_percent: 25, cancel_late_hours: 0, cancel_late_percent: 100 })
+  policy({ cancel_free_hours: 8760, cancel_fee_percent: 25, cancel_late_hours: 0, cancel_late_percent: 100 })
   await bookings(page)
   const reference = await book(page, { name: 'Rui Tavares', pay: 'pm_card_visa' })
   await page.goto(`/#/bookings/${reference}`)
