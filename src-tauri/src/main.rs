@@ -86,7 +86,7 @@ enum Command {
     /// Logins of people: who has one, in which group; add, change, disable, new password.
     #[command(subcommand)]
     People(cli::people::People),
-    /// Sagas without a window: the list for a spreadsheet.
+    /// Sagas without a window: looked at, decided, asked about at Stripe; the list for a spreadsheet.
     #[command(subcommand)]
     Sagas(cli::sagas::Sagas),
     /// Checks the desk and its data, and says what to do about what is wrong.

@@ -1,0 +1,175 @@
+//! Sagas without a window: looked at, decided, asked about. Nothing is decided without `--yes`; what would be done is said first,
+//! and is what is done: a plan that changed meanwhile is refused.
+
+mod act;
+mod export;
+mod say;
+mod stripe;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bizing_engine::app::desk::Desk;
+use bizing_engine::app::host::{Host, HostKind};
+use bizing_engine::app::sagas;
+use bizing_engine::app::wire::{GetSaga, ListSagas, SagaPage, SagaTab};
+use bizing_engine::runtime::config::Config;
+use uuid::Uuid;
+
+use super::{failed, with_desk};
+use crate::local_sandbox::LocalSandbox;
+use crate::{Ended, Failed};
+pub use act::Act;
+
+#[derive(clap::Subcommand)]
+pub enum Sagas {
+    /// Whose turn it is: a line each.
+    List {
+        #[arg(long, value_enum, default_value = "needs-person")]
+        tab: Tab,
+        /// Only what this finds, whoever's turn it is: a reference, an e-mail, pi_…, evt_….
+        #[arg(long)]
+        search: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+    /// One saga: where it stands, its money, what can be done about it and what cannot, and why.
+    Show {
+        /// A booking's reference or the saga's id.
+        saga: String,
+    },
+    #[command(flatten)]
+    Act(Act),
+    #[command(flatten)]
+    Stripe(stripe::Asked),
+    /// What waits for a second person.
+    Approvals,
+    /// Says yes, as the second person, to what somebody else asked for.
+    Approve {
+        /// As `sagas approvals` names it.
+        command: Uuid,
+        /// Does it. Without, it only says what it would do.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Says no to what somebody asked for.
+    Reject {
+        command: Uuid,
+        /// Why not, for whoever asked: 10 signs or more.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Writes the list as comma-separated values. Names and addresses of customers are not in it.
+    Export {
+        /// The file, which must not be there yet. `-` is the standard output.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Whose turn it is.
+        #[arg(long, value_enum, default_value = "needs-person")]
+        tab: Tab,
+        /// Only what this finds, whoever's turn it is: a reference, an e-mail, pi_…, evt_….
+        #[arg(long)]
+        search: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Tab {
+    NeedsPerson,
+    AtRisk,
+    WaitingForCustomer,
+    WaitingForProvider,
+    Running,
+    Done,
+}
+
+impl Tab {
+    fn tab(self) -> SagaTab {
+        match self {
+            Tab::NeedsPerson => SagaTab::NeedsPerson,
+            Tab::AtRisk => SagaTab::AtRisk,
+            Tab::WaitingForCustomer => SagaTab::WaitingForCustomer,
+            Tab::WaitingForProvider => SagaTab::WaitingForProvider,
+            Tab::Running => SagaTab::Running,
+            Tab::Done => SagaTab::Done,
+        }
+    }
+}
+
+pub fn run(config: Config, what: Sagas) -> Ended {
+    let sandbox = Arc::new(LocalSandbox::default());
+    with_desk(
+        || Host::with(config, HostKind::Command, false, Some(sandbox)),
+        async |_, desk| carry_out(desk, what).await,
+    )
+}
+
+async fn carry_out(desk: &Desk, what: Sagas) -> Ended {
+    match what {
+        Sagas::List { tab, search, limit } => list(desk, asked(tab, search, limit)).await,
+        Sagas::Show { saga } => {
+            say::page(&find(desk, &saga).await?);
+            Ok(())
+        }
+        Sagas::Act(act) => act::run(desk, act).await,
+        Sagas::Stripe(what) => stripe::run(desk, what).await,
+        Sagas::Approvals => act::approvals(desk).await,
+        Sagas::Approve { command, yes } => act::approve(desk, command, yes).await,
+        Sagas::Reject { command, reason } => act::reject(desk, command, reason).await,
+        Sagas::Export { file, tab, search } => {
+            export::write(desk, &file, asked(tab, search, 500)).await
+        }
+    }
+}
+
+fn asked(tab: Tab, search: Option<String>, limit: u32) -> ListSagas {
+    ListSagas {
+        tab: tab.tab(),
+        group: None,
+        who: None,
+        search,
+        after: None,
+        limit,
+    }
+}
+
+async fn list(desk: &Desk, request: ListSagas) -> Ended {
+    let list = sagas::list(desk, request).await.map_err(failed)?;
+    for row in &list.rows {
+        println!("{}", say::row(row));
+    }
+    if list.next.is_some() {
+        eprintln!("There are more: --limit, or `bizing-desk sagas export`.");
+    }
+    Ok(())
+}
+
+/// By the saga's id or its booking's reference: the newest one that is not a cancellation of it, unless only that is there.
+async fn find(desk: &Desk, named: &str) -> Result<SagaPage, Failed> {
+    let id = match named.parse::<Uuid>() {
+        Ok(id) => id,
+        Err(_) => {
+            let request = asked(Tab::NeedsPerson, Some(named.to_owned()), 20);
+            let list = sagas::list(desk, request).await.map_err(failed)?;
+            let mut its = list
+                .rows
+                .iter()
+                .filter(|row| row.booking.reference.eq_ignore_ascii_case(named));
+            // The newest stands first: what is still at work decides, else the last that was.
+            let first = its.clone().next();
+            let row = its
+                .find(|row| row.step.is_some())
+                .or(first)
+                .ok_or_else(|| {
+                    Failed::Run(format!(
+                        "No saga of {named} is here. Write a booking's reference, BK-…, or a saga's id; `bizing-desk sagas list --search` looks for more."
+                    ))
+                })?;
+            row.saga_id
+        }
+    };
+    sagas::page(desk, GetSaga { saga_id: id })
+        .await
+        .map_err(failed)
+}
