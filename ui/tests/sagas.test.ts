@@ -227,6 +227,19 @@ test('a group is decided once: the set is frozen, its sum shown, its number type
   expect(params).toMatchObject({ action: 'compensate', typed: 2 })
 })
 
+test('a group cannot be decided while the rows are still those of what was shown before', async () => {
+  const backend = open('/sagas')
+  await until(() => all('saga-row').length === 3, 'rows')
+  let answer: (() => void) | undefined
+  backend.on('list_sagas', ({ tab }) => new Promise((told) => (answer = () => told({ ...sagaList(tab), rows: sagaRows.slice(0, 2) }))))
+  click(all('saga-group')[0]!)
+  await until(() => answer, 'asked for the group')
+  expect(find('decide-group')).toBeNull()
+  answer!()
+  await seen('decide-group')
+  expect(find('decide-group')!.textContent).toContain('2')
+})
+
 test('while it is carried out, each has its line, and what came back stands beside what the preview said', async () => {
   const backend = world()
   backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), batches: [batch] }))
