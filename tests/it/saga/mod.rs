@@ -12,6 +12,7 @@ mod disputes;
 mod figures;
 mod gate;
 mod hands;
+mod headless;
 mod late;
 mod link;
 mod operator;

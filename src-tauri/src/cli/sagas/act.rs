@@ -4,6 +4,7 @@ use bizing_engine::app::desk::Desk;
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
 use bizing_engine::runtime::ids;
+use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::super::failed;
@@ -89,6 +90,15 @@ pub enum Act {
         #[arg(long, default_value = "")]
         to: String,
     },
+    /// Hides it from the inbox for some hours.
+    Snooze {
+        #[command(flatten)]
+        about: About,
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=720))]
+        hours: u32,
+    },
+    /// Writes the reason beside it, and changes nothing else.
+    Note(About),
     /// Takes it from a worker that is silent.
     ReleaseLease(About),
     /// Goes over to another version of its definition.
@@ -198,6 +208,15 @@ impl Act {
                     ..none()
                 },
             ),
+            Act::Snooze { about, hours } => of(
+                "snooze",
+                about,
+                SagaParams {
+                    until: Some(Utc::now() + TimeDelta::hours(hours.into())),
+                    ..none()
+                },
+            ),
+            Act::Note(about) => of("note", about, none()),
             Act::ReleaseLease(about) => of("release_lease", about, none()),
             Act::Migrate { about, to_version } => of(
                 "migrate",
