@@ -4,7 +4,7 @@ import { bookingStates, deliveryStates, endpointStates, inboxChecks, inboxResult
 
 test('only what a person must decide has the one solid colour', () => {
   const all: [string, Sign][] = [bookingStates, paymentStates, sagaStates, stepStates, deliveryStates, owedStates, endpointStates, inboxChecks, inboxResults, lampStates].flatMap((table) => Object.entries(table))
-  expect(all.filter(([, sign]) => sign.role === 'person').map(([state]) => state)).toEqual(['needs_person', 'needs_person', 'unclear', 'held', 'unclear', 'held', 'quarantined'])
+  expect(all.filter(([, sign]) => sign.role === 'person').map(([state]) => state)).toEqual(['disputed', 'needs_person', 'needs_person', 'unclear', 'held', 'unclear', 'held', 'quarantined'])
 })
 
 test('unknown is never green', () => {
