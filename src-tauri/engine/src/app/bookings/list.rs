@@ -241,7 +241,7 @@ impl Filter {
 
 /// A word anywhere in what is known of the customer, or that begins the reference or one of the provider's ids. Each has
 /// an index of its own, and the customers' holds a name once and not once for each booking.
-fn push_found(query: &mut QueryBuilder<Postgres>, word: &str) {
+pub fn push_found(query: &mut QueryBuilder<Postgres>, word: &str) {
     query.push("(b.customer_id = any(array(select customer_id from read.customers_v1 where ");
     push_word(query, "search", word);
     query.push(")) or ");
