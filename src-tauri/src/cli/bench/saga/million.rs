@@ -21,6 +21,8 @@ use super::super::{BenchError, Common};
 const SAGAS: i64 = 1_000_000;
 const LIVE: i64 = 10_000;
 const ASKED: usize = 40;
+/// Of the customer with number 12345.
+const NAME: &str = "827ccb 0eea8a706";
 
 pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
     fill(ground).await?;
@@ -50,7 +52,7 @@ pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
         ("running", plain(SagaTab::Running)),
         ("done", plain(SagaTab::Done)),
         ("reference", search("bk-777777")),
-        ("name", search("customer 123456")),
+        ("name", search(NAME)),
         ("payment", search("pi_bench_500000")),
     ];
     let (mut all, mut each) = (vec![], serde_json::Map::new());
@@ -129,10 +131,17 @@ select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'booking'
 const BOOKINGS: &str = "
 insert into read.bookings_v1 (booking_id, reference, customer_id, customer_name, service_id, service_name, resources, starts_at, ends_at, zone, state, payment, payment_mode,
     price_minor, currency, captured_minor, payment_intent, version, correlation_id, changed_at, search)
-select i.booking_id, 'BK-' || n, i.customer_id, 'Customer ' || n, '00000000-0000-7000-b000-000000000001', 'Deep tissue 60', '[]', now() + n * interval '1 minute',
+select i.booking_id, 'BK-' || n, i.customer_id, c.name, '00000000-0000-7000-b000-000000000001', 'Deep tissue 60', '[]', now() + n * interval '1 minute',
        now() + n * interval '1 minute' + interval '1 hour', 'UTC', 'confirmed', 'paid', 'card_on_file', 8000, 'EUR', case when i.state = 'parked' then 8000 else 0 end, 'pi_bench_' || n, 5,
-       gen_random_uuid(), now(), 'bk-' || n || ' customer ' || n || ' customer' || n || '@example.com'
-  from saga.instance i cross join lateral (select substr(i.dedupe_key, 9)::bigint as n) x";
+       gen_random_uuid(), now(), lower(concat_ws(E'\\n', 'bk-' || n, c.name, c.email, '', 'pi_bench_' || n))
+  from saga.instance i cross join lateral (select substr(i.dedupe_key, 9)::bigint as n) x join read.customers_v1 c using (customer_id)";
+
+/// Fifty thousand, with twenty bookings each. Their names are two words that hardly anybody shares.
+const CUSTOMERS: &str = "
+insert into read.customers_v1 (customer_id, name, email, erased, bookings, search)
+select ('00000000-0000-7000-a000-' || lpad(to_hex(n), 12, '0'))::uuid, k.name, k.email, false, 20, lower(k.name || E'\\n' || k.email)
+  from generate_series(0, 49999) n
+ cross join lateral (select substr(md5(n::text), 1, 6) || ' ' || substr(md5(n::text), 7, 9) as name, 'c' || n || '@example.com' as email) k";
 
 const EFFECTS: &str = "
 insert into saga.effect (effect_id, saga_id, step, direction, provider, operation, idempotency_key, request, request_sha256, outcome, provider_object, resolved_at, resolved_via)
@@ -149,8 +158,7 @@ async fn fill(ground: &Ground) -> Result<(), BenchError> {
         .bind(LIVE)
         .execute(&mut conn)
         .await?;
-    for (sql, table) in [(BOOKINGS, "bookings"), (EFFECTS, "effects")] {
-        tracing::debug!(table, "filling");
+    for sql in [CUSTOMERS, BOOKINGS, EFFECTS] {
         sqlx::query(sql).execute(&mut conn).await?;
     }
     sqlx::raw_sql("vacuum analyze").execute(&mut conn).await?;

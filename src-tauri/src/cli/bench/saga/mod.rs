@@ -26,6 +26,7 @@ use bizing_stripe::{Config, Secret, Stripe};
 use chrono::{DateTime, TimeDelta, Utc};
 use provider::Provider;
 use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -95,8 +96,12 @@ struct BenchDesk {
 
 impl BenchDesk {
     async fn new(ground: &Ground, url: &str) -> Result<BenchDesk, BenchError> {
-        // As many as a worker of the desk has.
-        let pool = ground.pool("worker", 8).await?;
+        // As a worker of the desk has them: up to eight, each made when it is needed. One that rests is colder than one at work.
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .test_before_acquire(false)
+            .connect_with(ground.login("worker"))
+            .await?;
         let installation: String =
             sqlx::query_scalar("select installation_id from admin.installation")
                 .fetch_one(&pool)
