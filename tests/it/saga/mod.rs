@@ -23,5 +23,6 @@ mod policies;
 mod providers;
 mod random;
 mod referee;
+mod searched;
 mod steps;
 mod zombie;

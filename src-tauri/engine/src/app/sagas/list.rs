@@ -16,6 +16,8 @@ use crate::app::place::money;
 use crate::app::wire::*;
 
 const READ_ONLY: &str = "begin isolation level repeatable read read only";
+/// Bookings that a search looks at, the newest of those that fit.
+const MOST_FOUND: i64 = 2_000;
 const LONGEST_SEARCH: usize = 200;
 /// Above this many rows the number of ended sagas is the planner's estimate.
 const COUNTED_EXACTLY: i64 = 50_000;
@@ -179,14 +181,14 @@ fn page_key(row: &SagaRow, column: &str) -> DateTime<Utc> {
     }
 }
 
-fn push_search(query: &mut QueryBuilder<Postgres>, text: &str) -> Result<(), AppError> {
-    if text.chars().count() > LONGEST_SEARCH {
+fn push_search(query: &mut QueryBuilder<Postgres>, exact: &str) -> Result<(), AppError> {
+    if exact.chars().count() > LONGEST_SEARCH {
         return Err(AppError::invalid(
             "search",
             "A search has at most 200 signs.",
         ));
     }
-    if let Ok(id) = text.parse::<Uuid>() {
+    if let Ok(id) = exact.parse::<Uuid>() {
         query
             .push("(s.saga_id = ")
             .push_bind(id)
@@ -195,20 +197,35 @@ fn push_search(query: &mut QueryBuilder<Postgres>, text: &str) -> Result<(), App
             .push(")");
         return Ok(());
     }
+    // Whoever is about to type a reference sees everything until its first sign says which.
+    let text = exact.to_lowercase();
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .filter(|word| !"bk-".starts_with(word))
+        .take(8)
+        .collect();
+    if words.is_empty() {
+        query.push("true");
+        return Ok(());
+    }
     // As arrays, each made once by its own index: then sagas are found by theirs, and not by asking each of them.
     query.push(
         "(s.saga_id = any(array(select g.saga_id from read.saga_signals_v1 g where g.signal_id = ",
     );
-    query.push_bind(text.to_owned());
+    query.push_bind(exact.to_owned());
     query.push(" union all select f.saga_id from read.effects_v1 f where f.provider_object = ");
-    query.push_bind(text.to_owned());
+    query.push_bind(exact.to_owned());
+    // First what fits, by its own indexes, then the newest of it: a word that most bookings share would be a saga's work for each.
     query.push(
-        ")) or s.booking_id = any(array(select b.booking_id from read.bookings_v1 b where true",
+        ")) or s.booking_id = any(array(select f.booking_id from (select b.booking_id, b.changed_at from read.bookings_v1 b where true",
     );
-    for word in text.to_lowercase().split_whitespace().take(8) {
+    for word in words {
         query.push(" and ");
         push_found(query, word);
     }
+    query
+        .push(" offset 0) f order by f.changed_at desc limit ")
+        .push_bind(MOST_FOUND);
     query.push(")))");
     Ok(())
 }
