@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bizing_engine::app::wire::*;
-use bizing_engine::app::{bookings, sagas};
+use bizing_engine::app::{bookings, sagas, session};
 use bizing_engine::webhook::inbox;
 use bizing_sandbox::DisputeAct;
 use uuid::Uuid;
@@ -59,6 +59,18 @@ async fn page(t: &TestDesk, booking: Uuid) -> BookingPage {
     bookings::page::page(&t.desk(None), request).await.unwrap()
 }
 
+/// What the page says lies with the bank, and what the business keeps.
+fn kept(page: &BookingPage) -> (i64, i64) {
+    let money = &page.money;
+    (money.disputed.amount_minor, money.kept.amount_minor)
+}
+
+/// What the rail counts.
+async fn need_person(t: &TestDesk) -> i64 {
+    let status = session::status(&t.desk(None), Empty {}).await.unwrap();
+    status.counts.sagas_need_person
+}
+
 /// Of a booking: what lies at the provider, what fees took.
 async fn balances(t: &TestDesk, booking: Uuid) -> (i64, Option<i64>, i64) {
     sqlx::query_as("select at_provider_minor, fees_minor, receivable_minor from read.ledger_balances_v1 where booking_id = $1")
@@ -94,6 +106,8 @@ async fn a_dispute_is_told_once_and_the_ledger_follows_the_money_until_it_is_won
     assert!(cases[0]["evidence_due_at"].is_string(), "{cases:?}");
     let shown = page(&t, it.booking).await;
     assert_eq!(shown.row.payment, PaymentState::Disputed);
+    assert_eq!(kept(&shown), (8000, 0));
+    assert_eq!(need_person(&t).await, 1);
     assert_eq!(shown.disputes.len(), 1);
     let dispute = &shown.disputes[0];
     assert_eq!(dispute.status.as_deref(), Some("needs_response"));
@@ -123,10 +137,12 @@ async fn a_dispute_is_told_once_and_the_ledger_follows_the_money_until_it_is_won
         page(&t, it.booking).await.disputes[0].answered
     })
     .await;
+    assert_eq!(need_person(&t).await, 0);
     assert!(t.sandbox.act_on_dispute(&id, DisputeAct::Win));
     wait_for_event(&t, it.booking, "DisputeClosed").await;
     let shown = page(&t, it.booking).await;
     assert_eq!(shown.row.payment, PaymentState::Paid);
+    assert_eq!(kept(&shown), (0, 8000));
     assert!(shown.disputes[0].closed_at.is_some());
     assert_eq!(balances(&t, it.booking).await, (8000, Some(0), 0));
     assert_eq!(open_cases(&t).await.len(), 0);

@@ -586,7 +586,11 @@ export type Count = { count: number,
  */
 estimated: boolean, };
 
-export type Counts = { sagas_need_person: number, sagas_open: number, deliveries_failing: number, 
+export type Counts = { 
+/**
+ * Sagas that a person must decide, and disputes that nobody has answered yet.
+ */
+sagas_need_person: number, sagas_open: number, deliveries_failing: number, 
 /**
  * Gave up, are unclear or held: nobody tries again by itself. Counted up to 1,000.
  */
@@ -1389,7 +1393,11 @@ currency: string, };
 
 export type MoneyLine = { price: Money, authorised: Money, captured: Money, refunded: Money, 
 /**
- * Captured less refunded: what the business keeps before fees.
+ * What the customer's bank has taken back in disputes and not returned.
+ */
+disputed: Money, 
+/**
+ * Captured less refunded and disputed: what the business keeps before fees.
  */
 kept: Money, 
 /**

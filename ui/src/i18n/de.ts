@@ -343,6 +343,7 @@ export const de: Catalogue = {
   'money.venue': 'wird vor Ort bezahlt',
   'money.refunded': 'Erstattet',
   'money.refunded.possible': '{amount} möglich',
+  'money.disputed': '{amount} bei der Bank',
   'money.kept': 'Bleibt',
   'money.as_of': 'Stripe, vor {age}',
   'money.unknown': 'eine Antwort fehlt',

@@ -347,6 +347,7 @@ export const en = {
   'money.venue': 'paid at the venue',
   'money.refunded': 'Refunded',
   'money.refunded.possible': '{amount} possible',
+  'money.disputed': '{amount} with the bank',
   'money.kept': 'Kept',
   'money.as_of': 'Stripe, {age} ago',
   'money.unknown': 'an answer is missing',

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::money::{Effect, money_line};
+use super::money::{Effect, money_line, with_the_bank};
 use super::row::{COLUMNS, NEWEST_SAGA, booking_row};
 use super::saga::{SAGA_COLUMNS, Saga};
 use super::timeline::{DeliveryRow, EventRow, timeline};
@@ -39,6 +39,7 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
     .await?;
     let deliveries = deliveries(&mut tx, booking_id).await?;
     let disputes = disputes::of_booking(&mut tx, booking_id).await?;
+    let disputed = with_the_bank(&mut tx, booking_id).await?;
     tx.commit().await?;
 
     let now = around.now;
@@ -54,7 +55,7 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
     Ok(BookingPage {
         row: booking_row(&row)?,
         customer: customer_row(&row, "c_")?,
-        money: money_line(&row, &effects)?,
+        money: money_line(&row, &effects, disputed)?,
         disputes,
         saga: saga
             .as_ref()

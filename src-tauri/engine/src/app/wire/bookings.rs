@@ -177,7 +177,9 @@ pub struct MoneyLine {
     pub authorised: Money,
     pub captured: Money,
     pub refunded: Money,
-    /// Captured less refunded: what the business keeps before fees.
+    /// What the customer's bank has taken back in disputes and not returned.
+    pub disputed: Money,
+    /// Captured less refunded and disputed: what the business keeps before fees.
     pub kept: Money,
     /// `pi_…`, once known.
     pub payment_intent: Option<String>,

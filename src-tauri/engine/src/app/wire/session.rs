@@ -114,6 +114,7 @@ pub struct Status {
 /// A count is shown only if it asks something of somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Counts {
+    /// Sagas that a person must decide, and disputes that nobody has answered yet.
     #[ts(type = "number")]
     pub sagas_need_person: i64,
     #[ts(type = "number")]
