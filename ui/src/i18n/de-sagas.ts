@@ -9,6 +9,7 @@ export const sagas: Pick<Catalogue, keyof typeof english> = {
   'sagas.error': 'Die Sagas konnten nicht gelesen werden',
   'sagas.say.none': 'Nichts wartet auf eine Entscheidung.',
   'sagas.say': { one: '{n} wartet auf eine Entscheidung', other: '{n} warten auf eine Entscheidung' },
+  'sagas.say.disputes': { one: '{n} Anfechtung wartet auf eine Antwort.', other: '{n} Anfechtungen warten auf eine Antwort.' },
   'sagas.say.money': 'es geht um {money}.',
   'sagas.tabs': 'Wer am Zug ist',
   'sagas.tab.needs_person': 'Zu entscheiden',

@@ -6,6 +6,7 @@ export const sagas = {
   'sagas.error': 'The sagas could not be read',
   'sagas.say.none': 'Nothing needs a decision.',
   'sagas.say': { one: '{n} needs a decision', other: '{n} need a decision' },
+  'sagas.say.disputes': { one: '{n} dispute waits for an answer.', other: '{n} disputes wait for an answer.' },
   'sagas.say.money': '{money} at stake.',
   'sagas.tabs': 'Whose turn it is',
   'sagas.tab.needs_person': 'Needs decision',
