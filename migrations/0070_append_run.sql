@@ -5,8 +5,8 @@
 -- Locks: none; one function is made, two are replaced.
 
 -- Appends to one stream that is exactly at p_expected, 0 for one that begins here. The events share their time, correlation,
--- cause and metadata. Status `appended`, or `conflict` with the version that is there. What is too long, or not allowed, is
--- said by the long way, `api.append`.
+-- cause and metadata. Status `appended`, or `conflict` with the version that is there. What is too long, or not allowed, or
+-- names no version, goes the long way, `api.append`.
 --
 -- The chain is reckoned before the stream is locked: the head of version n is always the same, and the update asks once more
 -- whether the stream is still there. Positions are drawn after the floor is registered, and after that version was seen, so
@@ -34,7 +34,8 @@ begin
     version := p_expected;
     return;
   end if;
-  if pg_column_size(p_data) > 1048576 or pg_column_size(p_metadata) > 65536
+  if p_expected is null or p_expected < 0 or n > 1000
+     or pg_column_size(p_data) > 1048576 or pg_column_size(p_metadata) > 65536
      or cardinality(p_names) <> n or cardinality(p_schemas) <> n or cardinality(p_data) <> n then
     select a.status, a.version into status, version
       from api.append(array[p_stream], array[p_expected], array[null::uuid], array[null::bytea], array_fill(1, array[n]), p_ids, p_names, p_schemas,

@@ -134,3 +134,32 @@ async fn a_run_of_what_the_caller_may_not_write_is_refused_and_a_person_acts_for
     .unwrap();
     assert_eq!(claimed, 0);
 }
+
+/// A login of a person can call the function with anything.
+#[tokio::test]
+async fn a_run_that_names_no_version_makes_no_gap() {
+    let db = TestDb::new().await;
+    let (staff, owner) = (db.pool("staff").await, db.superuser_pool().await);
+    let s = stream();
+    // Below zero means a stream that exists: a new one does not.
+    assert_eq!(run(&staff, &s, -5, &BOOKED).await.unwrap().0, "conflict");
+    run(&staff, &s, 0, &BOOKED).await.unwrap();
+    assert_eq!(
+        run(&staff, &s, -5, &BOOKED).await.unwrap(),
+        said("appended", 4)
+    );
+    let any: (String, i64) = sqlx::query_as(
+        "select status, version from api.append_run($1, null, array[gen_random_uuid()], array['BookingCreated'], array[1::smallint], now(), gen_random_uuid(), null, '{}', array['{}'::jsonb])",
+    )
+    .bind(&s)
+    .fetch_one(&staff)
+    .await
+    .unwrap();
+    assert_eq!(any, said("appended", 5));
+    let versions: Vec<i64> =
+        sqlx::query_scalar("select version from core.events order by position")
+            .fetch_all(&owner)
+            .await
+            .unwrap();
+    assert_eq!(versions, [1, 2, 3, 4, 5]);
+}
