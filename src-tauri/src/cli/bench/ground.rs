@@ -1,7 +1,12 @@
 //! The private server that a bench stands on.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use bizing_engine::app::desk::{Connections, Desk, DeskParts};
+use bizing_engine::app::wire::{Group, ProfileKind};
+use bizing_engine::runtime::bell::Bell;
+use bizing_engine::runtime::hints::Hints;
 use bizing_engine::store::migrate::{self, Installation};
 use bizing_engine::store::roles::{self, GROUPS};
 use bizing_postgres::{Cluster, Options};
@@ -23,6 +28,30 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// A window that only reads, without a worker or a third party.
+    pub async fn viewer_desk(&self) -> Result<Desk, BenchError> {
+        Ok(Desk(Arc::new(DeskParts {
+            people: self.pool("viewer", 2).await?,
+            installation: self.installation.clone(),
+            profile: ProfileKind::Demo,
+            group: Group::Viewer,
+            read_only: None,
+            bell: Bell::default(),
+            hints: Hints::default(),
+            works_here: None,
+            examiner: Default::default(),
+            log_change: None,
+            log_id: None,
+            sandbox_url: None,
+            connections: Connections::default(),
+            backups: None,
+            maker: None,
+            vault: Default::default(),
+            policy: Default::default(),
+            silent: Default::default(),
+        })))
+    }
+
     pub async fn start(folder: Option<&Path>) -> Result<Ground, BenchError> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("bizing-bench-");

@@ -1,12 +1,11 @@
 //! What a window notices of a rebuild: its list of bookings, asked all the while, at 500 appends a second; first without
 //! a rebuild and then during one of the whole log, at each of the speeds that a person is offered by default.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bizing_engine::app::bookings::list::list;
-use bizing_engine::app::desk::{Connections, Desk, DeskParts};
-use bizing_engine::app::wire::{BookingSort, Group, ListBookings, ProfileKind};
+use bizing_engine::app::desk::Desk;
+use bizing_engine::app::wire::{BookingSort, ListBookings};
 use bizing_engine::projection::{self, Rebuilder};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::hints::Hints;
@@ -39,7 +38,7 @@ pub async fn run(
     let worker = ground.pool("worker", 4).await?;
     let projector = projection::pool(&worker, 8).await?;
     let admin = ground.pool("admin", 1).await?;
-    let desk = desk(ground).await?;
+    let desk = ground.viewer_desk().await?;
     let (tasks, bell) = (Tasks::default(), Bell::default());
     let committer = Committer::start(
         ground.login("worker"),
@@ -89,29 +88,6 @@ pub async fn run(
     }
     tasks.shut_down().await;
     Ok(())
-}
-
-async fn desk(ground: &Ground) -> Result<Desk, BenchError> {
-    Ok(Desk(Arc::new(DeskParts {
-        people: ground.pool("viewer", 2).await?,
-        installation: ground.installation.clone(),
-        profile: ProfileKind::Demo,
-        group: Group::Viewer,
-        read_only: None,
-        bell: Bell::default(),
-        hints: Hints::default(),
-        works_here: None,
-        examiner: Default::default(),
-        log_change: None,
-        log_id: None,
-        sandbox_url: None,
-        connections: Connections::default(),
-        backups: None,
-        maker: None,
-        vault: Default::default(),
-        policy: Default::default(),
-        silent: Default::default(),
-    })))
 }
 
 async fn ask_for(desk: &Desk, lasting: Duration) -> Result<Sample, BenchError> {

@@ -3,14 +3,10 @@
 //! Filled by SQL and not by the engine, since what is measured is reading. 99 % are over; of the rest a tenth waits for a
 //! person.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bizing_engine::app::desk::{Connections, Desk, DeskParts};
 use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{Group, ListSagas, ProfileKind, SagaTab};
-use bizing_engine::runtime::bell::Bell;
-use bizing_engine::runtime::hints::Hints;
+use bizing_engine::app::wire::{ListSagas, SagaTab};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -26,7 +22,7 @@ const NAME: &str = "827ccb 0eea8a706";
 
 pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
     fill(ground).await?;
-    let desk = desk(ground).await?;
+    let desk = ground.viewer_desk().await?;
     let plain = |tab| ListSagas {
         tab,
         group: None,
@@ -83,29 +79,6 @@ pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
             .with("p95_ms", Value::Object(each)),
     );
     Ok(())
-}
-
-async fn desk(ground: &Ground) -> Result<Desk, BenchError> {
-    Ok(Desk(Arc::new(DeskParts {
-        people: ground.pool("viewer", 2).await?,
-        installation: ground.installation.clone(),
-        profile: ProfileKind::Demo,
-        group: Group::Viewer,
-        read_only: None,
-        bell: Bell::default(),
-        hints: Hints::default(),
-        works_here: None,
-        examiner: Default::default(),
-        log_change: None,
-        log_id: None,
-        sandbox_url: None,
-        connections: Connections::default(),
-        backups: None,
-        maker: None,
-        vault: Default::default(),
-        policy: Default::default(),
-        silent: Default::default(),
-    })))
 }
 
 /// The n-th saga of a kind: over (completed, or taken back), parked, waiting for a customer, for an answer, for the mail, running.
