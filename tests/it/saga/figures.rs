@@ -3,20 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use bizing_engine::app::desk::Desk;
 use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{CommandSaga, Hint, ListSagas, PreviewSaga, SagaParams, SagaTab};
-use bizing_engine::projection;
-use bizing_engine::runtime::bell::Bell;
+use bizing_engine::app::wire::{CommandSaga, PreviewSaga, SagaParams};
 use bizing_engine::runtime::crash::CrashPoints;
-use bizing_engine::runtime::hints::Hints;
 use bizing_engine::runtime::tasks::Tasks;
 use bizing_sandbox::{Fault, Rule, When};
-use sqlx::postgres::PgPoolOptions;
-use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::chaos::{self, Processes};
+use super::elsewhere::Window;
 use super::hands::{ask, far_slot, policy, stuck};
 use crate::support::desk::TestDesk;
 use crate::support::proxy::Proxy;
@@ -148,55 +143,6 @@ async fn a_closed_windows_sagas_go_on_elsewhere_within_a_second() {
         p99 <= chaos::policy().call_timeout + Duration::from_secs(1),
         "{p99:?}"
     );
-}
-
-/// Another window of the same database: hears the bell, watches the read models, fetches what it is told to.
-struct Window {
-    desk: Desk,
-    hints: broadcast::Receiver<Hint>,
-    tasks: Tasks,
-}
-
-impl Window {
-    async fn open(t: &TestDesk, through: Option<&Proxy>) -> Window {
-        let login = match through {
-            Some(proxy) => t.db.login_through("viewer", proxy),
-            None => t.db.login("viewer"),
-        };
-        // As a window opens its own.
-        let people = PgPoolOptions::new()
-            .max_connections(4)
-            .connect_with(login)
-            .await
-            .unwrap();
-        let mut desk = t.desk(None);
-        let (bell, hints, tasks) = (Bell::default(), Hints::default(), Tasks::default());
-        let own = std::sync::Arc::get_mut(&mut desk.0).expect("nobody else has it yet");
-        own.people = people.clone();
-        own.bell = bell.clone();
-        own.hints = hints.clone();
-        let heard = hints.subscribe();
-        tasks.once(bell.clone().hear(people.clone()));
-        tasks.once(hints.clone().run());
-        tasks.once(projection::watch(people, bell, hints, tasks.stopping()));
-        Window {
-            desk,
-            hints: heard,
-            tasks,
-        }
-    }
-
-    async fn list(&self) -> bizing_engine::app::wire::SagaList {
-        let request = ListSagas {
-            tab: SagaTab::NeedsPerson,
-            group: None,
-            who: None,
-            search: None,
-            after: None,
-            limit: 200,
-        };
-        sagas::list(&self.desk, request).await.unwrap()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

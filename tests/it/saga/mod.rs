@@ -9,6 +9,7 @@ mod chaos;
 mod correcting;
 mod crash;
 mod disputes;
+mod elsewhere;
 mod figures;
 mod gate;
 mod hands;

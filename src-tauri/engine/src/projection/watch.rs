@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Row};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,6 +19,10 @@ use crate::runtime::hints::Hints;
 
 /// One question, and the one whether its connection lives: a window that only shows costs little.
 const LOOK_EVERY: Duration = Duration::from_millis(1500);
+/// The ring comes with the commit, the projection a moment later.
+const AFTER_RING: Duration = Duration::from_millis(30);
+/// A busy desk rings without end, and nobody reads faster.
+const APART: Duration = Duration::from_millis(100);
 /// More bookings than this at once mean "everything".
 const MANY: usize = 64;
 /// More positions than this are not even looked through.
@@ -28,19 +34,21 @@ pub async fn watch(pool: PgPool, bell: Bell, hints: Hints, stop: CancellationTok
     let mut rings = bell.listen();
     loop {
         rings.borrow_and_update();
-        match seen.look(&pool).await {
-            Ok(topics) => topics.into_iter().for_each(|t| hints.changed(t)),
-            // What moved in the meantime is found by the next look: the positions are still the old ones.
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "could not see whether anything moved"
-            ),
+        let looked = Instant::now();
+        // What moves while nobody listens, or while a look fails, is found by the next: what was seen is still the old.
+        if hints.heard() {
+            match seen.look(&pool).await {
+                Ok(topics) => topics.into_iter().for_each(|t| hints.changed(t)),
+                Err(error) => tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "could not see whether anything moved"
+                ),
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
             Ok(()) = rings.changed() => {
-                // The ring comes with the commit, the projection a moment later.
-                tokio::time::sleep(Duration::from_millis(30)).await;
+                tokio::time::sleep_until((Instant::now() + AFTER_RING).max(looked + APART)).await;
             }
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
@@ -53,6 +61,8 @@ struct Seen {
     positions: Option<HashMap<String, (i64, i32, bool)>>,
     sagas: BTreeMap<Uuid, DateTime<Utc>>,
     sagas_until: Option<DateTime<Utc>>,
+    /// What their page shows beside them: decisions for many, what waits for a second person, cases, stopped providers.
+    saga_marks: Option<Value>,
     /// The newest arrival, how many wait to be processed, when the provider was asked last.
     inbox: Option<(Option<i64>, i64, Option<DateTime<Utc>>)>,
 }
@@ -65,7 +75,7 @@ impl Seen {
         let rows = sqlx::query(
             "select name || '@' || version as name, position, generation, parked is not null as parked, now() as looked_at,
                     (select max(arrival_id) from read.arrivals_v1) as arrivals, (select count(*) from read.inbox_v1 where processed_at is null) as unprocessed,
-                    (select max(checked_at) from read.inbox_sources_v1) as polled_at,
+                    (select max(checked_at) from read.inbox_sources_v1) as polled_at, (select marks from read.saga_marks_v1) as marks,
                     (select jsonb_agg(jsonb_build_array(x.saga_id, x.booking_id, x.updated_at)) from (
                        select s.saga_id, s.booking_id, s.updated_at from read.sagas_v1 s
                         where s.state = any('{running,waiting,compensating,parked,completed,compensated,resolved}')
@@ -152,6 +162,12 @@ impl Seen {
             known.insert(saga, updated);
         }
         self.sagas = known;
+        let marks = Some(row.try_get("marks")?);
+        if !first && self.saga_marks != marks {
+            topics.insert("sagas".to_owned());
+            topics.insert("status".to_owned());
+        }
+        self.saga_marks = marks;
         Ok(())
     }
 }

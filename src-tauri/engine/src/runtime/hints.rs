@@ -49,6 +49,11 @@ impl Hints {
         self.inner.out.subscribe()
     }
 
+    /// True while somebody listens.
+    pub fn heard(&self) -> bool {
+        self.inner.out.receiver_count() > 0
+    }
+
     /// Hands on what was collected. Runs for as long as the process.
     pub async fn run(self) {
         loop {

@@ -520,6 +520,7 @@ async fn work_batches(
     stop: tokio_util::sync::CancellationToken,
 ) {
     let mut rings = bell.listen();
+    let mut was_open = false;
     loop {
         rings.borrow_and_update();
         let open: Result<(i32, bool), _> = sqlx::query_as(
@@ -530,12 +531,19 @@ async fn work_batches(
         .await;
         let pause = match open {
             Ok((done, true)) => {
+                was_open = true;
                 if done > 0 {
                     bell.ring();
                 }
                 BATCH_PAUSE
             }
-            Ok((_, false)) => idle,
+            Ok((_, false)) => {
+                // Its end moves no saga: nothing else would tell a window that watches.
+                if std::mem::take(&mut was_open) {
+                    bell.ring();
+                }
+                idle
+            }
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

@@ -360,7 +360,10 @@ async fn start(
         work::start_figures(&tasks, &people);
     }
     if host.0.kind != HostKind::Command || host.0.works {
-        work::start_projections(&tasks, &bell, &hints, &people, pool.as_ref());
+        if let Some(worker) = &pool {
+            work::start_projections(&tasks, &bell, &hints, worker);
+        }
+        work::start_watching(&tasks, &bell, &hints, &people);
     }
     let sealing_key = host.0.config.sealing_key.as_ref().map(Secret::expose);
     let vault = Vault::of(&host.0.config.data, sealing_key);

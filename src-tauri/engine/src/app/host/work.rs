@@ -155,49 +155,46 @@ pub(super) fn start_bell(tasks: &Tasks, bell: &Bell, people: &PgPool) {
     });
 }
 
-/// Keeps the read models up to date with a worker's login, or only watches them move without one.
-pub(super) fn start_projections(
-    tasks: &Tasks,
-    bell: &Bell,
-    hints: &Hints,
-    people: &PgPool,
-    worker: Option<&PgPool>,
-) {
+/// Keeps the read models up to date, with a worker's login.
+pub(super) fn start_projections(tasks: &Tasks, bell: &Bell, hints: &Hints, worker: &PgPool) {
     let (bell, hints, stop) = (bell.clone(), hints.clone(), tasks.stopping());
-    match worker.cloned() {
-        Some(pool) => {
-            {
-                let (pool, bell, hints, stop) =
-                    (pool.clone(), bell.clone(), hints.clone(), stop.clone());
-                tasks.forever("projections", move || {
-                    let (pool, bell, hints, stop) =
-                        (pool.clone(), bell.clone(), hints.clone(), stop.clone());
-                    async move {
-                        if let Some(pool) = projector(&pool, 4).await {
-                            projection::run(pool, bell, hints, stop).await;
-                        }
-                    }
-                });
-            }
-            tasks.forever("rebuilds", move || {
-                let (pool, bell, hints, stop) =
-                    (pool.clone(), bell.clone(), hints.clone(), stop.clone());
-                async move {
-                    if let Some(pool) = projector(&pool, 6).await {
-                        projection::Rebuilder::new(pool, hints)
-                            .run(bell, stop)
-                            .await;
-                    }
+    let pool = worker.clone();
+    {
+        let (pool, bell, hints, stop) = (pool.clone(), bell.clone(), hints.clone(), stop.clone());
+        tasks.forever("projections", move || {
+            let (pool, bell, hints, stop) =
+                (pool.clone(), bell.clone(), hints.clone(), stop.clone());
+            async move {
+                if let Some(pool) = projector(&pool, 4).await {
+                    projection::run(pool, bell, hints, stop).await;
                 }
-            });
-        }
-        None => {
-            let people = people.clone();
-            tasks.forever("projections, watching", move || {
-                projection::watch(people.clone(), bell.clone(), hints.clone(), stop.clone())
-            });
-        }
+            }
+        });
     }
+    tasks.forever("rebuilds", move || {
+        let (pool, bell, hints, stop) = (pool.clone(), bell.clone(), hints.clone(), stop.clone());
+        async move {
+            if let Some(pool) = projector(&pool, 6).await {
+                projection::Rebuilder::new(pool, hints)
+                    .run(bell, stop)
+                    .await;
+            }
+        }
+    });
+}
+
+/// Tells this process's windows what moved, whoever moved it: a worker here tells only of what it projected itself, and not of
+/// a saga that parks, nor of what another process did.
+pub(super) fn start_watching(tasks: &Tasks, bell: &Bell, hints: &Hints, people: &PgPool) {
+    let (bell, hints, people, stop) = (
+        bell.clone(),
+        hints.clone(),
+        people.clone(),
+        tasks.stopping(),
+    );
+    tasks.forever("watching", move || {
+        projection::watch(people.clone(), bell.clone(), hints.clone(), stop.clone())
+    });
 }
 
 /// Tells the log every few minutes how the desk is.

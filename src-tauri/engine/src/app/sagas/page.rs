@@ -346,7 +346,7 @@ async fn commands(
         "select c.*, b.reference, c.requested_by = session_user as own, (c.plan->>'refund_minor')::bigint as refund_minor, c.plan->>'currency' as plan_currency
            from read.saga_commands_v2 c join read.sagas_v2 s using (saga_id) left join read.bookings_v1 b on b.booking_id = s.booking_id
           where ($1::uuid is null or c.saga_id = $1) and ($2::uuid is null or c.command_id = $2)
-            and ($1 is not null or $2 is not null or c.status = 'awaiting_approval')
+            and ($1 is not null or $2 is not null or c.command_id in (select a.command_id from read.saga_approvals_v1 a))
           order by c.requested_at limit 500",
     )
     .bind(saga)
