@@ -38,6 +38,7 @@ export const deliveries = {
   'payload.wrong.object': 'Den Verlauf kann man nur mit „=“ fragen: er sucht, was ein Inhalt enthält.',
   'payload.wrong.line': 'Schreib einen Pfad und was dort steht: mode = link.',
   'payload.drop': 'Diese Bedingung weglassen',
+  'go.choose': 'Nichts ist gewählt. J und K wählen eine Zeile.',
   'go.no_booking': 'Es gehört zu keiner Buchung.',
   'go.no_saga': 'Seine Buchung hat keine Saga.',
   'key.redeliver': 'erneut senden',
@@ -54,8 +55,12 @@ export const deliveries = {
   'keys.curl': 'Als cURL kopieren',
   'keys.test': 'Probe senden',
   'keys.pause_endpoint': 'Empfänger anhalten oder weiterlassen',
-  'keys.go': 'Zu Buchung, Saga, Ereignis',
-  'keys.go_more': 'Zu Empfänger oder Verlauf, zu Stripe',
+  'keys.go': 'Von einer Zeile oder Seite aus',
+  'keys.go.booking': 'Zu ihrer Buchung',
+  'keys.go.saga': 'Zu ihrer Saga',
+  'keys.go.events': 'Zu ihren Ereignissen',
+  'keys.go.webhooks': 'Zu ihren Webhooks; von einer Zustellung zum Empfänger',
+  'keys.go.stripe': 'Zu ihrer Zahlung bei Stripe',
 
   // ---- Zustände
   'state.owed.scheduled': 'Geplant',

@@ -38,6 +38,7 @@ export const deliveries = {
   'payload.wrong.object': 'Only “=” can be asked of a log: it looks for what a payload contains.',
   'payload.wrong.line': 'Write a path and what it says: mode = link.',
   'payload.drop': 'Leave this clause out',
+  'go.choose': 'Nothing is chosen. J and K choose a row.',
   'go.no_booking': 'It belongs to no booking.',
   'go.no_saga': 'Its booking has no saga.',
   'key.redeliver': 'redeliver',
@@ -54,8 +55,12 @@ export const deliveries = {
   'keys.curl': 'Copy as cURL',
   'keys.test': 'Send a test',
   'keys.pause_endpoint': 'Pause an endpoint, or let it go on',
-  'keys.go': 'To its booking, saga, event',
-  'keys.go_more': 'To its endpoint or log, to Stripe',
+  'keys.go': 'From a row or a page',
+  'keys.go.booking': 'To its booking',
+  'keys.go.saga': 'To its saga',
+  'keys.go.events': 'To its events',
+  'keys.go.webhooks': 'To its webhooks; from a delivery, its endpoint',
+  'keys.go.stripe': 'To its payment at Stripe',
 
   // ---- states
   'state.owed.scheduled': 'Scheduled',

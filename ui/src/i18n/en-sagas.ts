@@ -42,7 +42,7 @@ export const sagas = {
   'sagas.next_try': 'next try in {time}',
   'sagas.nobody': 'nobody yet',
   'sagas.you': 'you',
-  'sagas.keys': 'move · X choose · Enter opens · R try again · C undo',
+  'sagas.keys': 'move · X choose · Enter opens · R try again · C undo · G B booking · G S Stripe',
 
   // ---- why
   'park.guard_money': 'G1 much money',
