@@ -7,7 +7,7 @@ mod memory;
 mod peers;
 mod plans;
 mod renamed;
-mod sink;
+pub mod sink;
 mod ssrf;
 mod stress;
 mod treachery;

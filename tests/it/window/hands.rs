@@ -1,5 +1,4 @@
-//! A person's jobs in the real window: the Tauri app under a virtual display, driven through WebKit's own WebDriver.
-//! Needs a display and a binary with the UI inside: `make test-window`.
+//! Hands of a person at the real window: they look for what is on screen, click, write and press keys.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,8 +7,33 @@ use std::time::{Duration, Instant};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A window on an example of its own.
+pub struct Desk {
+    pub window: Client,
+    pub data: TempDir,
+    _driver: Driver,
+}
+
+pub async fn desk() -> Desk {
+    let data = tempfile::Builder::new()
+        .prefix("bizing-window-")
+        .tempdir()
+        .unwrap();
+    world_can_enter(data.path());
+    let driver = driver(data.path());
+    let window = open(&driver).await;
+    click(&window, "start-go").await;
+    wait(&window, "booking-row").await;
+    Desk {
+        window,
+        data,
+        _driver: driver,
+    }
+}
 
 struct Driver {
     process: Child,
@@ -62,11 +86,11 @@ async fn open(driver: &Driver) -> Client {
     }
 }
 
-fn test_id(id: &str) -> String {
+pub fn test_id(id: &str) -> String {
     format!("[data-testid=\"{id}\"]")
 }
 
-async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
+pub async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
     match window
         .wait()
         .at_most(PATIENCE)
@@ -82,7 +106,7 @@ async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
 }
 
 /// Looks for it anew at each try: a hint may draw it again between the look and the click.
-async fn click(window: &Client, id: &str) {
+pub async fn click(window: &Client, id: &str) {
     let begun = Instant::now();
     while let Err(error) = wait(window, id).await.click().await {
         assert!(
@@ -93,11 +117,11 @@ async fn click(window: &Client, id: &str) {
     }
 }
 
-async fn text(window: &Client, id: &str) -> String {
+pub async fn text(window: &Client, id: &str) -> String {
     wait(window, id).await.text().await.unwrap_or_default()
 }
 
-async fn text_has(window: &Client, id: &str, part: &str) {
+pub async fn text_has(window: &Client, id: &str, part: &str) {
     let begun = Instant::now();
     loop {
         let now = text(window, id).await;
@@ -113,7 +137,7 @@ async fn text_has(window: &Client, id: &str, part: &str) {
 }
 
 /// Kept for the README and for whoever looks at a failed run. WebDriver calls can hang on some graphics stacks: bounded.
-async fn picture(window: &Client, name: &str) {
+pub async fn picture(window: &Client, name: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("artefacts");
     std::fs::create_dir_all(&folder).unwrap();
     window.execute_async("const done = arguments[0]; document.fonts.ready.then(() => requestAnimationFrame(() => done(true)))", vec![]).await.expect("the fonts are loaded");
@@ -129,100 +153,48 @@ async fn picture(window: &Client, name: &str) {
     std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
 }
 
-#[tokio::test]
-#[ignore = "needs a display and the window's binary: make test-window"]
-async fn a_person_opens_the_example_books_and_sees_the_booking_confirmed() {
-    let data = tempfile::Builder::new()
-        .prefix("bizing-window-")
-        .tempdir()
-        .unwrap();
-    world_can_enter(data.path());
-    let driver = driver(data.path());
-    let window = open(&driver).await;
-
-    click(&window, "start-go").await;
-    wait(&window, "booking-row").await;
-    picture(&window, "window-bookings").await;
-
-    click(&window, "new-booking").await;
-    wait(&window, "customer-search")
+/// As a person types it, wherever the cursor stands.
+pub async fn keys(window: &Client, typed: &str) {
+    window
+        .active_element()
         .await
-        .send_keys("Marta Window")
+        .unwrap()
+        .send_keys(typed)
         .await
         .unwrap();
-    click(&window, "customer-new").await;
-    wait(&window, "customer-email")
-        .await
-        .send_keys("marta@example.com")
-        .await
-        .unwrap();
-    pick_first_service(&window).await;
-    pick_first_time(&window).await;
-    click(&window, "pay-card_on_file").await;
-    click(&window, "card-pm_card_visa").await;
-    picture(&window, "window-new-booking").await;
-    click(&window, "book").await;
-
-    text_has(&window, "headline", "Confirmed").await;
-    text_has(&window, "timeline", "BookingConfirmed").await;
-    text_has(&window, "timeline", "NotificationSent").await;
-    picture(&window, "window-booking").await;
-
-    click(&window, "nav-messages").await;
-    click(&window, "message").await;
-    text_has(&window, "message-text", "Marta Window").await;
-    picture(&window, "window-messages").await;
-    window.close().await.unwrap();
 }
 
-/// An admin's calm replay: start one with a reason, watch it, swap, and go back.
-#[tokio::test]
-#[ignore = "needs a display and the window's binary: make test-window"]
-async fn an_admin_rebuilds_a_projection_in_the_window_sees_it_up_to_date_and_rolls_back() {
-    let data = tempfile::Builder::new()
-        .prefix("bizing-window-")
-        .tempdir()
-        .unwrap();
-    world_can_enter(data.path());
-    let driver = driver(data.path());
-    let window = open(&driver).await;
-    click(&window, "start-go").await;
-    wait(&window, "booking-row").await;
+/// Ctrl and Enter, as WebDriver spells them: carries out what a form asks.
+pub const GO: &str = "\u{e009}\u{e007}";
 
-    click(&window, "nav-projections").await;
-    let row = "projection-row\"][data-name=\"bookings";
-    has(&window, row, "data-state", "up_to_date").await;
-    click(&window, "name-bookings").await;
-    click(&window, "replay").await;
-    click(&window, "mode-rebuild").await;
-    write(&window, "replay-reason", "For the journey in the window").await;
-    picture(&window, "window-replay").await;
-    click(&window, "replay-go").await;
-    // However fast it is, it stands still before the swap: progress, and what would differ, are on the page by then.
-    has(&window, "rebuild", "data-state", "waits_for_swap").await;
-    picture(&window, "window-rebuild").await;
-    click(&window, "swap").await;
-    text_has(&window, "swap-dialog", "Nothing differs").await;
-    decide(&window, "swap-dialog", "Nothing differs, so swap").await;
-    has(&window, "history-row", "data-state", "done").await;
-    has(&window, row, "data-state", "up_to_date").await;
-
-    click(&window, "roll-back").await;
-    decide(&window, "roll-back-dialog", "Only to see that it works").await;
-    has(&window, row, "data-state", "up_to_date").await;
-    has(&window, "history-row", "data-state", "rolled_back").await;
-    picture(&window, "window-projections").await;
-    click(&window, "nav-bookings").await;
-    wait(&window, "booking-row").await;
-    window.close().await.unwrap();
+/// A new booking up to the question how it is paid.
+pub async fn fill_booking(window: &Client, name: &str, email: &str) {
+    click(window, "new-booking").await;
+    write(window, "customer-search", name).await;
+    click(window, "customer-new").await;
+    write(window, "customer-email", email).await;
+    pick_first_service(window).await;
+    pick_first_time(window).await;
 }
 
-async fn write(window: &Client, id: &str, words: &str) {
+/// Waits until it is no longer on the page.
+pub async fn gone(window: &Client, id: &str) {
+    let begun = Instant::now();
+    while window.find(Locator::Css(&test_id(id))).await.is_ok() {
+        if begun.elapsed() > PATIENCE {
+            picture(window, "window-failed").await;
+            panic!("`{id}` stays (see artefacts/window-failed.png)");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub async fn write(window: &Client, id: &str, words: &str) {
     wait(window, id).await.send_keys(words).await.unwrap();
 }
 
 /// Gives the reason and presses until the dialog is gone: while it glides in, a press there meets what is below.
-async fn decide(window: &Client, dialog: &str, reason: &str) {
+pub async fn decide(window: &Client, dialog: &str, reason: &str) {
     write(window, "reason", reason).await;
     let begun = Instant::now();
     let there = test_id(dialog);
@@ -241,7 +213,7 @@ async fn decide(window: &Client, dialog: &str, reason: &str) {
     }
 }
 
-async fn has(window: &Client, id: &str, attribute: &str, value: &str) {
+pub async fn has(window: &Client, id: &str, attribute: &str, value: &str) {
     let begun = Instant::now();
     loop {
         let now = wait(window, id)
@@ -261,7 +233,7 @@ async fn has(window: &Client, id: &str, attribute: &str, value: &str) {
 }
 
 /// Postgres gives up root's rights and must still get to its folder.
-fn world_can_enter(folder: &Path) {
+pub fn world_can_enter(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
