@@ -32,7 +32,7 @@ pub struct Post<'a> {
     pub timeout: Duration,
 }
 
-/// In milliseconds. `None`: did not happen, as on a connection that was kept.
+/// In milliseconds, each phase by itself. `None`: did not happen, as on a connection that was kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timings {
     pub dns_ms: Option<f32>,
@@ -139,7 +139,7 @@ impl Client {
         let began = Instant::now();
         let mut progress = Progress::default();
         let timeout = post.timeout;
-        let result = tokio::time::timeout(timeout, self.steps(post, began, &mut progress))
+        let result = tokio::time::timeout(timeout, self.steps(post, &mut progress))
             .await
             .unwrap_or_else(|_| Err(out_of_time(timeout, &progress)));
         progress.timings.total_ms = ms(began.elapsed());
@@ -156,12 +156,7 @@ impl Client {
         self.pool.tidy();
     }
 
-    async fn steps(
-        &self,
-        post: Post<'_>,
-        began: Instant,
-        progress: &mut Progress,
-    ) -> Result<Answer, Failure> {
+    async fn steps(&self, post: Post<'_>, progress: &mut Progress) -> Result<Answer, Failure> {
         let Post {
             target,
             guard,
@@ -183,10 +178,7 @@ impl Client {
                 continue;
             }
             progress.peer = Some(live.peer);
-            match self
-                .exchange(live, target, request, began, progress, true)
-                .await
-            {
+            match self.exchange(live, target, request, progress, true).await {
                 Exchange::Done(result) => return result,
                 Exchange::NotSent(unsent) => request = *unsent,
             }
@@ -196,10 +188,7 @@ impl Client {
             .connect(target, guard, &mut progress.timings)
             .await?;
         progress.peer = Some(live.peer);
-        match self
-            .exchange(live, target, request, began, progress, false)
-            .await
-        {
+        match self.exchange(live, target, request, progress, false).await {
             Exchange::Done(result) => result,
             Exchange::NotSent(_) => Err(hung_up()),
         }
@@ -210,7 +199,6 @@ impl Client {
         mut live: Live,
         target: &Target,
         request: Request<Full<Bytes>>,
-        began: Instant,
         progress: &mut Progress,
         kept: bool,
     ) -> Exchange {
@@ -226,6 +214,7 @@ impl Client {
             }
         }
         let mut open = true;
+        let began = Instant::now();
         let answer = live.sender.try_send_request(request);
         tokio::pin!(answer);
         let answered = tokio::select! {
