@@ -159,7 +159,9 @@ async fn append(
     mut streams: Vec<Stream>,
     now: DateTime<Utc>,
 ) -> Result<(), AppError> {
-    streams.sort_by(|a, b| a.id.cmp(&b.id));
+    // As it happened: a log whose times jump to and fro is no story.
+    streams.retain(|s| !s.events.is_empty());
+    streams.sort_by(|a, b| (a.events[0].at, &a.id).cmp(&(b.events[0].at, &b.id)));
     for streams in streams.chunks(STREAMS_AT_ONCE) {
         let shapes: Vec<(i16, Value)> = streams
             .iter()
