@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
+use bizing_engine::domain::ids::WorkerId;
+use bizing_engine::worker::{Kind, presence};
 use bizing_sandbox::{Fault, Rule, When};
+use uuid::Uuid;
 
 use super::hands::*;
 use super::referee;
@@ -159,4 +162,55 @@ async fn a_gate_that_is_opened_by_hand_sends_one_ahead_and_the_others_follow() {
     assert!(began.elapsed() < Duration::from_secs(20));
     assert!(!shut().await);
     worker.close().await;
+}
+
+#[tokio::test]
+async fn workers_share_the_calls_that_a_provider_bears() {
+    let t = TestDesk::new().await;
+    let desk = desk_of(&t, "admin").await;
+    let seen = sagas::list_providers(&desk, Empty {}).await.unwrap();
+    let stripe = seen.rows.iter().find(|p| p.provider == "stripe").unwrap();
+    sagas::put_provider(&desk, limits(stripe, stripe.rate_per_s, 5))
+        .await
+        .unwrap();
+    let pool = &t.worker_pool;
+    let all = [(); 3].map(|()| WorkerId(Uuid::now_v7()));
+    presence::register(pool, all[0], Kind::Headless, &["stripe"])
+        .await
+        .unwrap();
+    assert_eq!(presence::beat_once(pool, all[0]).await.unwrap(), Some(5));
+    for id in &all[1..] {
+        presence::register(pool, *id, Kind::Desktop, &["stripe"])
+            .await
+            .unwrap();
+    }
+    // One without the key asks nobody, and takes nobody's share.
+    let keyless = WorkerId(Uuid::now_v7());
+    presence::register(pool, keyless, Kind::Desktop, &[])
+        .await
+        .unwrap();
+    let mut shares = vec![];
+    for id in all {
+        shares.push(presence::beat_once(pool, id).await.unwrap().unwrap());
+    }
+    assert_eq!(shares, [2, 2, 1], "the sum is what people set");
+    presence::leave(pool, all[0]).await;
+    assert_eq!(presence::beat_once(pool, all[1]).await.unwrap(), Some(3));
+    assert_eq!(presence::beat_once(pool, all[2]).await.unwrap(), Some(2));
+    let one = limits(stripe, stripe.rate_per_s, 1);
+    let seen_max = 5;
+    sagas::put_provider(
+        &desk,
+        PutProvider {
+            seen_max_in_flight: seen_max,
+            ..one
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        presence::beat_once(pool, all[2]).await.unwrap(),
+        Some(1),
+        "nobody is shut out for good"
+    );
 }

@@ -102,7 +102,7 @@ export const console: Pick<Catalogue, keyof typeof english> = {
   'providers.rate': 'Sagas pro Sekunde',
   'providers.rate.so': 'Antwortet er wieder, folgen {n} Sagas pro Sekunde: Ein erholter Anbieter trifft auf kein Gedränge.',
   'providers.most': 'Aufrufe zugleich',
-  'providers.most.so': 'Jeder Helfer macht höchstens {n} Aufrufe zugleich.',
+  'providers.most.so': 'Höchstens {n} Aufrufe zugleich, alle Helfer zusammen.',
   'providers.keep': 'Diese Grenzen behalten',
   'providers.kept': 'Behalten. Helfer folgen in Sekunden.',
   'providers.opened': 'Eine Saga geht voraus. Wird sie beantwortet, folgen die anderen.',

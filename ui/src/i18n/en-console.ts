@@ -100,7 +100,7 @@ export const console = {
   'providers.rate': 'Sagas a second',
   'providers.rate.so': 'When it answers again, {n} sagas a second follow: a recovered provider is not met by a crowd.',
   'providers.most': 'Calls at once',
-  'providers.most.so': 'Each worker makes at most {n} calls to it at once.',
+  'providers.most.so': 'At most {n} calls to it at once, shared by all workers.',
   'providers.keep': 'Keep these limits',
   'providers.kept': 'Kept. Workers follow within seconds.',
   'providers.opened': 'One saga goes ahead. If it is answered, the others follow.',

@@ -4,7 +4,7 @@
 //! leases back at once, and what a killed one held goes on when its lease ends.
 
 mod consequence;
-mod presence;
+pub mod presence;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -85,22 +85,32 @@ fn machine() -> String {
     }
 }
 
-/// The sign of life, which brings back how many calls at once people allow.
+/// The sign of life, which brings back this worker's share of the calls at once that people allow.
 pub async fn beat(pool: PgPool, id: WorkerId, every: Duration, calls: Calls) {
     loop {
-        let most: sqlx::Result<Option<i16>> = sqlx::query_scalar(
-            "update saga.worker set heartbeat_at = now() where worker_id = $1 returning (select g.max_in_flight from saga.provider_gate g where g.provider = $2)",
-        )
-        .bind(id.0)
-        .bind(gate::STRIPE)
-        .fetch_optional(&pool)
-        .await
-        .map(Option::flatten);
-        if let Ok(Some(most)) = most {
-            calls.bound(u32::from(most.unsigned_abs()));
+        if let Ok(Some(share)) = beat_once(&pool, id).await {
+            calls.bound(share);
         }
         tokio::time::sleep(every).await;
     }
+}
+
+/// Workers that ask the provider share what it bears. What does not divide goes to those that came first; more workers than
+/// calls have one each. Until the next beat of everybody a newcomer's share is above the sum.
+pub async fn beat_once(pool: &PgPool, id: WorkerId) -> sqlx::Result<Option<u32>> {
+    let share: Option<Option<i32>> = sqlx::query_scalar(
+        "with here as (update saga.worker set heartbeat_at = now() where worker_id = $1 returning worker_id, started_at, asks),
+              others as (select w.worker_id, w.started_at from saga.worker w
+                          where w.worker_id <> $1 and w.heartbeat_at > now() - interval '60 seconds' and not w.draining and $2 = any(w.asks))
+         select (select greatest(1, (g.max_in_flight + o.all_of_them - o.before) / (o.all_of_them + 1)) from saga.provider_gate g where g.provider = $2)
+           from here h cross join lateral (
+             select count(*)::int as all_of_them, count(*) filter (where (x.started_at, x.worker_id) < (h.started_at, h.worker_id))::int as before from others x) o",
+    )
+    .bind(id.0)
+    .bind(gate::STRIPE)
+    .fetch_optional(pool)
+    .await?;
+    Ok(share.flatten().map(i32::unsigned_abs))
 }
 
 pub async fn leave(pool: &PgPool, id: WorkerId) {
