@@ -57,7 +57,7 @@ test('of two admins on one plan the slower is refused, is told who was faster, a
   await expect(mia.page.getByTestId('decide-dialog')).toBeHidden()
 
   await page.keyboard.press('Control+Enter')
-  await expect(page.getByTestId('decide-error')).toContainText(new RegExp(`${mia.login} changed this \\d+ s ago`))
+  await expect(page.getByTestId('decide-error')).toContainText(new RegExp(`Mia Lund \\(${mia.login}\\) changed this \\d+ s ago`))
   await expect(page.getByTestId('decide-error')).toContainText('Nothing was done by you')
   await expect(page.getByTestId('decide-go')).toHaveAttribute('aria-disabled', 'true')
   await page.getByTestId('decide-dialog-keep').click()

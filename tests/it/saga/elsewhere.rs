@@ -108,6 +108,7 @@ async fn what_moves_no_saga_is_seen_in_another_window_too() {
         action: "compensate".to_owned(),
         members: plan.members,
         typed: Some(2),
+        to: None,
         reason: "the mail server was down, all were called".to_owned(),
     };
     let batch = sagas::start_batch(&ana, start).await.unwrap();

@@ -112,6 +112,7 @@ pub async fn desk_of(t: &TestDesk, group: &str) -> Desk {
     let own = std::sync::Arc::get_mut(&mut parts.0).expect("nobody else has it yet");
     own.people = t.db.pool(group).await;
     own.group = match group {
+        "viewer" => Group::Viewer,
         "staff" => Group::Staff,
         "manager" => Group::Manager,
         _ => Group::Admin,

@@ -255,3 +255,57 @@ async fn who_may_not_decide_is_refused_by_the_database() {
     assert_eq!(refused.field.as_deref(), Some("reason"));
     worker.close().await;
 }
+
+#[tokio::test]
+async fn who_may_not_is_told_by_the_preview_and_not_after_pressing() {
+    let t = TestDesk::new().await;
+    policy(&t, "park", 15_000, 3, 24).await;
+    let worker = t.work().await;
+    let it = stuck(&t, &worker, 0).await;
+    worker.close().await;
+    let actions: Vec<(String, String)> =
+        sqlx::query_as("select action, group_name from saga.action order by ordinal")
+            .fetch_all(&t.db.superuser_pool().await)
+            .await
+            .unwrap();
+    assert!(actions.len() > 15);
+    let groups = ["viewer", "staff", "manager", "admin"];
+    let rank = |group: &str| groups.iter().position(|g| *g == group).unwrap();
+    for group in groups {
+        let desk = desk_of(&t, group).await;
+        for (action, needs) in &actions {
+            let plan = look(&desk, it.saga, action).await;
+            let denied = format!("needs_{needs}");
+            if rank(group) >= rank(needs) {
+                assert_ne!(plan.code, Some(denied), "{group} may {action}");
+                continue;
+            }
+            assert_eq!(plan.code, Some(denied), "{group} may not {action}");
+            assert!(plan.refused.is_some() && !plan.needs_approval);
+            let pressed = sagas::command(&desk, ask(it.saga, action, &plan))
+                .await
+                .expect_err(action);
+            assert_eq!(pressed.code, Code::Forbidden, "{group} {action}");
+        }
+        let many = PreviewBatch {
+            action: "compensate".to_owned(),
+            saga_ids: vec![it.saga],
+        };
+        let plan = sagas::preview_batch(&desk, many).await.unwrap();
+        let may = usize::from(rank(group) >= rank("manager"));
+        assert_eq!((plan.members.len(), plan.refused.len()), (may, 1 - may));
+        let policy = sagas::get_policy(&desk, Empty {}).await.unwrap();
+        assert_eq!(policy.refused.is_none(), group == "admin", "{group}");
+    }
+    // A part of an act that its group does not cover: a fee that only a manager lets go.
+    let fee = PreviewSaga {
+        saga_id: it.saga,
+        action: "cancel".to_owned(),
+        params: SagaParams {
+            waive_fee: Some(true),
+            ..SagaParams::default()
+        },
+    };
+    let viewer = sagas::preview(&desk_of(&t, "viewer").await, fee.clone()).await;
+    assert_eq!(viewer.unwrap().code.as_deref(), Some("needs_staff"));
+}

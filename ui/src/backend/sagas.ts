@@ -182,6 +182,7 @@ export function sagaPage(): SagaPage {
 
 
 export const batchPlan: BatchPlan = {
+  kept: [],
   members: sagaRows.slice(0, 2).map((r) => ({ saga_id: r.saga_id, version: r.version, hash: 'b1' })),
   refused: [{ saga_id: id(2), reference: sagaRows[2]!.booking.reference, reason: 'It is being taken back already.' }],
   refunds: [eur(275)],
@@ -194,6 +195,7 @@ export const batchPlan: BatchPlan = {
 }
 
 export const batch: SagaBatch = {
+  kept: [],
   batch_id: id(90),
   action: 'compensate',
   reason: 'The mail server was down',
@@ -215,9 +217,9 @@ export const batchPage: BatchPage = {
   batch: { ...batch, count: 3, refused: [{ saga_id: id(2), reference: sagaRows[2]!.booking.reference, reason: 'It changed while you looked.' }] },
   refunded: [eur(95)],
   items: [
-    { saga_id: id(0), reference: sagaRows[0]!.booking.reference, customer: sagaRows[0]!.booking.customer.name, status: 'applied', refusal: null, at: before(14), saga_state: 'undone', refund: eur(95), refunded: true },
-    { saga_id: id(2), reference: sagaRows[2]!.booking.reference, customer: sagaRows[2]!.booking.customer.name, status: 'refused', refusal: 'It changed while you looked.', at: before(12), saga_state: 'needs_person', refund: null, refunded: false },
-    { saga_id: id(1), reference: sagaRows[1]!.booking.reference, customer: sagaRows[1]!.booking.customer.name, status: 'pending', refusal: null, at: null, saga_state: 'needs_person', refund: null, refunded: false },
+    { saga_id: id(0), reference: sagaRows[0]!.booking.reference, customer: sagaRows[0]!.booking.customer.name, status: 'applied', refusal: null, at: before(14), saga_state: 'undone', refund: eur(95), refunded: true, evidence: null },
+    { saga_id: id(2), reference: sagaRows[2]!.booking.reference, customer: sagaRows[2]!.booking.customer.name, status: 'refused', refusal: 'It changed while you looked.', at: before(12), saga_state: 'needs_person', refund: null, refunded: false, evidence: null },
+    { saga_id: id(1), reference: sagaRows[1]!.booking.reference, customer: sagaRows[1]!.booking.customer.name, status: 'pending', refusal: null, at: null, saga_state: 'needs_person', refund: null, refunded: false, evidence: null },
   ],
 }
 

@@ -160,9 +160,17 @@ refund: Money | null,
 /**
  * That has come about.
  */
-refunded: boolean, };
+refunded: boolean, 
+/**
+ * By what its end can be seen.
+ */
+evidence: string | null, };
 
-export type BatchMember = { saga_id: string, version: number, hash: string, };
+export type BatchMember = { saga_id: string, version: number, hash: string, 
+/**
+ * `resolve`: by what its end can be seen. Each has its own.
+ */
+evidence?: string | null, };
 
 export type BatchPage = { batch: SagaBatch, 
 /**
@@ -182,7 +190,11 @@ members: Array<BatchMember>, refused: Array<BatchRefusal>,
 /**
  * A sum for each currency.
  */
-refunds: Array<Money>, refund_count: number, bookings_cancelled: number, slots_freed: number, messages: number, needs_approval: boolean, 
+refunds: Array<Money>, refund_count: number, 
+/**
+ * `resolve`: what lies with the business and stays there, a sum for each currency.
+ */
+kept: Array<Money>, bookings_cancelled: number, slots_freed: number, messages: number, needs_approval: boolean, 
 /**
  * The number of sagas must be typed.
  */
@@ -538,7 +550,7 @@ reprocess: [Reprocess, Reprocessed],
 /**
  * Lets whoever reads the provider's list of events do it at once.
  */
-poll_now: [Empty, Empty], list_people: [Empty, People], 
+poll_now: [Empty, Empty], list_people: [Empty, People], list_names: [Empty, PeopleNames], 
 /**
  * A login of their own; its password is shown this once.
  */
@@ -1480,6 +1492,8 @@ rows: Array<Person>,
  */
 refused: string | null, };
 
+export type PeopleNames = { rows: Array<PersonName>, };
+
 export type Person = { login: string, 
 /**
  * `None`: a computer's own login, or one that was made outside the desk.
@@ -1502,6 +1516,12 @@ export type PersonMade = { person: Person, password: string,
  */
 address: string, };
 
+export type PersonName = { login: string, name: string, 
+/**
+ * May look after something.
+ */
+able: boolean, };
+
 export type Phase = { "is": "choose" } | { "is": "starting", step: StartStep, since: string, } | { "is": "ready" } | { "is": "failed", error: AppError, since: string, };
 
 export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: string | null, };
@@ -1522,7 +1542,7 @@ from: number | null, to: number | null, };
 
 export type PreviewBatch = { 
 /**
- * `retry`, `compensate`, `skip`
+ * `retry`, `compensate`, `skip`, `resolve`, `assign`, `pause`, `resume`
  */
 action: string, 
 /**
@@ -1894,7 +1914,11 @@ state: string,
 /**
  * `not_needed`, `pending`, `approved`, `rejected`, `expired`
  */
-approval: string, approved_by: string | null, ended_at: string | null, refunds: Array<Money>, count: number, applied: number, left: number, refused: Array<BatchRefusal>, own: boolean, };
+approval: string, approved_by: string | null, ended_at: string | null, refunds: Array<Money>, 
+/**
+ * `resolve`: what stays with the business.
+ */
+kept: Array<Money>, count: number, applied: number, left: number, refused: Array<BatchRefusal>, own: boolean, };
 
 export type SagaCommand = { command_id: string, saga_id: string, 
 /**
@@ -2252,7 +2276,11 @@ export type StartBatch = {
 /**
  * Made when the dialog opens: pressing twice begins once.
  */
-batch_id: string, action: string, members: Array<BatchMember>, typed: number | null, reason: string, };
+batch_id: string, action: string, members: Array<BatchMember>, typed: number | null, 
+/**
+ * `assign`: who looks after them; empty: nobody.
+ */
+to?: string | null, reason: string, };
 
 export type StartRedelivery = { 
 /**

@@ -135,7 +135,10 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     list_providers: () => providers,
     put_provider: () => providers,
     open_gate: () => providers,
-    preview_batch: () => batchPlan,
+    preview_batch: ({ action }) =>
+      ['assign', 'pause', 'resume'].includes(action)
+        ? { ...batchPlan, refused: [], refunds: [], refund_count: 0, bookings_cancelled: 0, slots_freed: 0, messages: 0, typed: false }
+        : batchPlan,
     start_batch: () => batch,
     change_batch: () => batch,
     get_batch: () => batchPage,
@@ -191,6 +194,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     examine: ({ command_id }) => ({ run_id: command_id, started_at: NOW, streams: null, of: null }),
     space: () => space,
     list_people: () => people,
+    list_names: () => ({ rows: people.rows.flatMap((row) => (row.name ? [{ login: row.login, name: row.name, able: row.active }] : [])) }),
     add_person: (p) => ({ person: { ...people.rows[1]!, ...p, own: false, last_seen_at: null }, password: 'k7Qw2mZx9TfB4sLd', address: `postgres://${p.login}:…@db.halcyon.example:5432/bizing` }),
     change_person: (p) => ({ ...people.rows.find((row) => row.login === p.login)!, active: p.change !== 'disable' }),
     reset_password: (p) => ({ person: people.rows.find((row) => row.login === p.login)!, password: 'h3Vn8cRy5KpW1xGa', address: `postgres://${p.login}:…@db.halcyon.example:5432/bizing` }),

@@ -6,6 +6,7 @@ import type { BookingPage } from '../backend/types'
 export const keys = {
   host: ['host'],
   session: ['session'],
+  names: ['people', 'names'],
   catalogue: ['catalogue'],
   booking: (id: string) => ['booking', id],
   freeTimes: (service: string, date: string, staff: string | null) => ['free_times', service, date, staff],

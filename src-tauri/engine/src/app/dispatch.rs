@@ -155,6 +155,7 @@ commands! {
         poll_now(Empty) -> Empty = inbox::poll_now;
 
         list_people(Empty) -> People = people::list;
+        list_names(Empty) -> PeopleNames = people::names;
         /// A login of their own; its password is shown this once.
         add_person(AddPerson) -> PersonMade = people::add;
         change_person(ChangePerson) -> Person = people::change;

@@ -75,6 +75,19 @@ pub async fn list(desk: &Desk, _: Empty) -> Result<People, AppError> {
     })
 }
 
+/// What the people are called whose logins stand beside what they did.
+pub async fn names(desk: &Desk, _: Empty) -> Result<PeopleNames, AppError> {
+    let rows: Vec<(String, String, bool)> = sqlx::query_as(
+        "select login, name, able from read.names_v1 where name is not null order by lower(name), login",
+    )
+    .fetch_all(&desk.people)
+    .await?;
+    let named = |(login, name, able)| PersonName { login, name, able };
+    Ok(PeopleNames {
+        rows: rows.into_iter().map(named).collect(),
+    })
+}
+
 fn refusal(desk: &Desk) -> Option<String> {
     if desk.group < Group::Admin {
         return Some("Admins look after the logins of people.".to_owned());

@@ -4,6 +4,7 @@
 import type { Money, TimelineItem } from '../../backend/types'
 import { t, type PlainKey } from '../../i18n'
 import { clockIn, dateIn, money, shortDate, shortId, took } from '../../i18n/format'
+import { names } from '../../lib/names.svelte'
 import { stepNames, undoNames, type Role } from '../../states'
 import type { IconName } from '../../ui/icons'
 import { disputeReason, disputeStatus } from '../sagas/disputeWords'
@@ -210,7 +211,7 @@ function line([part, icon, role, title, note = '']: Tells): Omit<Told, 'source'>
 
 function who(item: TimelineItem, me: string | null): string {
   const login = item.on_behalf_of ?? item.actor
-  return login === null ? t('story.somebody') : login === me ? t('story.you') : login
+  return login === null ? t('story.somebody') : login === me ? t('story.you') : (names.of(login) ?? login)
 }
 
 const templates: Record<string, PlainKey> = {

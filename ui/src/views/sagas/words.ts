@@ -64,9 +64,9 @@ export function lead(row: SagaRow): string {
 }
 
 /** "Why is this stuck?", from data alone; null when nothing is. */
-export function why(page: SagaPage, ago: (utc: string) => string): string | null {
+export function why(page: SagaPage, ago: (utc: string) => string, name: (login: string) => string): string | null {
   const { row } = page
-  if (page.paused) return t('why.paused', { by: page.paused.by, ago: ago(page.paused.at) })
+  if (page.paused) return t('why.paused', { by: name(page.paused.by), ago: ago(page.paused.at) })
   if (row.parked) return parkedBecause(row)
   if (row.step === null) return null
   if (page.gate) return t('why.gate', { provider: providerWord(page.gate.provider), reason: page.gate.reason ?? '' })

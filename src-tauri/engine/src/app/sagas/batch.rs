@@ -1,7 +1,7 @@
 //! One decision for many sagas: the set that was seen, frozen, carried out by workers.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
@@ -18,6 +18,17 @@ use crate::app::wire::*;
 
 /// From this many on the number is typed.
 const TYPED_FROM: usize = 10;
+const ACTIONS: [&str; 7] = [
+    "retry",
+    "compensate",
+    "skip",
+    "resolve",
+    "assign",
+    "pause",
+    "resume",
+];
+/// These take nothing back and end nothing: their number is not typed.
+const CALM: [&str; 3] = ["assign", "pause", "resume"];
 
 pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, AppError> {
     allowed(&request.action, request.saga_ids.len())?;
@@ -35,6 +46,7 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
         refused: vec![],
         refunds: vec![],
         refund_count: 0,
+        kept: vec![],
         bookings_cancelled: 0,
         slots_freed: 0,
         messages: 0,
@@ -42,6 +54,7 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
         typed: false,
     };
     let mut refunds = vec![];
+    let mut kept = vec![];
     let mut threshold = vec![];
     for row in &rows {
         let one = super::plan::plan(with_hash(row.try_get("plan")?, row.try_get("hash")?))?;
@@ -62,13 +75,16 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
         plan.needs_approval |= one.needs_approval;
         threshold.push(one.threshold);
         refunds.extend(one.refund);
+        kept.extend((request.action == "resolve" && one.kept.amount_minor > 0).then_some(one.kept));
         plan.members.push(BatchMember {
             saga_id,
             version: one.version,
             hash: one.hash,
+            evidence: None,
         });
     }
     plan.refunds = sums(refunds.iter());
+    plan.kept = sums(kept.iter());
     // Above the sum of one refund the sum of all counts: many small ones are much money too.
     let others: bool = sqlx::query_scalar("select api.others_may_approve()")
         .fetch_one(&mut *conn)
@@ -79,7 +95,8 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
                 .iter()
                 .any(|t| t.currency == sum.currency && sum.amount_minor >= t.amount_minor)
         });
-    plan.typed = plan.members.len() >= TYPED_FROM || plan.refund_count > 0;
+    plan.typed = !CALM.contains(&request.action.as_str())
+        && (plan.members.len() >= TYPED_FROM || plan.refund_count > 0 || !plan.kept.is_empty());
     Ok(plan)
 }
 
@@ -89,10 +106,10 @@ fn with_hash(mut plan: Value, hash: String) -> Value {
 }
 
 fn allowed(action: &str, sagas: usize) -> Result<(), AppError> {
-    if !["retry", "compensate", "skip"].contains(&action) {
+    if !ACTIONS.contains(&action) {
         return Err(AppError::invalid(
             "action",
-            "Many at once can be tried again, undone, or left as they are.",
+            "Many at once can be tried again, undone, left as they are, ended, given to somebody, paused, or let go on.",
         ));
     }
     if !(1..=500).contains(&sagas) {
@@ -110,7 +127,7 @@ pub async fn start(desk: &Desk, request: StartBatch) -> Result<SagaBatch, AppErr
     let mut conn = desk.people.acquire().await?;
     let of = |pick: fn(&BatchMember) -> Uuid| request.members.iter().map(pick).collect::<Vec<_>>();
     let answer: Value =
-        sqlx::query_scalar("select api.start_saga_batch($1, $2, $3, $4, $5, $6, $7)")
+        sqlx::query_scalar("select api.start_saga_batch($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(request.batch_id)
             .bind(&request.action)
             .bind(of(|m| m.saga_id))
@@ -128,13 +145,22 @@ pub async fn start(desk: &Desk, request: StartBatch) -> Result<SagaBatch, AppErr
                     .map(|m| m.hash.clone())
                     .collect::<Vec<_>>(),
             )
+            .bind(
+                request
+                    .members
+                    .iter()
+                    .map(|member| own(&request, member))
+                    .collect::<Vec<_>>(),
+            )
             .bind(request.typed.and_then(|n| i32::try_from(n).ok()))
             .bind(&request.reason)
             .fetch_one(&mut *conn)
             .await?;
     match answer["status"].as_str().unwrap_or_default() {
         "started" | "awaiting_approval" | "repeated" => {}
-        "reason" => return Err(words::lacks("reason")),
+        "reason" | "evidence" => {
+            return Err(words::lacks(answer["status"].as_str().unwrap_or_default()));
+        }
         "typed" => {
             return Err(AppError::invalid(
                 "typed",
@@ -157,6 +183,17 @@ pub async fn start(desk: &Desk, request: StartBatch) -> Result<SagaBatch, AppErr
     }
     rung(desk);
     one(&mut conn, request.batch_id).await
+}
+
+/// What one saga needs of its own.
+fn own(request: &StartBatch, member: &BatchMember) -> Value {
+    match request.action.as_str() {
+        "assign" => json!({ "to": request.to.as_deref().unwrap_or_default() }),
+        "resolve" => {
+            json!({ "evidence": member.evidence.as_deref().map(str::trim).unwrap_or_default() })
+        }
+        _ => json!({}),
+    }
 }
 
 pub async fn change(desk: &Desk, request: ChangeBatch) -> Result<SagaBatch, AppError> {
@@ -220,7 +257,7 @@ pub async fn page(desk: &Desk, request: GetBatch) -> Result<BatchPage, AppError>
         .push(", ")
         .push(ROW)
         .push(
-            ", i.status as item_status, i.refusal as item_refusal, i.done_at as item_done_at,
+            ", i.status as item_status, i.refusal as item_refusal, i.done_at as item_done_at, i.evidence as item_evidence,
                case when (c.plan->>'refund_minor')::bigint > 0 then (c.plan->>'refund_minor')::bigint end as item_refund
                from read.saga_batch_items_v1 i join read.sagas_v2 s using (saga_id) left join read.saga_commands_v2 c using (command_id) ",
         )
@@ -253,6 +290,7 @@ fn item(row: &PgRow) -> Result<BatchItem, AppError> {
         at: row.try_get("item_done_at")?,
         saga_state: saga_facts(row)?.as_ref().map(saga_state),
         refund: refund.map(|minor| money(minor, currency)),
+        evidence: row.try_get("item_evidence")?,
         // By the saga and not by a list, which may be behind: undone is only what was given back.
         refunded: refund.is_some() && row.try_get::<&str, _>("saga_state")? == "compensated",
     })
@@ -276,7 +314,8 @@ pub async fn batches(
     .await?;
     rows.iter()
         .map(|row| {
-            let sums: Value = row.try_get("refund_minor")?;
+            let refunds: Value = row.try_get("refund_minor")?;
+            let kept: Value = row.try_get("kept_minor")?;
             let mut refused: Vec<BatchRefusal> =
                 serde_json::from_value(row.try_get("refusals")?).map_err(internal)?;
             for one in &mut refused {
@@ -295,12 +334,8 @@ pub async fn batches(
                 approval: row.try_get("approval")?,
                 approved_by: row.try_get("approved_by")?,
                 ended_at: row.try_get("ended_at")?,
-                refunds: sums
-                    .as_object()
-                    .into_iter()
-                    .flatten()
-                    .map(|(currency, minor)| money(minor.as_i64().unwrap_or(0), currency))
-                    .collect(),
+                refunds: by_currency(&refunds),
+                kept: by_currency(&kept),
                 count: u32::try_from(row.try_get::<i32, _>("frozen_count")?).unwrap_or(0),
                 applied: number("applied")?,
                 left: number("pending")?,
@@ -308,5 +343,13 @@ pub async fn batches(
                 own: row.try_get("own")?,
             })
         })
+        .collect()
+}
+
+fn by_currency(sums: &Value) -> Vec<Money> {
+    sums.as_object()
+        .into_iter()
+        .flatten()
+        .map(|(currency, minor)| money(minor.as_i64().unwrap_or(0), currency))
         .collect()
 }

@@ -67,6 +67,11 @@ pub fn refused(code: &str, by: &Value) -> AppError {
     if matches!(code, "changed" | "plan_changed") {
         let message = match (by["who"].as_str(), by["seconds"].as_i64()) {
             (Some(who), Some(seconds)) => {
+                // By name, and by login beside it: two may share a name.
+                let who = match by["name"].as_str() {
+                    Some(name) if name != who => format!("{name} ({who})"),
+                    _ => who.to_owned(),
+                };
                 format!(
                     "{who} changed this {} ago. Nothing was done by you.",
                     ago(seconds)
@@ -113,6 +118,14 @@ mod tests {
         assert_eq!(
             error.message,
             "ann changed this 2 s ago. Nothing was done by you."
+        );
+        let named = refused(
+            "plan_changed",
+            &json!({ "who": "ann", "name": "Ann Bell", "seconds": 130 }),
+        );
+        assert_eq!(
+            named.message,
+            "Ann Bell (ann) changed this 2 min ago. Nothing was done by you."
         );
         assert_eq!(refused("at_work", &Value::Null).code, Code::Refused);
     }

@@ -32,6 +32,20 @@ pub struct People {
     pub refused: Option<String>,
 }
 
+/// What a login's person is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PersonName {
+    pub login: String,
+    pub name: String,
+    /// May look after something.
+    pub able: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PeopleNames {
+    pub rows: Vec<PersonName>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct AddPerson {
     /// 2 to 31 of `a` to `z`, digits and `_`, a letter first.

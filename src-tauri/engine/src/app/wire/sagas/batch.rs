@@ -9,7 +9,7 @@ use super::super::*;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct PreviewBatch {
-    /// `retry`, `compensate`, `skip`
+    /// `retry`, `compensate`, `skip`, `resolve`, `assign`, `pause`, `resume`
     pub action: String,
     /// At most 500.
     pub saga_ids: Vec<Uuid>,
@@ -21,6 +21,9 @@ pub struct BatchMember {
     pub saga_id: Uuid,
     pub version: i32,
     pub hash: String,
+    /// `resolve`: by what its end can be seen. Each has its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -38,6 +41,8 @@ pub struct BatchPlan {
     /// A sum for each currency.
     pub refunds: Vec<Money>,
     pub refund_count: u32,
+    /// `resolve`: what lies with the business and stays there, a sum for each currency.
+    pub kept: Vec<Money>,
     pub bookings_cancelled: u32,
     pub slots_freed: u32,
     pub messages: u32,
@@ -53,6 +58,9 @@ pub struct StartBatch {
     pub action: String,
     pub members: Vec<BatchMember>,
     pub typed: Option<u32>,
+    /// `assign`: who looks after them; empty: nobody.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<String>,
     pub reason: String,
 }
 
@@ -77,6 +85,8 @@ pub struct SagaBatch {
     pub approved_by: Option<String>,
     pub ended_at: Option<DateTime<Utc>>,
     pub refunds: Vec<Money>,
+    /// `resolve`: what stays with the business.
+    pub kept: Vec<Money>,
     pub count: u32,
     pub applied: u32,
     pub left: u32,
@@ -116,4 +126,6 @@ pub struct BatchItem {
     pub refund: Option<Money>,
     /// That has come about.
     pub refunded: bool,
+    /// By what its end can be seen.
+    pub evidence: Option<String>,
 }
