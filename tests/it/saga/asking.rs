@@ -1,14 +1,17 @@
 //! Asking Stripe: a person's window has no key, a worker has, and the answer is a look.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
+use bizing_engine::domain::ids::WorkerId;
 use bizing_engine::runtime::crash::CrashPoints;
+use bizing_engine::saga::ask::Asks;
 use bizing_engine::saga::definition::Policy;
-use bizing_sandbox::{Fault, Rule, When};
-use bizing_stripe::Operation;
+use bizing_sandbox::{Fault, Options, Rule, Sandbox, When};
+use bizing_stripe::{Config, Operation, Secret, Stripe};
 use uuid::Uuid;
 
 use super::hands::*;
@@ -235,4 +238,59 @@ async fn what_stripe_says_instead_of_an_answer_is_shown() {
     assert_eq!(seen.state, "failed");
     assert!(seen.answer.is_none() && seen.problem.is_some(), "{seen:?}");
     worker.close().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_stripe_does_not_know_is_an_answer_in_plain_words_and_no_raw_404() {
+    let t = TestDesk::new().await;
+    let desk = t.desk(None);
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    let saga = saga_of(&t, booked.booking_id).await;
+    worker.close().await;
+    let owner = t.db.superuser_pool().await;
+    // The key of another account, where nothing of this is.
+    sqlx::query("insert into saga.worker (worker_id, host, os_user, app_version, supports, kind, pid, asks) values (gen_random_uuid(), 'elsewhere', '', '0', '[]', 'headless', 1, '{stripe}')")
+        .execute(&owner)
+        .await
+        .unwrap();
+    let elsewhere = Sandbox::start(Options::default()).await.unwrap();
+    let config = Config {
+        base_url: elsewhere.url(),
+        secret_key: Secret::new("sk_test_sandbox"),
+        timeout: Duration::from_secs(5),
+    };
+    let other = Asks {
+        pool: t.worker_pool.clone(),
+        worker: WorkerId(Uuid::now_v7()),
+        stripe: Arc::new(Stripe::new(reqwest::Client::new(), config)),
+        installation: t.db.installation.id.clone(),
+    };
+    let asked = ask_about(&desk, saga).await.unwrap();
+    assert_eq!(other.round().await.unwrap(), 1);
+    let seen = told(&desk, asked.ask_id).await;
+    assert_eq!(
+        (seen.state.as_str(), seen.problem.as_deref()),
+        ("answered", None)
+    );
+    let answer = seen.answer.unwrap();
+    let absent = answer.absent.expect("what the books name");
+    assert!(absent.id.starts_with("pi_") && !absent.example);
+    assert!(!answer.agrees);
+    assert_eq!(answer.captured.ledger.amount_minor, 8000);
+
+    // Of the example's past, which was written before the desk was there.
+    sqlx::query(
+        "update saga.effect set intended_at = (select created_at from admin.installation) - interval '1 day'",
+    )
+    .execute(&owner)
+    .await
+    .unwrap();
+    let asked = ask_about(&desk, saga).await.unwrap();
+    assert_eq!(other.round().await.unwrap(), 1);
+    let answer = told(&desk, asked.ask_id).await.answer.unwrap();
+    assert!(answer.absent.expect("still absent").example);
 }

@@ -257,6 +257,7 @@ export const differing: StripeAsk = {
     refunded: { stripe: eur(30), ledger: eur(0) },
     refunds: [{ id: 're_3QK8vR2eZvKYlo2C0Kd', status: 'succeeded', amount: eur(30), known: false }],
     calls: [],
+    absent: null,
     agrees: false,
   },
 }

@@ -2410,13 +2410,23 @@ facts: Array<StateFact>, };
 
 export type StreamVersion = { version: number, position: number, name: string, at: Moment, };
 
+export type StripeAbsent = { id: string, 
+/**
+ * Of the example's past, which was written and never asked for at Stripe.
+ */
+example: boolean, };
+
 export type StripeAnswer = { intent: StripeObject | null, page: StripeObject | null, authorised: StripeSum, captured: StripeSum, refunded: StripeSum, refunds: Array<StripeRefund>, 
 /**
  * Calls whose outcome was open, and what Stripe shows of them.
  */
 calls: Array<StripeCall>, 
 /**
- * Each sum is the same on both sides.
+ * What our books name and Stripe does not know.
+ */
+absent: StripeAbsent | null, 
+/**
+ * Each sum is the same on both sides, and what our books name is there.
  */
 agrees: boolean, };
 

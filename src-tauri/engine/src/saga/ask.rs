@@ -119,7 +119,7 @@ impl Asks {
         let world = store::peek(&self.pool, saga, &self.installation).await?;
         let payment = &world.booking.payment;
         let page = match &payment.checkout_session {
-            Some(id) => Some(self.stripe.checkout(id).await?),
+            Some(id) => there(self.stripe.checkout(id).await)?,
             None => None,
         };
         let named = page
@@ -127,12 +127,22 @@ impl Asks {
             .and_then(|p| p.payment_intent.clone())
             .or_else(|| payment.intent.clone());
         let intent = match &named {
-            Some(id) => Some(self.stripe.intent(id).await?),
+            Some(id) => there(self.stripe.intent(id).await)?,
             None => None,
         };
-        let refunds = match &named {
-            Some(id) => self.stripe.refunds_of(id).await?,
+        let refunds = match &intent {
+            Some(intent) => self.stripe.refunds_of(&intent.id).await?,
             None => vec![],
+        };
+        // What our own books name and this account of Stripe's does not have.
+        let absent = match (&intent, &page) {
+            (None, None) => named.as_ref().or(payment.checkout_session.as_ref()),
+            (None, Some(_)) => named.as_ref(),
+            (Some(_), _) => None,
+        };
+        let absent = match absent {
+            Some(id) => Some(json!({ "id": id, "example": self.written(id).await? })),
+            None => None,
         };
         // What is open is what a person may have to say something about.
         let mut calls = vec![];
@@ -157,6 +167,7 @@ impl Asks {
             "page": page.as_ref().map(|p| json!({ "id": p.id, "status": p.status })),
             "refunds": refunds.iter().map(|r| json!({ "id": r.id, "status": r.status, "amount_minor": r.amount, "known": known.contains(&r.id) })).collect::<Vec<_>>(),
             "calls": calls,
+            "absent": absent,
             "stripe": sums(intent.as_ref().map_or(0, authorised), intent.as_ref().map_or(0, |i| i.amount_received), given_back),
             "ledger": sums(
                 if payment.state == PaymentState::Authorised { payment.authorised_minor } else { 0 },
@@ -165,6 +176,16 @@ impl Asks {
             ),
             "currency": currency(&world, intent.as_ref()),
         }))
+    }
+
+    /// The example's past was written when the desk was set up: no provider ever heard of it.
+    async fn written(&self, object: &str) -> Result<bool, SagaError> {
+        Ok(sqlx::query_scalar(
+            "select exists (select 1 from saga.effect e, admin.installation n where e.provider_object = $1 and e.intended_at < n.created_at)",
+        )
+        .bind(object)
+        .fetch_one(&self.pool)
+        .await?)
     }
 
     /// What the provider gave us for any saga of this booking.

@@ -101,6 +101,18 @@ async fn ask(desk: &Desk, named: &str) -> Ended {
     for call in &answer.calls {
         println!("{}: {}", call.operation.replace('_', " "), call.found);
     }
+    if let Some(absent) = &answer.absent {
+        return Err(Failed::Differs(match absent.example {
+            true => format!(
+                "Stripe does not know {}: it is of the example's past, which was written and never paid. Nothing is lost.",
+                absent.id
+            ),
+            false => format!(
+                "Stripe does not know {}, though the ledger names it. The key is of another account, or of the other mode (test, live), or the payment was made with a key that is gone. No money can be moved from here until the right key is set. Nothing was changed.",
+                absent.id
+            ),
+        }));
+    }
     if answer.agrees {
         return Ok(());
     }

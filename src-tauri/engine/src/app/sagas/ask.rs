@@ -129,6 +129,9 @@ struct Told {
     page: Option<StripeObject>,
     refunds: Vec<ToldRefund>,
     calls: Vec<StripeCall>,
+    /// Workers of before fail where there is one.
+    #[serde(default)]
+    absent: Option<StripeAbsent>,
     stripe: Sums,
     ledger: Sums,
     currency: Option<String>,
@@ -179,7 +182,8 @@ fn answer(told: Told) -> StripeAnswer {
         authorised: sum(|s| s.authorised_minor),
         captured: sum(|s| s.captured_minor),
         refunded: sum(|s| s.refunded_minor),
-        agrees: told.stripe == told.ledger,
+        agrees: told.stripe == told.ledger && told.absent.is_none(),
+        absent: told.absent,
         refunds: told
             .refunds
             .iter()

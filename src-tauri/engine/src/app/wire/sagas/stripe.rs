@@ -44,8 +44,17 @@ pub struct StripeAnswer {
     pub refunds: Vec<StripeRefund>,
     /// Calls whose outcome was open, and what Stripe shows of them.
     pub calls: Vec<StripeCall>,
-    /// Each sum is the same on both sides.
+    /// What our books name and Stripe does not know.
+    pub absent: Option<StripeAbsent>,
+    /// Each sum is the same on both sides, and what our books name is there.
     pub agrees: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StripeAbsent {
+    pub id: String,
+    /// Of the example's past, which was written and never asked for at Stripe.
+    pub example: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
