@@ -1,0 +1,225 @@
+//! The list of deliveries, and the page of one.
+
+use bizing_engine::app::deliveries;
+use bizing_engine::app::wire::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::super::sink::{Say, Sink};
+use super::super::{Hooks, message_id};
+use super::made;
+
+#[tokio::test]
+async fn a_delivery_is_found_by_what_is_known_of_it_and_its_page_tells_each_try() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let sink = Sink::saying(|n, _| {
+        Say::With(
+            if n == 0 { 503 } else { 200 },
+            vec![
+                ("x-answer", "yes".to_owned()),
+                ("set-cookie", "a=b".to_owned()),
+            ],
+            "thanks".to_owned(),
+        )
+    })
+    .await;
+    let (endpoint, secret) = made(&desk, &sink.url()).await;
+    let id = endpoint.row.destination_id;
+    let worker = hooks.desk.work().await;
+    let booking = Uuid::now_v7();
+    let event = hooks.append(booking, 1).await[0];
+    hooks.append(Uuid::now_v7(), 4).await;
+    hooks.wait_for_states(id, &[("delivered", 5)]).await;
+
+    let list = async |filter: DeliveryFilter| {
+        let found = deliveries::list(
+            &desk,
+            ListDeliveries {
+                filter,
+                after: None,
+                limit: 100,
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(found.matching.count, found.rows.len() as i64);
+        found.rows
+    };
+    let of = |f: DeliveryFilter| DeliveryFilter {
+        destination_ids: vec![id],
+        ..f
+    };
+    assert_eq!(list(of(Default::default())).await.len(), 5);
+    assert_eq!(
+        list(of(DeliveryFilter {
+            states: vec![DeliveryState::Delivered],
+            ..Default::default()
+        }))
+        .await
+        .len(),
+        5
+    );
+    assert_eq!(
+        list(of(DeliveryFilter {
+            states: vec![DeliveryState::GaveUp, DeliveryState::Paused],
+            ..Default::default()
+        }))
+        .await
+        .len(),
+        0
+    );
+    assert_eq!(
+        list(of(DeliveryFilter {
+            codes: vec![CodeClass::Ok],
+            events: vec!["CalendarSynced".to_owned()],
+            ..Default::default()
+        }))
+        .await
+        .len(),
+        5
+    );
+    assert_eq!(
+        list(of(DeliveryFilter {
+            codes: vec![CodeClass::Server, CodeClass::None],
+            ..Default::default()
+        }))
+        .await
+        .len(),
+        0
+    );
+    for filter in [
+        DeliveryFilter {
+            booking_id: Some(booking),
+            ..Default::default()
+        },
+        DeliveryFilter {
+            event_id: Some(event),
+            ..Default::default()
+        },
+        DeliveryFilter {
+            search: Some(message_id(event)),
+            ..Default::default()
+        },
+        DeliveryFilter {
+            search: Some(event.to_string()),
+            ..Default::default()
+        },
+    ] {
+        let found = list(filter.clone()).await;
+        assert_eq!(
+            found.iter().map(|r| r.event_id).collect::<Vec<_>>(),
+            [event],
+            "{filter:?}"
+        );
+    }
+    assert_eq!(
+        list(of(DeliveryFilter {
+            payload: Some(json!({})),
+            ..Default::default()
+        }))
+        .await
+        .len(),
+        5
+    );
+    assert_eq!(
+        list(of(DeliveryFilter {
+            payload: Some(json!({ "no": "such" })),
+            ..Default::default()
+        }))
+        .await
+        .len(),
+        0
+    );
+    // Page by page, each once.
+    let first = deliveries::list(
+        &desk,
+        ListDeliveries {
+            filter: of(Default::default()),
+            after: None,
+            limit: 3,
+        },
+    )
+    .await
+    .unwrap();
+    let second = deliveries::list(
+        &desk,
+        ListDeliveries {
+            filter: of(Default::default()),
+            after: first.next,
+            limit: 3,
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (first.rows.len(), second.rows.len(), second.next),
+        (3, 2, None)
+    );
+
+    // The first to arrive was refused once: its page has both tries, the bytes that were sent, and what was signed.
+    let refused = sink.got()[0].clone();
+    let delivery_id = refused.header("bizing-delivery-id").parse().unwrap();
+    let page = deliveries::get(&desk, GetDelivery { delivery_id })
+        .await
+        .unwrap();
+    let codes: Vec<_> = page
+        .tries
+        .iter()
+        .map(|t| (t.no, t.code, t.result.clone().unwrap()))
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            (2, Some(200), "accepted".to_owned()),
+            (1, Some(503), "later".to_owned())
+        ]
+    );
+    let last = &page.tries[0];
+    assert_eq!(last.response_body.as_deref(), Some("thanks"));
+    assert!(
+        last.response_headers
+            .contains(&("x-answer".to_owned(), "yes".to_owned()))
+    );
+    assert!(
+        last.response_headers
+            .contains(&("set-cookie".to_owned(), "***".to_owned()))
+    );
+    assert!(
+        last.request_headers
+            .contains(&("x-shop".to_owned(), "***".to_owned()))
+    );
+    assert_eq!(
+        page.body.as_deref().unwrap().as_bytes(),
+        &refused.body[..],
+        "what is shown is what was sent"
+    );
+    let signature = page.signature.unwrap();
+    let sent = sink
+        .got()
+        .into_iter()
+        .rfind(|g| g.header("bizing-delivery-id") == refused.header("bizing-delivery-id"))
+        .unwrap();
+    let expected = format!(
+        "{}.{}.{}",
+        sent.id(),
+        sent.header("webhook-timestamp"),
+        page.body.unwrap()
+    );
+    assert_eq!(
+        (signature.base_string, signature.hints),
+        (expected, vec![secret.hint()])
+    );
+    let curl = page.curl.unwrap();
+    assert!(
+        curl.contains(&sink.url())
+            && !curl.contains("secret 42")
+            && !curl.contains(&secret.reveal()),
+        "{curl}"
+    );
+    assert_eq!(
+        (page.redeliver_refused, page.cancel_refused.is_some()),
+        (None, true)
+    );
+    worker.close().await;
+}

@@ -1,0 +1,266 @@
+//! Endpoints: made, changed, refused, and in which order they stand.
+
+use bizing_engine::app::endpoints;
+use bizing_engine::app::wire::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+use super::super::sink::{Say, Sink};
+use super::super::{Hooks, SOON, wait_until};
+use super::{field, put, sending};
+
+#[tokio::test]
+async fn an_endpoint_is_made_once_changed_by_whoever_saw_it_and_never_shows_what_is_secret() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let sink = Sink::start().await;
+    let request = put(&sink.url());
+    let saved = endpoints::put(&desk, request.clone()).await.unwrap();
+    let secret = saved.secret.clone().unwrap();
+    assert!(secret.starts_with("whsec_"));
+    // The dialog was sent twice: one endpoint, and the secret is shown once only.
+    let again = endpoints::put(&desk, request.clone()).await.unwrap();
+    assert_eq!(
+        (again.secret, &again.endpoint.row),
+        (None, &saved.endpoint.row)
+    );
+    assert_eq!(saved.endpoint.matches, ["CalendarSynced"]);
+    let shown = serde_json::to_string(&again.endpoint).unwrap();
+    assert!(
+        !shown.contains("secret 42") && !shown.contains(&secret),
+        "{shown}"
+    );
+
+    // Headers whose values were not typed again stay; the version rises; an old version is refused.
+    let mut changed = PutEndpoint {
+        version: Some(1),
+        note: Some("of the accountant".to_owned()),
+        ..request.clone()
+    };
+    changed.sending = Some(EndpointSending {
+        headers: BTreeMap::from([("x-shop".to_owned(), "***".to_owned())]),
+        ..sending()
+    });
+    let after = endpoints::put(&desk, changed.clone())
+        .await
+        .unwrap()
+        .endpoint;
+    assert_eq!(
+        (after.row.version, after.note.as_deref()),
+        (2, Some("of the accountant"))
+    );
+    let error = endpoints::put(&desk, changed).await.unwrap_err();
+    assert_eq!(error.code, Code::Conflict);
+
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 1).await;
+    let got = sink.wait_for(1).await.remove(0);
+    assert_eq!(got.header("x-shop"), "secret 42");
+    let what: Vec<String> = endpoints::get(
+        &desk,
+        GetEndpoint {
+            destination_id: request.destination_id,
+        },
+    )
+    .await
+    .unwrap()
+    .changes
+    .into_iter()
+    .map(|c| c.what)
+    .collect();
+    assert_eq!(what, ["changed", "created"]);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_to_or_used_is_refused_at_its_field() {
+    let hooks = Hooks::new().await;
+    hooks.allow(&[]).await;
+    let desk = hooks.desk.desk(None);
+    let good = put("https://hooks.example.com/in");
+    for (field_name, request) in [
+        (
+            "url",
+            PutEndpoint {
+                url: "https://127.0.0.1/".to_owned(),
+                ..good.clone()
+            },
+        ),
+        (
+            "url",
+            PutEndpoint {
+                url: "http://hooks.example.com/".to_owned(),
+                ..good.clone()
+            },
+        ),
+        (
+            "url",
+            PutEndpoint {
+                url: "ftp://hooks.example.com/".to_owned(),
+                ..good.clone()
+            },
+        ),
+        (
+            "name",
+            PutEndpoint {
+                name: " ".to_owned(),
+                ..good.clone()
+            },
+        ),
+        (
+            "events",
+            PutEndpoint {
+                events: vec![],
+                ..good.clone()
+            },
+        ),
+        (
+            "events",
+            PutEndpoint {
+                events: vec!["BookingEaten".to_owned()],
+                ..good.clone()
+            },
+        ),
+        (
+            "filter",
+            PutEndpoint {
+                filter: Some(json!({ "data": { "a": { "$no": 1 } } })),
+                ..good.clone()
+            },
+        ),
+        (
+            "sending.timeout_ms",
+            PutEndpoint {
+                sending: Some(EndpointSending {
+                    timeout_ms: 5,
+                    ..sending()
+                }),
+                ..good.clone()
+            },
+        ),
+        (
+            "sending.schedule_s",
+            PutEndpoint {
+                sending: Some(EndpointSending {
+                    schedule_s: vec![],
+                    ..sending()
+                }),
+                ..good.clone()
+            },
+        ),
+        (
+            "sending.headers",
+            PutEndpoint {
+                sending: Some(EndpointSending {
+                    headers: BTreeMap::from([("webhook-id".to_owned(), "x".to_owned())]),
+                    ..sending()
+                }),
+                ..good.clone()
+            },
+        ),
+        (
+            "sending.headers",
+            PutEndpoint {
+                sending: Some(EndpointSending {
+                    headers: BTreeMap::from([("x-a".to_owned(), "***".to_owned())]),
+                    ..sending()
+                }),
+                ..good.clone()
+            },
+        ),
+    ] {
+        let error = endpoints::put(&desk, request.clone()).await.unwrap_err();
+        assert_eq!(
+            (error.code, field(&error)),
+            (Code::Invalid, field_name),
+            "{request:?}: {error:?}"
+        );
+    }
+    let all = endpoints::list(&desk, Empty {}).await.unwrap();
+    assert_eq!(
+        all.rows.iter().filter(|r| r.kind == "webhook").count(),
+        0,
+        "nothing half-written"
+    );
+    let error = endpoints::put_allow_list(
+        &desk,
+        PutAllowList {
+            version: 99,
+            entries: vec![],
+            reason: "x".to_owned(),
+        },
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(error.code, Code::Conflict);
+    let version = endpoints::allow_list(&desk, Empty {})
+        .await
+        .unwrap()
+        .version;
+    let error = endpoints::put_allow_list(
+        &desk,
+        PutAllowList {
+            version,
+            entries: vec!["0.0.0.0/0".to_owned()],
+            reason: "x".to_owned(),
+        },
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(field(&error), "entries");
+}
+
+#[tokio::test]
+async fn the_list_of_endpoints_puts_first_what_needs_somebody() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let (good, bad) = (
+        Sink::start().await,
+        Sink::saying(|_, _| Say::Code(500)).await,
+    );
+    let a = hooks.endpoint(&good.url(), json!({ "name": "Good" })).await;
+    let b = hooks.endpoint(&bad.url(), json!({ "name": "Bad" })).await;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 8).await;
+    hooks.wait_for_states(a.id, &[("delivered", 8)]).await;
+    wait_until("it is failing", SOON, async || {
+        let list = endpoints::list(&desk, Empty {}).await.unwrap();
+        list.rows[0].name == "Bad" && list.rows[0].state == EndpointState::Failing
+    })
+    .await;
+    let list = endpoints::list(&desk, Empty {}).await.unwrap();
+    let row = |id: Uuid| list.rows.iter().find(|r| r.destination_id == id).unwrap();
+    let (works, fails) = (row(a.id), row(b.id));
+    assert_eq!(
+        (works.state, works.delivered_today, works.hours.len()),
+        (EndpointState::Works, 8, 24)
+    );
+    assert_eq!(works.hours.iter().map(|h| h.delivered).sum::<u32>(), 8);
+    assert!(works.p95_ms.is_some() && works.owed == 0);
+    assert_eq!(
+        (fails.why.as_deref(), fails.last_code, fails.owed),
+        (Some("failing"), Some(500), 8)
+    );
+    assert!(
+        fails.failing_since.is_some() && fails.disabled_at.is_some() && fails.next_at.is_some()
+    );
+    assert!(list.rows.iter().any(|r| r.kind == "email"));
+
+    // Gone from the list, its deliveries with it, and its name is free.
+    let gone = ChangeEndpoint {
+        destination_id: b.id,
+        version: fails.version,
+        action: EndpointAction::Delete,
+        recover_since: None,
+        reason: "no more".to_owned(),
+    };
+    endpoints::change(&desk, gone.clone()).await.unwrap();
+    assert_eq!(
+        endpoints::change(&desk, gone).await.unwrap_err().code,
+        Code::NotFound
+    );
+    hooks.endpoint(&bad.url(), json!({ "name": "Bad" })).await;
+    assert_eq!(hooks.states(b.id).await, [("cancelled".to_owned(), 8)]);
+    worker.close().await;
+}
