@@ -92,7 +92,7 @@ async fn a_try_whose_record_was_lost_is_made_again_with_the_same_id() {
     // All of it, or the rest of the dead one could take the delivery over before the living one does.
     worker.tasks.shut_down().await;
     hooks.desk.break_connections().await;
-    sqlx::query("update delivery.deliveries set lease_expires_at = now() - interval '1 second' where state = 'sending'")
+    sqlx::query("update delivery.leases set expires_at = now() - interval '1 second'")
         .execute(&hooks.desk.worker_pool)
         .await
         .unwrap();

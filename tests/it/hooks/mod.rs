@@ -100,7 +100,8 @@ impl Hooks {
     }
 
     pub async fn states(&self, destination: Uuid) -> Vec<(String, i64)> {
-        sqlx::query_as("select state, count(*) from read.deliveries_v2 where destination_id = $1 group by 1 order by 1")
+        sqlx::query_as("select case when l.delivery_id is null then d.state else 'sending' end, count(*) from read.deliveries_v2 d left join read.delivery_leases_v1 l using (delivery_id)
+              where d.destination_id = $1 group by 1 order by 1")
             .bind(destination)
             .fetch_all(&self.desk.people)
             .await

@@ -112,13 +112,13 @@ fn record<'q, T>(
         .bind(leased.iter().map(|l| l.0).collect::<Vec<_>>())
         .bind(leased.iter().map(|l| l.1).collect::<Vec<_>>())
         .bind(leased.iter().map(|l| l.2).collect::<Vec<_>>())
-        .bind(vec!["delivered"; n])
-        .bind(vec![None::<f64>; n])
+        .bind(vec![1_i32; n])
+        .bind(vec![0.0_f64; n])
         .bind(vec!["accepted"; n])
         .bind(vec![None::<&str>; n])
         .bind(vec![None::<&str>; n])
         .bind(vec!["https://x.example/"; n])
-        .bind(vec![Some(200_i16); n])
+        .bind(vec![200_i32; n])
         .bind(nothing())
         .bind(nothing())
         .bind(nothing())
@@ -146,8 +146,9 @@ async fn a_try_of_a_forgotten_lease_does_not_record_over_anothers_with_the_same_
     let made = fill(&hooks, 10).await;
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     let leased: Vec<Leased> = sqlx::query_as(
-        "update delivery.deliveries set state = 'sending', attempt = 1, fence = fence + 1, lease_owner = $1, lease_expires_at = now() + interval '1 minute'
-          where delivery_id = (select delivery_id from delivery.deliveries where state = 'scheduled' limit 1) returning delivery_id, fence, attempt",
+        "insert into delivery.leases (delivery_id, destination_id, fence, owner, expires_at)
+         select delivery_id, destination_id, fence + 1, $1, now() + interval '1 minute' from delivery.deliveries where state = 'scheduled' limit 1
+         returning delivery_id, fence, 1",
     )
     .bind(second)
     .fetch_all(&hooks.desk.worker_pool)
@@ -194,7 +195,7 @@ async fn stay_on_their_indexes(rows: i64) {
         .await
         .unwrap();
         let leased: Vec<Leased> =
-            sqlx::query_as("select delivery_id, fence, attempt from delivery.deliveries where state = 'sending' and lease_owner = $1 order by delivery_id")
+            sqlx::query_as("select delivery_id, l.fence, d.attempt + 1 from delivery.leases l join delivery.deliveries d using (delivery_id) where l.owner = $1 order by delivery_id")
                 .bind(worker)
                 .fetch_all(&hooks.desk.worker_pool)
                 .await

@@ -253,12 +253,10 @@ async fn stress_workers_killed() {
         worker.kill().expect("SIGKILL");
         worker.wait().expect("it is gone");
         // What it held would go on after its lease, or when another process of this computer starts.
-        sqlx::query(
-            "update delivery.deliveries set lease_expires_at = now() where state = 'sending'",
-        )
-        .execute(&hooks.desk.worker_pool)
-        .await
-        .unwrap();
+        sqlx::query("update delivery.leases set expires_at = now()")
+            .execute(&hooks.desk.worker_pool)
+            .await
+            .unwrap();
     }
     let worker = hooks.desk.work().await;
     wait_until(

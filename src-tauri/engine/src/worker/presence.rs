@@ -55,6 +55,12 @@ async fn free_the_dead(pool: &PgPool, host: &str) -> sqlx::Result<()> {
             .await?;
         // What it was sending keeps its state: the take-over finds the interrupted try.
         sqlx::query("update delivery.deliveries set lease_expires_at = now() - interval '1 second' where lease_owner = $1").bind(worker).execute(&mut *tx).await?;
+        sqlx::query(
+            "update delivery.leases set expires_at = now() - interval '1 second' where owner = $1",
+        )
+        .bind(worker)
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("delete from saga.worker where worker_id = $1")
             .bind(worker)
             .execute(&mut *tx)

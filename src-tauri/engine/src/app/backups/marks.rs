@@ -77,7 +77,11 @@ async fn owed_are_unclear(conn: &mut PgConnection, why: &str) -> sqlx::Result<()
           where k.destination_id = d.destination_id and d.state in ('scheduled', 'sending')",
     )
     .bind(why)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    // Whoever held them works elsewhere, if at all.
+    sqlx::query("delete from delivery.leases")
+        .execute(conn)
+        .await?;
     Ok(())
 }

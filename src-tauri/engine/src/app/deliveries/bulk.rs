@@ -163,7 +163,10 @@ async fn set(
         .push(" order by delivery_id limit ")
         .push_bind(MOST + 1);
     query.push(
-        ") select x.delivery_id, x.state, x.trigger, x.destination_id, n.name, n.kind, n.deleted_at is not null as deleted,
+        ") select x.delivery_id,
+             case when x.state = 'scheduled' and exists (select from read.delivery_leases_v1 l where l.delivery_id = x.delivery_id) then 'sending'
+                  else x.state end as state,
+             x.trigger, x.destination_id, n.name, n.kind, n.deleted_at is not null as deleted,
              case when t.state in ('paused', 'disabled') then t.state when t.breaker <> 'closed' then 'failing' end as waits_for
            from x join read.destination_names_v1 n on n.destination_id = x.destination_id
            left join read.destinations_v1 t on t.destination_id = x.destination_id order by x.delivery_id",

@@ -21,13 +21,14 @@ const MAIL_TRIES: i32 = 8;
 
 /// Joins for the rows that are shown, and only those.
 pub(super) const SHOWN: &str = "
- select d.delivery_id, d.destination_id, d.template, d.event_id, d.position, d.stream_id, d.correlation_id, d.state, d.attempt, d.next_at,
+ select d.delivery_id, d.destination_id, d.template, d.event_id, d.position, d.stream_id, d.correlation_id, d.attempt, d.next_at,
+        case when d.state = 'scheduled' and l.delivery_id is not null then 'sending' else d.state end as state,
         nullif(d.give_up_at, 'infinity') as give_up_at, d.created_at, d.changed_at, d.trigger, d.by_hand, d.last_status, d.last_class, d.last_ms,
         d.outcome->>'problem' as problem, n.kind, n.name as destination, n.deleted_at is not null as deleted,
         cardinality(t.schedule_s) as most, b.reference, now() as now,
         coalesce((select e.name from read.events_v1 e where e.position = d.position and d.position > 0), d.template) as event_name,
         case when d.state = 'held' then 'held'
-             when d.state <> 'scheduled' or d.by_hand or n.kind <> 'webhook' then null
+             when d.state <> 'scheduled' or d.by_hand or n.kind <> 'webhook' or l.delivery_id is not null then null
              when t.state = 'disabled' then 'disabled'
              when t.state = 'paused' then 'paused'
              when t.breaker <> 'closed' then 'failing'
@@ -38,9 +39,14 @@ pub(super) const SHOWN: &str = "
         end as waits_for
    from d
    join read.destination_names_v1 n on n.destination_id = d.destination_id
+   left join read.delivery_leases_v1 l on l.delivery_id = d.delivery_id
    left join read.destinations_v1 t on t.destination_id = d.destination_id
    left join read.bookings_v1 b on b.booking_id = case when d.stream_id ~ '^booking-[0-9a-f-]{36}$' then substr(d.stream_id, 9)::uuid end
   order by d.delivery_id desc";
+
+/// A webhook that is being sent is scheduled and has a lease.
+const LEASED: &str =
+    "exists (select from read.delivery_leases_v1 l where l.delivery_id = x.delivery_id)";
 
 pub async fn list(desk: &Desk, request: ListDeliveries) -> Result<DeliveryList, AppError> {
     if !(1..=500).contains(&request.limit) {
@@ -212,7 +218,7 @@ impl<'a> Asked<'a> {
             let plain = |word: &str| format!(" or x.state = '{word}'");
             let scheduled = |query: &mut QueryBuilder<Postgres>, and: &str, closed: bool| {
                 query.push(format!(
-                    " or (x.state = 'scheduled'{and} and {}x.destination_id = any(",
+                    " or (x.state = 'scheduled'{and} and not {LEASED} and {}x.destination_id = any(",
                     if closed { "" } else { "not " }
                 ));
                 query.push_bind(self.closed.clone()).push("))");
@@ -222,7 +228,9 @@ impl<'a> Asked<'a> {
                 DeliveryState::Retrying => scheduled(query, " and x.attempt > 0", false),
                 DeliveryState::Paused => scheduled(query, "", true),
                 DeliveryState::Sending => {
-                    query.push(plain("sending"));
+                    query
+                        .push(plain("sending"))
+                        .push(format!(" or (x.state = 'scheduled' and {LEASED})"));
                 }
                 DeliveryState::Delivered => {
                     query.push(plain("delivered"));

@@ -21,8 +21,9 @@ const CHANGES: i64 = 50;
 
 /// Counts stop at 100,000: that many and more are one picture.
 const ROWS: &str = "
-select d.*, (select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'scheduled' limit 100000) y) as owed,
-       (select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'sending' limit 10000) y) as sending,
+select d.*, greatest((select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'scheduled' limit 100000) y)
+                     - l.sending, 0) as owed,
+       l.sending + (select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'sending' limit 10000) y) as sending,
        (select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'held' limit 100000) y) as held,
        (select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'gave_up' limit 100000) y) as gave_up,
        (select count(*) from (select from read.deliveries_v2 x where x.destination_id = d.destination_id and x.state = 'unclear' limit 100000) y) as unclear,
@@ -36,6 +37,7 @@ select d.*, (select count(*) from (select from read.deliveries_v2 x where x.dest
        array(select b.event_name from read.subscriptions_v1 b where b.destination_id = d.destination_id order by 1) as takes,
        p.problem as mail_problem, p.checked_at as mail_checked_at, now() as now
   from read.destinations_v1 d
+  cross join lateral (select count(*) as sending from read.delivery_leases_v1 x where x.destination_id = d.destination_id) l
   left join read.poll_cursors_v1 p on p.source = d.kind and d.kind <> 'webhook'
  where $1::uuid is null or d.destination_id = $1";
 

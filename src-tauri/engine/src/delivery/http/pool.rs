@@ -17,18 +17,15 @@ pub struct Pool(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    by_target: HashMap<(bool, String), Vec<(Live, Instant)>>,
+    /// Plain and secure, by host and port as requests name them. An entry stays for the next until somebody tidies.
+    by_target: [HashMap<String, Vec<(Live, Instant)>>; 2],
     count: usize,
-}
-
-fn key(target: &Target) -> (bool, String) {
-    (target.https, format!("{}:{}", target.host, target.port))
 }
 
 impl Pool {
     pub fn take(&self, target: &Target) -> Option<Live> {
         let mut kept = self.lock();
-        let waiting = kept.by_target.get_mut(&key(target))?;
+        let waiting = kept.by_target[usize::from(target.https)].get_mut(&target.authority)?;
         let taken = waiting.pop();
         // The newest was given back last: if it is too old, all are.
         let (taken, gone) = match taken {
@@ -40,9 +37,6 @@ impl Pool {
             }
             None => (None, 0),
         };
-        if waiting.is_empty() {
-            kept.by_target.remove(&key(target));
-        }
         kept.count -= gone;
         taken
     }
@@ -55,8 +49,13 @@ impl Pool {
         if kept.count >= IN_ALL {
             return;
         }
-        let waiting = kept.by_target.entry(key(target)).or_default();
-        if waiting.len() < PER_TARGET {
+        let by_target = &mut kept.by_target[usize::from(target.https)];
+        if !by_target.contains_key(&target.authority) {
+            by_target.insert(target.authority.clone(), vec![]);
+        }
+        if let Some(waiting) = by_target.get_mut(&target.authority)
+            && waiting.len() < PER_TARGET
+        {
             waiting.push((live, Instant::now()));
             kept.count += 1;
         }
@@ -74,10 +73,17 @@ impl Pool {
 
 impl Kept {
     fn forget_old(&mut self) {
-        for waiting in self.by_target.values_mut() {
-            waiting.retain(|(_, since)| since.elapsed() < IDLE);
+        for by_target in &mut self.by_target {
+            by_target.retain(|_, waiting| {
+                waiting.retain(|(_, since)| since.elapsed() < IDLE);
+                !waiting.is_empty()
+            });
         }
-        self.by_target.retain(|_, waiting| !waiting.is_empty());
-        self.count = self.by_target.values().map(Vec::len).sum();
+        self.count = self
+            .by_target
+            .iter()
+            .flat_map(HashMap::values)
+            .map(Vec::len)
+            .sum();
     }
 }

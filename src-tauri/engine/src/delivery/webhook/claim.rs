@@ -60,6 +60,9 @@ pub struct Held {
 /// `probes`: endpoints whose breaker lets one through; `select true … limit 1` and no `exists`, which the planner may turn into a
 /// join that reads all that is due. An endpoint gives twice its places, or as deep as the worker's lane for it has become, so that
 /// there is something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
+///
+/// A claim locks deliveries and writes their leases; it changes no delivery. Two claims cannot have one: while the first goes on the
+/// row is locked, and afterwards the lease is there, which the second finds at the latest where it would write its own.
 pub const CLAIM: &str = "
 with probes as (
   update delivery.health h set breaker = 'half_open', probe_until = now() + interval '60 seconds'
@@ -67,7 +70,8 @@ with probes as (
    where t.destination_id = h.destination_id and h.breaker <> 'closed' and h.open_until <= now()
      and (h.probe_until is null or h.probe_until < now()) and (h.paused_until is null or h.paused_until <= now())
      and t.kind = 'webhook' and t.state = 'active' and t.deleted_at is null
-     and (select true from delivery.deliveries d where d.destination_id = h.destination_id and d.state = 'scheduled' and d.next_at <= now() limit 1)
+     and (select true from delivery.deliveries d where d.destination_id = h.destination_id and d.state = 'scheduled' and d.next_at <= now()
+             and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null limit 1)
   returning h.destination_id),
 q as materialized (
   select x.destination_id as ep,
@@ -82,35 +86,42 @@ q as materialized (
            where t.kind = 'webhook' and t.deleted_at is null) x
     left join unnest($2::uuid[], $3::int[], $4::int[], $8::int[]) as held(ep, n, most, depth) on held.ep = x.destination_id),
 p as (
-  select c.delivery_id from q cross join lateral (
-    select d.delivery_id from delivery.deliveries d
+  select c.* from q cross join lateral (
+    select d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
+           d.correlation_id, d.created_at
+      from delivery.deliveries d
      where d.destination_id = q.ep and d.state = 'scheduled' and d.by_hand and d.next_at <= now()
+       and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null
      order by d.next_at limit 2 for update of d skip locked) c
   union all
-  select c.delivery_id from q cross join lateral (
-    select d.delivery_id from delivery.deliveries d
+  select c.* from q cross join lateral (
+    select d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
+           d.correlation_id, d.created_at
+      from delivery.deliveries d
      where d.destination_id = q.ep and d.state = 'scheduled' and not d.by_hand and d.next_at <= now()
+       and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null
        and (d.order_key is null
             or not exists (select from delivery.deliveries e
                             where e.destination_id = d.destination_id and e.order_key = d.order_key and e.position < d.position
                               and e.order_key is not null and e.state in ('scheduled', 'sending', 'held')))
      order by d.next_at, d.delivery_id limit q.n for update of d skip locked) c where q.n > 0),
 u as (
-  update delivery.deliveries d
-     set state = 'sending', attempt = d.attempt + 1, fence = d.fence + 1, lease_owner = $5, lease_expires_at = now() + make_interval(secs => $7)
-   where d.delivery_id = any(array(select delivery_id from p))
-  returning d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
-            d.correlation_id, d.created_at)
-select u.*, t.version, greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
+  insert into delivery.leases (delivery_id, destination_id, fence, owner, expires_at)
+  select delivery_id, destination_id, fence + 1, $5, now() + make_interval(secs => $7) from p
+  on conflict do nothing returning delivery_id)
+select p.delivery_id, p.destination_id, p.attempt + 1 as attempt, p.tries_from, p.fence + 1 as fence, p.trigger, p.template, p.event_id, p.position,
+       p.stream_id, p.correlation_id, p.created_at,
+       t.version, greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
        h.breaker <> 'closed' as probe,
        h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
          and h.paused_until is null as clean,
        e.version as stream_version, e.occurred_at, e.data::text as data, k.schema_version, (select count(*) from q) as endpoints
-  from u
-  join delivery.destinations t on t.destination_id = u.destination_id
-  join delivery.health h on h.destination_id = u.destination_id
-  left join core.events e on e.position = u.position and u.position > 0
-  left join core.event_types k on k.type_no = e.type_no";
+  from p
+  join delivery.destinations t on t.destination_id = p.destination_id
+  join delivery.health h on h.destination_id = p.destination_id
+  left join core.events e on e.position = p.position and p.position > 0
+  left join core.event_types k on k.type_no = e.type_no
+ where (p.delivery_id in (select delivery_id from u)) is true";
 
 /// What is leased now, and how much there was for each endpoint.
 pub async fn claim(
@@ -142,35 +153,36 @@ pub async fn claim(
     Ok((claimed, share.max(1)))
 }
 
+/// By place, in the order of the statement: hundreds of rows a claim, and each name would be looked up.
 fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Claimed> {
-    let data: Option<String> = row.try_get("data")?;
+    let data: Option<String> = row.try_get(18)?;
     let event = match data {
         Some(data) => Some(Event {
-            schema_version: row.try_get("schema_version")?,
-            stream: row.try_get("stream_id")?,
-            stream_version: row.try_get("stream_version")?,
-            position: row.try_get("position")?,
-            occurred_at: row.try_get("occurred_at")?,
-            correlation_id: row.try_get("correlation_id")?,
+            schema_version: row.try_get(19)?,
+            stream: row.try_get(9)?,
+            stream_version: row.try_get(16)?,
+            position: row.try_get(8)?,
+            occurred_at: row.try_get(17)?,
+            correlation_id: row.try_get(10)?,
             data,
         }),
         None => None,
     };
-    let (no, from): (i32, i32) = (row.try_get("attempt")?, row.try_get("tries_from")?);
+    let (no, from): (i32, i32) = (row.try_get(2)?, row.try_get(3)?);
     Ok(Claimed {
-        delivery_id: row.try_get("delivery_id")?,
-        destination_id: row.try_get("destination_id")?,
-        version: row.try_get("version")?,
-        places: usize::try_from(row.try_get::<i32, _>("places")?).unwrap_or(1),
+        delivery_id: row.try_get(0)?,
+        destination_id: row.try_get(1)?,
+        version: row.try_get(12)?,
+        places: usize::try_from(row.try_get::<i32, _>(13)?).unwrap_or(1),
         no,
         tries: (no - from).max(1),
-        fence: row.try_get("fence")?,
-        trigger: row.try_get("trigger")?,
-        event_name: row.try_get("template")?,
-        event_id: row.try_get("event_id")?,
-        created_at: row.try_get("created_at")?,
-        probe: row.try_get("probe")?,
-        clean: row.try_get("clean")?,
+        fence: row.try_get(4)?,
+        trigger: row.try_get(5)?,
+        event_name: row.try_get(6)?,
+        event_id: row.try_get(7)?,
+        created_at: row.try_get(11)?,
+        probe: row.try_get(14)?,
+        clean: row.try_get(15)?,
         event,
     })
 }
@@ -189,10 +201,13 @@ pub async fn give_back(
     sorted.sort_unstable();
     let (ids, fences): (Vec<Uuid>, Vec<i64>) = sorted.into_iter().unzip();
     sqlx::query(
-        "update delivery.deliveries d
-            set state = 'scheduled', attempt = d.attempt - 1, fence = d.fence + 1, lease_owner = null, lease_expires_at = null,
-                next_at = case when $3 > 0 then now() + make_interval(secs => $3) else d.next_at end
-          where d.delivery_id = any($1) and d.fence = ($2::bigint[])[width_bucket(d.delivery_id, $1::uuid[])] and d.lease_owner = $4",
+        "with later as (
+           update delivery.deliveries d set next_at = now() + make_interval(secs => $3)
+            where $3 > 0 and d.delivery_id = any($1) and d.fence = ($2::bigint[])[width_bucket(d.delivery_id, $1::uuid[])] - 1
+           returning d.delivery_id)
+         delete from delivery.leases l
+          where l.delivery_id = any($1) and l.fence = ($2::bigint[])[width_bucket(l.delivery_id, $1::uuid[])] and l.owner = $4
+            and (select count(*) from later) >= 0",
     )
     .bind(ids)
     .bind(fences)
@@ -208,20 +223,22 @@ pub async fn give_back(
 pub async fn take_over(pool: &PgPool) -> sqlx::Result<u64> {
     sqlx::query(
         "with x as (
-           select d.delivery_id, d.lease_owner, d.lease_expires_at from delivery.deliveries d
-            where d.state = 'sending' and d.lease_expires_at < now()
-              and d.destination_id = any(array(select destination_id from delivery.destinations where kind = 'webhook'))
-            order by d.lease_expires_at limit 500 for update of d skip locked),
+           select d.delivery_id from delivery.deliveries d
+            where d.delivery_id = any(array(select l.delivery_id from delivery.leases l where l.expires_at < now() order by l.expires_at limit 500))
+              for update skip locked),
+         gone as (
+           delete from delivery.leases l where l.delivery_id = any(array(select delivery_id from x)) and l.expires_at < now()
+           returning l.delivery_id, l.owner),
          u as (
            update delivery.deliveries d
-              set state = 'scheduled', fence = d.fence + 1, next_at = now(), lease_owner = null, lease_expires_at = null,
-                  tries_from = least(d.tries_from + 1, d.attempt), last_class = 'interrupted', changed_at = now()
-            where d.delivery_id = any(array(select delivery_id from x))
+              set attempt = d.attempt + 1, fence = d.fence + 1, next_at = now(), tries_from = least(d.tries_from + 1, d.attempt + 1),
+                  last_class = 'interrupted', changed_at = now()
+            where d.delivery_id = any(array(select delivery_id from gone)) and d.finished_at is null and d.state <> 'held'
            returning d.delivery_id, d.attempt, d.fence, d.trigger)
          insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at, ended_at, result, error_class, error, trigger)
-         select u.delivery_id, u.attempt, u.fence - 1, x.lease_owner, clock_timestamp(), clock_timestamp(), 'interrupted', 'interrupted',
+         select u.delivery_id, u.attempt, u.fence, gone.owner, clock_timestamp(), clock_timestamp(), 'interrupted', 'interrupted',
                 'the program stopped between the send and its record; whether it arrived is not known, so it is sent again', u.trigger
-           from u join x on x.delivery_id = u.delivery_id",
+           from u join gone on gone.delivery_id = u.delivery_id",
     )
     .execute(pool)
     .await
@@ -237,9 +254,10 @@ pub async fn next_due(pool: &PgPool) -> sqlx::Result<(bool, Option<f64>)> {
                     cross join lateral (
                       select greatest(d.next_at, h.paused_until, case when h.breaker <> 'closed' then greatest(h.open_until, h.probe_until) end) as at
                         from delivery.deliveries d where d.destination_id = t.destination_id and d.state = 'scheduled'
+                         and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null
                        order by d.next_at limit 1) x
                     where t.kind = 'webhook' and t.state = 'active' and t.deleted_at is null),
-                  (select min(lease_expires_at) from delivery.deliveries where state = 'sending')) - now())::float8",
+                  (select min(expires_at) from delivery.leases)) - now())::float8",
     )
     .fetch_one(pool)
     .await

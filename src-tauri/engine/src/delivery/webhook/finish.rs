@@ -13,9 +13,13 @@ use crate::runtime::bell::Bell;
 use crate::runtime::crash::CrashPoints;
 use crate::runtime::hints::Hints;
 
-/// One statement records up to so many, and waits for more up to so long.
+/// One statement records up to so many, and waits for more up to so long: longer where many end, since a statement and its flush
+/// cost the same for few.
 const MOST: usize = 512;
 const WAIT: Duration = Duration::from_millis(4);
+const WAIT_BUSY: Duration = Duration::from_millis(16);
+/// What the short wait brings when many end.
+const BUSY: usize = 24;
 /// Upper ends of the latency buckets in milliseconds; one more is for what is later.
 pub const BUCKETS_MS: [f32; 10] = [
     10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0,
@@ -23,26 +27,34 @@ pub const BUCKETS_MS: [f32; 10] = [
 const BUCKETS: usize = BUCKETS_MS.len() + 1;
 
 /// No join, so that no planner can turn one round, whatever it believes of the table: the rows are found by their keys, and
-/// `width_bucket` finds a row's place in `$1` by halving, which is why `$1` is sorted. What writes is done from the last to the
+/// `width_bucket` finds a row's place in `$1` by halving, which is why `$1` is sorted. What is looked up there for each row stands in
+/// arrays of one width without nulls: in others the server counts through to the place. What writes is done from the last to the
 /// first: the figures of the hour at the end, since another record of the same endpoint waits for them.
+///
+/// A record needs its lease, and a delivery whose fence is still that of the claim: whatever else is done to one raises it.
 pub const FINISH: &str = "
 with r as (
-  select * from unnest($1::uuid[], $2::bigint[], $3::int[], $4::text[], $5::float8[], $6::text[], $7::text[], $8::text[], $9::text[],
-                       $10::smallint[], $11::real[], $12::real[], $13::real[], $14::real[], $15::real[], $16::real[], $17::text[], $18::text[],
+  select * from unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::float8[], $6::text[], $7::text[], $8::text[], $9::text[],
+                       $10::int[], $11::real[], $12::real[], $13::real[], $14::real[], $15::real[], $16::real[], $17::text[], $18::text[],
                        $19::text[], $20::bytea[], $21::bool[], $22::timestamptz[], $23::text[])
     as t(id, fence, no, state, again_in, result, class, error, url, status, dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer,
          request_headers, response_headers, body, body_cut, started_at, trigger)),
 u as (
   update delivery.deliveries d
-     set state = ($4)[width_bucket(d.delivery_id, $1)], lease_owner = null, lease_expires_at = null, by_hand = false, changed_at = now(),
-         next_at = coalesce(now() + make_interval(secs => ($5)[width_bucket(d.delivery_id, $1)]), d.next_at),
-         finished_at = case when ($4)[width_bucket(d.delivery_id, $1)] <> 'scheduled' then now() end,
-         last_status = ($10)[width_bucket(d.delivery_id, $1)], last_class = ($7)[width_bucket(d.delivery_id, $1)],
-         last_ms = ($16)[width_bucket(d.delivery_id, $1)]::int,
-         outcome = case when ($8)[width_bucket(d.delivery_id, $1)] is not null then
+     set state = (array['delivered', 'scheduled', 'gave_up'])[($4)[width_bucket(d.delivery_id, $1)]],
+         attempt = ($3)[width_bucket(d.delivery_id, $1)], fence = d.fence + 1, by_hand = false, changed_at = now(),
+         next_at = case ($4)[width_bucket(d.delivery_id, $1)] when 2 then now() + make_interval(secs => ($5)[width_bucket(d.delivery_id, $1)])
+                        else d.next_at end,
+         finished_at = case ($4)[width_bucket(d.delivery_id, $1)] when 2 then null else now() end,
+         last_status = nullif(($10)[width_bucket(d.delivery_id, $1)], 0), last_ms = ($16)[width_bucket(d.delivery_id, $1)]::int,
+         last_class = case ($4)[width_bucket(d.delivery_id, $1)] when 1 then null else ($7)[width_bucket(d.delivery_id, $1)] end,
+         outcome = case ($4)[width_bucket(d.delivery_id, $1)] when 1 then null else
                      jsonb_build_object('result', ($6)[width_bucket(d.delivery_id, $1)], 'problem', ($8)[width_bucket(d.delivery_id, $1)]) end
-   where d.delivery_id = any($1) and d.fence = ($2)[width_bucket(d.delivery_id, $1)] and d.lease_owner = $24
+   where d.delivery_id = any($1) and d.fence = ($2)[width_bucket(d.delivery_id, $1)] - 1
+     and (select true from delivery.leases l where l.delivery_id = d.delivery_id and l.owner = $24 and l.fence = d.fence + 1)
   returning d.delivery_id),
+over as (
+  delete from delivery.leases l where l.delivery_id = any(array(select delivery_id from u)) and l.owner = $24),
 s as (
   insert into delivery.stats_hourly as h (destination_id, hour, ok, failed, took, last_ok_at)
   select ep, date_trunc('hour', now()), ok, failed, ($28::int[])[(o - 1) * 11 + 1 : o * 11], case when ok > 0 then now() end
@@ -53,7 +65,7 @@ s as (
 a as (
   insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at, ended_at, result, error, trigger, url, status, error_class,
                                  dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers, response_headers, body, body_cut)
-  select id, no, fence, $24, started_at, started_at + make_interval(secs => total_ms / 1000), result, error, trigger, url, status, class,
+  select id, no, fence, $24, started_at, started_at + make_interval(secs => total_ms / 1000), result, error, trigger, url, nullif(status, 0), class,
          dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers::json, response_headers::json, body, body_cut
     from r on conflict do nothing)
 select delivery_id from u";
@@ -163,12 +175,17 @@ async fn gather(results: &mut mpsc::Receiver<Finished>, batch: &mut Vec<Finished
     if results.recv_many(batch, MOST).await == 0 {
         return;
     }
-    let until = tokio::time::Instant::now() + WAIT;
+    let began = tokio::time::Instant::now();
+    let mut until = began + WAIT;
     while batch.len() < MOST {
         let room = MOST - batch.len();
         match tokio::time::timeout_at(until, results.recv_many(batch, room)).await {
-            Ok(0) | Err(_) => break,
+            Ok(0) => break,
             Ok(_) => {}
+            Err(_) if batch.len() >= BUSY && until < began + WAIT_BUSY => {
+                until = began + WAIT_BUSY;
+            }
+            Err(_) => break,
         }
     }
 }
@@ -256,13 +273,13 @@ fn statement<'q>(
         .bind(column!(|f| f.delivery_id))
         .bind(column!(|f| f.fence))
         .bind(column!(|f| f.no))
-        .bind(column!(|f| f.state))
-        .bind(column!(|f| f.again_in))
+        .bind(column!(|f| state_no(f.state)))
+        .bind(column!(|f| f.again_in.unwrap_or(0.0)))
         .bind(column!(|f| f.result))
         .bind(column!(|f| f.class))
         .bind(column!(|f| f.error.as_deref()))
         .bind(column!(|f| f.url.as_str()))
-        .bind(column!(|f| f.status))
+        .bind(column!(|f| i32::from(f.status.unwrap_or(0))))
         .bind(column!(|f| f.timings.dns_ms))
         .bind(column!(|f| f.timings.connect_ms))
         .bind(column!(|f| f.timings.tls_ms))
@@ -281,6 +298,15 @@ fn statement<'q>(
         .bind(tallies.values().map(|t| t.ok).collect::<Vec<_>>())
         .bind(tallies.values().map(|t| t.failed).collect::<Vec<_>>())
         .bind(tallies.values().flat_map(|t| t.took).collect::<Vec<_>>())
+}
+
+/// Its place in the statement's list of states.
+fn state_no(state: &str) -> i32 {
+    match state {
+        "delivered" => 1,
+        "scheduled" => 2,
+        _ => 3,
+    }
 }
 
 fn note<'q>(told: &[(&Uuid, &Tally)]) -> Statement<'q> {

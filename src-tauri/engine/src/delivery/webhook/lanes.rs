@@ -65,6 +65,8 @@ impl Rate {
 pub struct Ended {
     /// The lane runs dry and there is more in the database.
     pub dry: bool,
+    /// It has run dry: its places stand empty.
+    pub empty: bool,
     /// It fails again and again: these are not sent now.
     pub unsent: Vec<(Uuid, i64)>,
 }
@@ -221,12 +223,13 @@ impl Lanes {
             lane.rests_until = Some(Instant::now() + REST);
             let unsent = lane.waiting.drain(..);
             return Ended {
-                dry: false,
                 unsent: unsent.map(|one| (one.delivery_id, one.fence)).collect(),
+                ..Ended::default()
             };
         }
         Ended {
             dry: lane.more && lane.waiting.len() <= lane.depth / 2,
+            empty: lane.more && lane.waiting.is_empty(),
             unsent: vec![],
         }
     }

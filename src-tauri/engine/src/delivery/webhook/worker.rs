@@ -30,6 +30,8 @@ use crate::store::vault::Vault;
 const MOST: usize = 2_048;
 /// Without a bell and with nothing due.
 const IDLE: Duration = Duration::from_secs(30);
+/// Where lanes run dry one after the other, a look is for many of them: it costs as much for one. What they hold lasts longer.
+const DRY_LOOKS_EVERY: Duration = Duration::from_millis(10);
 /// After a claim that brought something, there may be more.
 const AFTER_NOTHING: Duration = Duration::from_millis(20);
 /// A ring is answered at once, so many times in a row and then so many a second; one that brings something is free.
@@ -138,6 +140,7 @@ struct Pulse {
     /// Claim before the next sleep.
     hungry: bool,
     next_look: Instant,
+    looked_at: Instant,
     /// A ring that came too soon after others is answered by then, whatever the look finds that is under way.
     promised: Option<Instant>,
     /// Looks that a ring is given at once, before the next has to wait: others ring the same bell.
@@ -196,6 +199,7 @@ impl Webhooks {
         let mut pulse = Pulse {
             hungry: true,
             next_look: Instant::now(),
+            looked_at: Instant::now(),
             promised: None,
             looks: LOOKS_AT_ONCE,
             looks_at: Instant::now(),
@@ -220,12 +224,10 @@ impl Webhooks {
             if pulse.hungry && look.is_none() && lanes.holds() < MOST {
                 pulse.hungry = false;
                 pulse.promised = None;
+                pulse.looked_at = Instant::now();
                 // Register before looking: a ring between the look and the sleep must wake us.
                 rings.borrow_and_update();
                 look = Some(self.look(&mut lanes, &mut pulse));
-            }
-            for id in lanes.ids() {
-                self.start(id, &mut lanes, &mut under, &told);
             }
             tokio::select! {
                 biased;
@@ -239,14 +241,17 @@ impl Webhooks {
                         );
                         pulse.next_look = Instant::now() + Duration::from_secs(1);
                     }
+                    for id in lanes.ids() {
+                        self.start(id, &mut lanes, &mut under, &told);
+                    }
                     if let Some(promised) = pulse.promised {
                         pulse.next_look = pulse.next_look.min(promised);
                     }
                 }
                 Some(ended) = under.sends.join_next(), if !under.sends.is_empty() => {
-                    pulse.hungry |= self.ended(ended, &mut lanes, &mut under, &told);
+                    self.ended(ended, &mut lanes, &mut under, &mut pulse, &told);
                     while let Some(ended) = under.sends.try_join_next() {
-                        pulse.hungry |= self.ended(ended, &mut lanes, &mut under, &told);
+                        self.ended(ended, &mut lanes, &mut under, &mut pulse, &told);
                     }
                 }
                 Some(_) = under.returns.join_next(), if !under.returns.is_empty() => {}
@@ -314,18 +319,21 @@ impl Webhooks {
         ended: Result<Done, tokio::task::JoinError>,
         lanes: &mut Lanes,
         under: &mut Under,
+        pulse: &mut Pulse,
         told: &mpsc::Sender<Finished>,
-    ) -> bool {
+    ) {
         match ended {
             Ok((id, delivered)) => {
                 let ended = lanes.ended(id, delivered);
+                pulse.hungry |= ended.empty;
+                if ended.dry {
+                    pulse.dry();
+                }
                 self.give_back_soon(ended.unsent, 0.0, under);
                 self.start(id, lanes, under, told);
-                ended.dry
             }
             Err(error) => {
                 tracing::error!(%error, "a send failed inside; its lease will end");
-                false
             }
         }
     }
@@ -482,6 +490,10 @@ async fn end_of(look: &mut Option<Look>) -> sqlx::Result<Looked> {
 }
 
 impl Pulse {
+    fn dry(&mut self) {
+        self.next_look = self.next_look.min(self.looked_at + DRY_LOOKS_EVERY);
+    }
+
     fn found_nothing(&mut self, any_endpoint: bool, due_in: Option<f64>) {
         self.any_endpoint = any_endpoint;
         let pause = match due_in {
