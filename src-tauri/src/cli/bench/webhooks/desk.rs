@@ -65,7 +65,12 @@ impl HookDesk {
         Ok(desk)
     }
 
-    pub async fn endpoint(&self, url: &str, places: i32) -> Result<Uuid, BenchError> {
+    pub async fn endpoint(
+        &self,
+        url: &str,
+        places: i32,
+        timeout_ms: i32,
+    ) -> Result<Uuid, BenchError> {
         let (id, secret_id, secret) = (ids::v7(), ids::v7(), SigningSecret::random());
         let sealed = self
             .vault
@@ -73,7 +78,7 @@ impl HookDesk {
         let done: serde_json::Value =
             sqlx::query_scalar("select api.put_endpoint($1, null, $2, null, null, $3, $4, $5, $6)")
                 .bind(id)
-                .bind(json!({ "name": id, "url": url, "events": ["BookingCreated"], "max_in_flight": places, "timeout_ms": 15_000 }))
+                .bind(json!({ "name": id, "url": url, "events": ["BookingCreated"], "max_in_flight": places, "timeout_ms": timeout_ms }))
                 .bind(&sealed.key_id)
                 .bind(secret_id)
                 .bind(&sealed.bytes)

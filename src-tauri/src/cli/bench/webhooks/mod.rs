@@ -1,6 +1,7 @@
 //! Webhooks: deliveries that are durable and recorded, beside a bare keep-alive client to the same receiver; the way from an
 //! append to its arrival, at rest and beside an endpoint that hangs.
 
+mod beside;
 mod desk;
 mod sink;
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use bizing_engine::runtime::ids;
 use bizing_engine::store::vault::Vault;
 use desk::HookDesk;
-use sink::Sink;
+use sink::{Manner, Sink};
 
 use super::cpu::Cpu;
 use super::ground::Ground;
@@ -20,6 +21,7 @@ use super::{BenchError, Common};
 const UNIT: &str = "deliveries/s";
 /// What is under way at once, of all endpoints together.
 const PLACES: i32 = 64;
+const TIMEOUT_MS: i32 = 15_000;
 /// As many as wait at an endpoint that answers nothing.
 const DUE_AT_HANGING: i64 = 500_000;
 
@@ -36,6 +38,9 @@ pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> 
             common.print(&latency(&common, &ground, &sink, &vault, case, due).await?);
         }
     }
+    if common.wants("fifty") {
+        common.print(&beside::run(&common, &ground, &vault).await?);
+    }
     Ok(())
 }
 
@@ -50,7 +55,7 @@ async fn throughput(
     let desk = HookDesk::open(ground, vault).await?;
     let places = (PLACES / i32::try_from(endpoints)?).max(8);
     for _ in 0..endpoints {
-        desk.endpoint(&sink.url(), places).await?;
+        desk.endpoint(&sink.url(), places, TIMEOUT_MS).await?;
     }
     let body = desk.body().await?;
     let client = reqwest::Client::builder()
@@ -141,10 +146,10 @@ async fn latency(
     due: i64,
 ) -> Result<Figure, BenchError> {
     let desk = HookDesk::open(ground, vault).await?;
-    let hanging = Sink::start_hanging()?;
-    desk.endpoint(&sink.url(), 8).await?;
+    let hanging = Sink::like(Manner::Hangs)?;
+    desk.endpoint(&sink.url(), 8, TIMEOUT_MS).await?;
     if due > 0 {
-        let id = desk.endpoint(&hanging.url(), 8).await?;
+        let id = desk.endpoint(&hanging.url(), 8, TIMEOUT_MS).await?;
         desk.owe_to(id, due).await?;
     }
     let worker = desk.work();

@@ -16,10 +16,31 @@ use super::super::BenchError;
 use super::super::http::{field, head};
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
+type Taken = Arc<Mutex<Vec<Arrival>>>;
+
+/// How a receiver behaves.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Manner {
+    Answers,
+    /// Keeps a list of what it got, too.
+    Keeps,
+    /// Takes every request and answers none.
+    Hangs,
+    /// Seven well, seven badly, and so on.
+    Flaps,
+}
+
+/// A message that came, and where to.
+pub struct Arrival {
+    pub path: String,
+    pub event: Uuid,
+    pub at: Instant,
+}
 
 pub struct Sink {
     addr: SocketAddr,
     waiting: Waiting,
+    taken: Taken,
     arrived: Arc<AtomicU64>,
     /// Of the thread, as the system counts it.
     pub thread: String,
@@ -27,24 +48,20 @@ pub struct Sink {
 
 impl Sink {
     pub fn start() -> Result<Sink, BenchError> {
-        Sink::on_a_thread(false)
+        Sink::like(Manner::Answers)
     }
 
-    /// Takes every request and answers none.
-    pub fn start_hanging() -> Result<Sink, BenchError> {
-        Sink::on_a_thread(true)
-    }
-
-    fn on_a_thread(hangs: bool) -> Result<Sink, BenchError> {
+    pub fn like(manner: Manner) -> Result<Sink, BenchError> {
         let (told, ready) = std::sync::mpsc::channel();
         let waiting = Waiting::default();
-        let kept = waiting.clone();
+        let taken = Taken::default();
+        let kept = (waiting.clone(), taken.clone());
         let arrived = Arc::new(AtomicU64::new(0));
         let counted = arrived.clone();
         std::thread::Builder::new()
             .name("bench sink".to_owned())
             .spawn(move || {
-                let served = serve(hangs, &kept, &counted, &told);
+                let served = serve(manner, &kept, &counted, &told);
                 if let Err(error) = served {
                     tracing::error!(%error, "the receiver of the bench ended");
                 }
@@ -53,9 +70,15 @@ impl Sink {
         Ok(Sink {
             addr,
             waiting,
+            taken,
             arrived,
             thread,
         })
+    }
+
+    /// What came since it began, or since it was asked before.
+    pub fn taken(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *self.taken.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
     pub fn url(&self) -> String {
@@ -76,8 +99,8 @@ impl Sink {
 }
 
 fn serve(
-    hangs: bool,
-    waiting: &Waiting,
+    manner: Manner,
+    (waiting, taken): &(Waiting, Taken),
     counted: &Arc<AtomicU64>,
     told: &std::sync::mpsc::Sender<(SocketAddr, String)>,
 ) -> Result<(), BenchError> {
@@ -91,11 +114,11 @@ fn serve(
         told.send((listener.local_addr()?, thread.display().to_string()))?;
         loop {
             let (stream, _) = listener.accept().await?;
-            let (waiting, counted) = (waiting.clone(), counted.clone());
+            let (waiting, taken, counted) = (waiting.clone(), taken.clone(), counted.clone());
             tokio::task::spawn_local(async move {
                 let _ = stream.set_nodelay(true);
                 // Whoever hangs up is done.
-                let _ = answer(stream, hangs, &waiting, &counted).await;
+                let _ = answer(stream, manner, &waiting, &taken, &counted).await;
             });
         }
     })
@@ -103,8 +126,9 @@ fn serve(
 
 async fn answer(
     mut stream: TcpStream,
-    hangs: bool,
+    manner: Manner,
     waiting: &Waiting,
+    taken: &Taken,
     counted: &AtomicU64,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::with_capacity(8 * 1024);
@@ -120,18 +144,34 @@ async fn answer(
                 return Ok(());
             }
         }
-        counted.fetch_add(1, Ordering::Relaxed);
+        if manner == Manner::Keeps {
+            taken
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .extend(arrival(&buffer[..head]));
+        }
+        let before = counted.fetch_add(1, Ordering::Relaxed);
         arrived(&buffer[..head], waiting);
         buffer.drain(..head + length);
-        if hangs {
-            std::future::pending::<()>().await;
-        }
-        stream
-            .write_all(
-                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok",
-            )
-            .await?;
+        let answer: &[u8] = match manner {
+            Manner::Hangs => std::future::pending().await,
+            Manner::Flaps if before / 7 % 2 == 1 => {
+                b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nno"
+            }
+            _ => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok",
+        };
+        stream.write_all(answer).await?;
     }
+}
+
+fn arrival(head: &[u8]) -> Option<Arrival> {
+    let path = std::str::from_utf8(head).ok()?.split(' ').nth(1)?;
+    let event = field(head, "webhook-id")?.strip_prefix("msg_")?;
+    Some(Arrival {
+        path: path.to_owned(),
+        event: event.parse().ok()?,
+        at: Instant::now(),
+    })
 }
 
 fn arrived(head: &[u8], waiting: &Waiting) {

@@ -1,0 +1,147 @@
+//! Fifty endpoints, of which ten are dead, five hang and five fail now and then: what those cost the thirty that work.
+//!
+//! Three kinds of run in turns at one pace: the thirty alone, beside twenty more that work, and beside the twenty bad ones. The second
+//! tells what more messages cost from what bad endpoints cost.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bizing_engine::runtime::ids;
+use bizing_engine::store::vault::Vault;
+use uuid::Uuid;
+
+use super::super::ground::Ground;
+use super::super::rounds::{Figure, Sample, rounded};
+use super::super::{BenchError, Common};
+use super::desk::HookDesk;
+use super::sink::{Manner, Sink};
+
+const HEALTHY: usize = 30;
+const DEAD: usize = 10;
+const HANGING: usize = 5;
+const FLAPPING: usize = 5;
+/// Events a second, each owed to every endpoint.
+const PER_S: u32 = 20;
+const PLACES: i32 = 8;
+const TIMEOUT_MS: i32 = 3_000;
+const KINDS: [Others; 3] = [Others::None, Others::Good, Others::Bad];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Others {
+    None,
+    Good,
+    Bad,
+}
+
+pub async fn run(common: &Common, ground: &Ground, vault: &Vault) -> Result<Figure, BenchError> {
+    let mut took: [Vec<f64>; 3] = Default::default();
+    for round in 0..=common.rounds {
+        for turn in 0..KINDS.len() {
+            let kind = (round + turn) % KINDS.len();
+            let latencies = once(common, ground, vault, KINDS[kind]).await?;
+            // The first of each is not counted.
+            if round > 0 {
+                took[kind].extend(latencies);
+            }
+        }
+    }
+    let [alone, beside_good, beside_bad] =
+        took.map(|l| Sample::of(l.len() as u64, Duration::from_secs(1), l));
+    let p = |sample: &Sample, p: f64| rounded(sample.percentile(p));
+    Ok(Figure::new(
+        "webhooks",
+        "fifty",
+        beside_bad.percentile(0.99),
+        "ms p99 beside twenty bad",
+    )
+    .with("p99_ms_alone", p(&alone, 0.99))
+    .with("p99_ms_beside_good", p(&beside_good, 0.99))
+    .with("p50_ms", p(&beside_bad, 0.5))
+    .with("p50_ms_alone", p(&alone, 0.5))
+    .with("p50_ms_beside_good", p(&beside_good, 0.5))
+    .with("samples", alone.latencies_ms.len()))
+}
+
+/// From before an append until each healthy endpoint has it.
+async fn once(
+    common: &Common,
+    ground: &Ground,
+    vault: &Vault,
+    others: Others,
+) -> Result<Vec<f64>, BenchError> {
+    let desk = HookDesk::open(ground, vault).await?;
+    let sink = Sink::like(Manner::Keeps)?;
+    for n in 0..HEALTHY {
+        desk.endpoint(&format!("{}/{n}", sink.url()), PLACES, TIMEOUT_MS)
+            .await?;
+    }
+    let others = Sinks::of(others, &desk).await?;
+    let worker = desk.work();
+    let mut appended: HashMap<Uuid, Instant> = HashMap::new();
+    let events = (common.lasting().as_secs_f64() * f64::from(PER_S)).ceil() as u32;
+    let began = Instant::now();
+    for n in 0..events {
+        tokio::time::sleep_until((began + Duration::from_secs(n.into()) / PER_S).into()).await;
+        let event = ids::v7();
+        appended.insert(event, Instant::now());
+        desk.append(event).await?;
+    }
+    let all = u64::from(events) * HEALTHY as u64;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sink.arrived() < all && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    worker.shut_down().await;
+    desk.close().await;
+    drop(others);
+    let mut first: HashMap<(String, Uuid), Instant> = HashMap::new();
+    for arrival in sink.taken() {
+        first
+            .entry((arrival.path, arrival.event))
+            .or_insert(arrival.at);
+    }
+    if first.len() as u64 != all {
+        return Err(format!("{} of {all} arrived at the healthy endpoints", first.len()).into());
+    }
+    Ok(first
+        .into_iter()
+        .filter_map(|((_, event), at)| Some((at - *appended.get(&event)?).as_secs_f64() * 1_000.0))
+        .collect())
+}
+
+/// Who else is sent to, as long as this lives.
+struct Sinks(#[allow(dead_code, reason = "kept open")] Vec<Sink>);
+
+impl Sinks {
+    async fn of(others: Others, desk: &HookDesk) -> Result<Sinks, BenchError> {
+        let mut sinks = vec![];
+        match others {
+            Others::None => {}
+            Others::Good => {
+                let sink = Sink::start()?;
+                for n in 0..DEAD + HANGING + FLAPPING {
+                    desk.endpoint(&format!("{}/{n}", sink.url()), PLACES, TIMEOUT_MS)
+                        .await?;
+                }
+                sinks.push(sink);
+            }
+            Others::Bad => {
+                let (hangs, flaps) = (Sink::like(Manner::Hangs)?, Sink::like(Manner::Flaps)?);
+                for n in 0..DEAD {
+                    // Nobody listens there.
+                    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+                    desk.endpoint(&format!("http://{closed}/{n}"), PLACES, TIMEOUT_MS)
+                        .await?;
+                }
+                for (sink, many) in [(&hangs, HANGING), (&flaps, FLAPPING)] {
+                    for n in 0..many {
+                        desk.endpoint(&format!("{}/{n}", sink.url()), PLACES, TIMEOUT_MS)
+                            .await?;
+                    }
+                }
+                sinks.extend([hangs, flaps]);
+            }
+        }
+        Ok(Sinks(sinks))
+    }
+}
