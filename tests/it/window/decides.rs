@@ -1,9 +1,6 @@
 //! What no rule can decide: a booking that is paid, and whose message reaches nobody.
 
-use std::path::Path;
-
-use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use serde_json::json;
 
 use super::hands::*;
 
@@ -12,13 +9,8 @@ use super::hands::*;
 async fn an_admin_takes_a_stuck_booking_back_by_hand_and_the_money_goes_back() {
     let desk = desk().await;
     let window = &desk.window;
-    wait_for_a_person(desk.data.path()).await;
-    fill_booking(window, "Bounce Window", "bounce@example.com").await;
-    click(window, "pay-card_on_file").await;
-    click(window, "card-pm_card_visa").await;
-    click(window, "book").await;
-    let reference = text(window, "reference").await;
-    let row = format!("saga-row\"][data-reference=\"{}", reference.trim());
+    policy(&desk, json!({ "notify_on_exhausted": "park" })).await;
+    let row = row(&stuck(window, "Bounce Window").await);
 
     // The rail says that somebody is needed; the list says why.
     wait(window, "need-person-count").await;
@@ -53,23 +45,4 @@ async fn an_admin_takes_a_stuck_booking_back_by_hand_and_the_money_goes_back() {
     click(window, "to-booking").await;
     text_has(window, "headline", "Cancelled").await;
     desk.window.close().await.unwrap();
-}
-
-/// The policy that a message which reaches nobody is for a person to decide. In the window it is a page of the settings.
-async fn wait_for_a_person(data: &Path) {
-    let folder = data.join("postgres");
-    let password = std::fs::read_to_string(folder.join("password")).unwrap();
-    let options = PgConnectOptions::new()
-        .socket(folder.join("run"))
-        .username("bizing")
-        .password(password.trim())
-        .database("bizing_demo");
-    let mut conn = PgConnection::connect_with(&options).await.unwrap();
-    sqlx::query(
-        r#"insert into saga.policy (version, value, reason)
-           select version + 1, value || '{"notify_on_exhausted": "park"}', 'for this journey' from saga.policy order by version desc limit 1"#,
-    )
-    .execute(&mut conn)
-    .await
-    .unwrap();
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,20 +16,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A window on an example of its own.
 pub struct Desk {
     pub window: Client,
-    pub data: TempDir,
+    data: TempDir,
     _driver: Driver,
 }
 
 pub async fn desk() -> Desk {
+    let desk = on(None).await;
+    click(&desk.window, "start-go").await;
+    wait(&desk.window, "booking-row").await;
+    desk
+}
+
+/// A window of somebody else, on the database at `url`, with their own login.
+pub async fn colleague(url: &str) -> Desk {
+    let desk = on(Some(url)).await;
+    wait(&desk.window, "booking-row").await;
+    desk
+}
+
+async fn on(url: Option<&str>) -> Desk {
     let data = tempfile::Builder::new()
         .prefix("bizing-window-")
         .tempdir()
         .unwrap();
     world_can_enter(data.path());
-    let driver = driver(data.path());
+    let driver = driver(data.path(), url);
     let window = open(&driver).await;
-    click(&window, "start-go").await;
-    wait(&window, "booking-row").await;
     Desk {
         window,
         data,
@@ -47,7 +61,7 @@ impl Drop for Driver {
     }
 }
 
-fn driver(data: &Path) -> Driver {
+fn driver(data: &Path, url: Option<&str>) -> Driver {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -60,6 +74,7 @@ fn driver(data: &Path) -> Driver {
         .env("BIZING_DATA", data)
         .env("BIZING_NO_OPEN", "1")
         .env_remove("DATABASE_URL")
+        .envs(url.map(|url| ("DATABASE_URL", url)))
         .stdout(Stdio::null())
         .spawn()
         .expect("WebKitWebDriver is installed (package webkit2gtk-driver)");
@@ -167,6 +182,79 @@ pub async fn keys(window: &Client, typed: &str) {
 /// Ctrl and Enter, as WebDriver spells them: carries out what a form asks.
 pub const GO: &str = "\u{e009}\u{e007}";
 
+/// What stands in a field.
+pub async fn value(window: &Client, id: &str) -> String {
+    let found = wait(window, id).await.prop("value").await.unwrap();
+    found.unwrap_or_default()
+}
+
+/// The choice of an open list that begins so.
+pub async fn choose(window: &Client, begins: &str) {
+    click_at(
+        window,
+        &format!("//*[@role='option'][starts-with(normalize-space(.), '{begins}')]"),
+    )
+    .await;
+}
+
+/// Of several the one that says this.
+pub async fn click_one(window: &Client, id: &str, says: &str) {
+    click_at(
+        window,
+        &format!("//*[@data-testid='{id}'][contains(., '{says}')]"),
+    )
+    .await;
+}
+
+/// Until it stands: while a menu glides in, a click there meets what is below.
+async fn click_at(window: &Client, path: &str) {
+    let begun = Instant::now();
+    loop {
+        if let Ok(found) = window.find(Locator::XPath(path)).await
+            && found.click().await.is_ok()
+        {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "`{path}` cannot be clicked");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A booking on a card whose confirmation reaches nobody; its reference.
+pub async fn stuck(window: &Client, name: &str) -> String {
+    click(window, "nav-bookings").await;
+    fill_booking(window, name, "bounce@example.com").await;
+    click(window, "pay-card_on_file").await;
+    click(window, "card-pm_card_visa").await;
+    click(window, "book").await;
+    text(window, "reference").await.trim().to_owned()
+}
+
+/// Its row among those that need a person.
+pub fn row(reference: &str) -> String {
+    format!("saga-row\"][data-reference=\"{reference}")
+}
+
+/// The example decides as these figures of the policies say. In the window they are a page of the settings.
+pub async fn policy(desk: &Desk, figures: serde_json::Value) {
+    let folder = desk.data.path().join("postgres");
+    let password = std::fs::read_to_string(folder.join("password")).unwrap();
+    let options = PgConnectOptions::new()
+        .socket(folder.join("run"))
+        .username("bizing")
+        .password(password.trim())
+        .database("bizing_demo");
+    let mut conn = PgConnection::connect_with(&options).await.unwrap();
+    sqlx::query(
+        "insert into saga.policy (version, value, reason)
+         select version + 1, value || $1, 'for this journey' from saga.policy order by version desc limit 1",
+    )
+    .bind(figures)
+    .execute(&mut conn)
+    .await
+    .unwrap();
+}
+
 /// A new booking up to the question how it is paid.
 pub async fn fill_booking(window: &Client, name: &str, email: &str) {
     click(window, "new-booking").await;
@@ -260,16 +348,24 @@ async fn pick_first_service(window: &Client) {
     }
 }
 
-/// Late in the day nothing is free any more: the form offers the next day.
+const CHOSEN: &str = "[data-testid=slot][aria-checked=true]";
+
+/// Late in the day nothing is free any more: the form offers the next day. What it offers is drawn anew while one looks.
 async fn pick_first_time(window: &Client) {
-    let offer = window
-        .wait()
-        .at_most(PATIENCE)
-        .for_element(Locator::Css("[data-testid=slot], [data-testid=next-free]"))
-        .await
-        .expect("free times");
-    if offer.attr("data-testid").await.unwrap().as_deref() == Some("next-free") {
-        offer.click().await.unwrap();
+    let begun = Instant::now();
+    loop {
+        if let Ok(slot) = window.find(Locator::Css("[data-testid=slot]")).await {
+            let _ = slot.click().await;
+        }
+        // What it knew from the booking before may be gone a moment later.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if window.find(Locator::Css(CHOSEN)).await.is_ok() {
+            return;
+        }
+        if let Ok(next) = window.find(Locator::Css("[data-testid=next-free]")).await {
+            let _ = next.click().await;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no free time is offered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    click(window, "slot").await;
 }

@@ -2,6 +2,7 @@
 //! Needs a display and a binary with the UI inside: `make test-window`.
 
 mod books;
+mod colleagues;
 mod decides;
 mod hands;
 mod rebuilds;

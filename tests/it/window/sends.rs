@@ -35,7 +35,7 @@ async fn an_admin_adds_an_endpoint_sees_a_delivery_and_sends_it_again() {
     let first = sink.wait_for(1).await.remove(0);
 
     text_has(window, "webhooks", "Delivered").await;
-    click(window, "left").await;
+    click_one(window, "left", "Ledger").await;
     text_has(window, "delivery-state", "Delivered").await;
     text_has(window, "try", "200").await;
     picture(window, "window-delivery").await;
