@@ -108,7 +108,7 @@ test('who settles a call sees what Stripe said last, and that it shows otherwise
     const page = sagaPage()
     return { ...page, asks: [differing], offers: page.offers.map((o) => ({ ...o, refused: null, code: null })) }
   })
-  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null }] }))
+  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null, object: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null, object: null }] }))
   open(`/sagas/${one}`, backend)
   await seen('why')
   find('more')!.focus()
@@ -370,7 +370,7 @@ test('a case can be opened at Stripe, and looked at again by a worker that holds
   backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), orphans: [orphan] }))
   open('/sagas', backend)
   await seen('orphan')
-  expect(find('orphan-todo')!.textContent).toContain('end its saga with this id as evidence')
+  expect(find('orphan-todo')!.textContent).toContain('take it into the books')
   click(find('orphan-open')!)
   expect(backend.links).toEqual([`https://dashboard.stripe.com/test/search?query=${orphan.object}`])
   click(find('orphan-check')!)
@@ -470,4 +470,59 @@ test('colleagues stand by name, with their login beside it', async () => {
   click(find('saga-tab-commands')!)
   await until(() => find('audit-by')?.textContent === 'Tomás Vale', 'by name')
   expect(find('audit-by')!.querySelector('span')!.title).toBe('tomas')
+})
+
+test('a refund of what a bank contests says so first, each dispute by name, and cannot be pressed', async () => {
+  const backend = world()
+  const line = { step: null, op: 'disputed', count: null, percent: null, from: null, to: null }
+  backend.on('preview_saga', () => ({
+    ...compensation,
+    code: 'disputed',
+    refused: 'The customer’s bank contests the payment: a refund beside that would pay twice.',
+    operations: [...compensation.operations, { ...line, amount: { amount_minor: 9500, currency: 'EUR' }, object: 'dp_one' }, { ...line, amount: { amount_minor: 2000, currency: 'EUR' }, object: 'dp_two' }],
+  }))
+  open(`/sagas/${one}`, backend)
+  await seen('why')
+  press('c')
+  const dialog = await seen('decide-dialog')
+  await until(() => dialog.querySelectorAll('[data-testid="plan"] li').length === compensation.operations.length + 2, 'the plan')
+  const lines = [...dialog.querySelectorAll('[data-testid="plan"] li')].map((li) => li.textContent!)
+  expect(lines[0]).toContain('The customer’s bank contests €95.00')
+  expect(lines[0]).toContain('dp_one')
+  expect(lines[1]).toContain('€20.00')
+  type('decide-reason', 'She asked for it on the phone')
+  await says('would pay twice')
+  await accessible()
+})
+
+test('money that Stripe has and the ledger does not know is taken into the books, or given back, with a reason', async () => {
+  const backend = world()
+  const twice = { ...orphan, case_id: one, what: 'intent', object: 'pi_twice', adopt_refused: 'The booking has a payment of its own: the customer paid twice. Give this one back.' }
+  let left = [orphan, twice]
+  backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), orphans: left }))
+  backend.on('get_ask', ({ ask_id }) => ((left = [twice]), { ...differing, ask_id, answer: null }))
+  open('/sagas', backend)
+  await until(() => all('orphan').length === 2, 'two cases')
+  await accessible()
+  // A refund has gone back already; what the customer paid twice is no second payment of the booking.
+  expect(all('orphan-give-back')).toHaveLength(1)
+  expect(all('orphan-adopt')[1]!.getAttribute('aria-disabled')).toBe('true')
+  click(all('orphan-adopt')[0]!)
+  await seen('orphan-decide')
+  await says('counts as given back for ' + orphan.reference)
+  expect(find('orphan-decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+  type('orphan-why', 'Ana gave it back on Stripe’s page')
+  await until(() => find('orphan-decide-go')!.getAttribute('aria-disabled') !== 'true', 'on')
+  click(find('orphan-decide-go')!)
+  await says('It is in the books now.')
+  expect(asked(backend, 'decide_orphan')[0]!.params).toMatchObject({ case_id: orphan.case_id, deed: 'adopt', reason: 'Ana gave it back on Stripe’s page' })
+  await until(() => all('orphan').length === 1, 'the case is gone')
+  click(find('orphan-give-back')!)
+  await seen('orphan-decide')
+  type('orphan-why', 'She paid twice and asked for it')
+  await until(() => find('orphan-decide-go')!.getAttribute('aria-disabled') !== 'true', 'on')
+  click(find('orphan-decide-go')!)
+  await says('Stripe has the refund.')
+  expect(asked(backend, 'decide_orphan')[1]!.params).toMatchObject({ case_id: one, deed: 'give_back' })
 })

@@ -9,7 +9,7 @@ use bizing_engine::webhook::inbox;
 use bizing_sandbox::DisputeAct;
 use uuid::Uuid;
 
-use super::hands::{caught_up, saga_of};
+use super::hands::{ask, caught_up, look, saga_of};
 use crate::support::desk::{TestDesk, booking, slot};
 use crate::support::wait_until;
 
@@ -208,5 +208,63 @@ async fn a_dispute_that_is_heard_of_when_it_is_lost_is_told_whole_and_stays_refu
     assert_eq!(list.len(), 4, "{list:?}");
     assert!(list.iter().all(|(_, result)| result == "done"), "{list:?}");
     assert_eq!(inbox::process(&t.worker_pool, 100).await.unwrap(), 0);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_refund_beside_a_dispute_is_refused_by_the_preview_which_names_each_of_them() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let desk = t.desk(None);
+    let it = paid(&t, &worker).await;
+    assert_eq!(look(&desk, it.saga, "cancel").await.code, None);
+    let before = look(&desk, it.saga, "cancel").await;
+    let id = t.sandbox.dispute(&it.intent, "fraudulent", false).unwrap();
+    wait_for_event(&t, it.booking, "PaymentDisputed").await;
+    // Another one about a part of the same payment.
+    sqlx::query("insert into saga.disputes (dispute_id, saga_id, booking_id, look_at, status, reason, amount_minor, currency) values ('dp_second', $1, $2, null, 'needs_response', 'duplicate', 2000, 'EUR')")
+        .bind(it.saga)
+        .bind(it.booking)
+        .execute(&t.worker_pool)
+        .await
+        .unwrap();
+    let plan = look(&desk, it.saga, "cancel").await;
+    assert_eq!(plan.code.as_deref(), Some("disputed"));
+    assert!(plan.refused.as_deref().unwrap().contains("pay twice"));
+    let named: Vec<(&str, i64)> = plan
+        .operations
+        .iter()
+        .filter(|o| o.op == "disputed")
+        .map(|o| {
+            let sum = o.amount.as_ref().unwrap().amount_minor;
+            (o.object.as_deref().unwrap(), sum)
+        })
+        .collect();
+    assert_eq!(named, [(id.as_str(), 8000), ("dp_second", 2000)]);
+    // Neither the plan that is seen now nor the one from before may be pressed.
+    for seen in [&plan, &before] {
+        let pressed = sagas::command(&desk, ask(it.saga, "cancel", seen)).await;
+        assert!(pressed.is_err());
+    }
+    assert_eq!(count(&t, it.booking, "BookingCancelled").await, 0);
+
+    // Won: it may be refunded again.
+    assert!(t.sandbox.act_on_dispute(&id, DisputeAct::Win));
+    wait_for_event(&t, it.booking, "DisputeClosed").await;
+    sqlx::query(
+        "update saga.disputes set closed_at = now(), status = 'won' where dispute_id = 'dp_second'",
+    )
+    .execute(&t.worker_pool)
+    .await
+    .unwrap();
+    let plan = look(&desk, it.saga, "cancel").await;
+    assert_eq!(plan.code, None);
+    // Lost: the bank has it.
+    sqlx::query("update saga.disputes set status = 'lost' where dispute_id = 'dp_second'")
+        .execute(&t.worker_pool)
+        .await
+        .unwrap();
+    let plan = look(&desk, it.saga, "cancel").await;
+    assert_eq!(plan.code.as_deref(), Some("dispute_lost"));
     worker.close().await;
 }

@@ -1,5 +1,6 @@
 //! Sagas against real Postgres, real HTTP and real SMTP.
 
+mod adopting;
 mod asking;
 mod bad_luck;
 mod bulk;

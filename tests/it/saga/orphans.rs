@@ -16,7 +16,7 @@ use super::hands::*;
 use crate::support::desk::{TestDesk, booking, slot};
 use crate::support::wait_until;
 
-fn walk(t: &TestDesk) -> Sweep {
+pub fn walk(t: &TestDesk) -> Sweep {
     Sweep {
         pool: t.worker_pool.clone(),
         worker: WorkerId(Uuid::now_v7()),
@@ -31,14 +31,14 @@ fn walk(t: &TestDesk) -> Sweep {
 }
 
 /// As before any walk: the worker's own may have been cut off.
-async fn fresh(t: &TestDesk) {
+pub async fn fresh(t: &TestDesk) {
     sqlx::raw_sql("update saga.sweep set since = null, after = null, list = 'intents', lease_owner = null, lease_expires_at = null; delete from saga.sweep_seen;")
         .execute(&t.db.superuser_pool().await)
         .await
         .unwrap();
 }
 
-async fn cases(desk: &Desk) -> Vec<Orphan> {
+pub async fn cases(desk: &Desk) -> Vec<Orphan> {
     let request = ListSagas {
         tab: SagaTab::NeedsPerson,
         group: None,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::projection::Seeded;
 use crate::reading::viewer;
+use crate::support::desk::{TestDesk, booking, slot};
 
 async fn found(desk: &bizing_engine::app::desk::Desk, text: &str) -> Vec<Uuid> {
     let list = ListSagas {
@@ -68,4 +69,28 @@ async fn a_saga_is_found_by_reference_customer_or_what_stripe_calls_it() {
     // Whoever has typed no more than what every reference begins with has said nothing yet.
     let all = found(&desk, "bk-").await;
     assert!(all.len() > 300, "{}", all.len());
+}
+
+#[tokio::test]
+async fn a_saga_is_found_by_its_reference_while_the_list_of_bookings_stands_still() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    worker.close().await;
+    let desk = t.desk(None);
+    let listed: i64 = sqlx::query_scalar("select count(*) from read.bookings_v1")
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    assert_eq!(listed, 0, "nothing has been projected");
+    let reference = &booked.reference;
+    assert_eq!(found(&desk, reference).await, [booked.booking_id]);
+    assert_eq!(
+        found(&desk, &reference.to_lowercase()).await,
+        [booked.booking_id]
+    );
+    assert!(found(&desk, "BK-000000").await.is_empty());
 }

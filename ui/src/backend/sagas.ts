@@ -118,11 +118,11 @@ export const compensation: SagaPlan = {
   code: null,
   refused: null,
   operations: [
-    { step: 'notify', op: 'nothing', amount: null, count: null, percent: null, from: null, to: null },
-    { step: 'confirm', op: 'cancel_booking', amount: null, count: null, percent: null, from: null, to: null },
-    { step: 'capture', op: 'refund', amount: eur(95), count: null, percent: null, from: null, to: null },
-    { step: 'payment', op: 'nothing', amount: null, count: null, percent: null, from: null, to: null },
-    { step: 'hold', op: 'release', amount: null, count: 2, percent: null, from: null, to: null },
+    { step: 'notify', op: 'nothing', amount: null, count: null, percent: null, from: null, to: null, object: null },
+    { step: 'confirm', op: 'cancel_booking', amount: null, count: null, percent: null, from: null, to: null, object: null },
+    { step: 'capture', op: 'refund', amount: eur(95), count: null, percent: null, from: null, to: null, object: null },
+    { step: 'payment', op: 'nothing', amount: null, count: null, percent: null, from: null, to: null, object: null },
+    { step: 'hold', op: 'release', amount: null, count: 2, percent: null, from: null, to: null, object: null },
   ],
   refund: eur(95),
   kept: eur(95),
@@ -297,4 +297,6 @@ export const orphan: Orphan = {
   checked_by: null,
   refunded: null,
   check_refused: null,
+  adopt_refused: null,
+  give_back_refused: null,
 }

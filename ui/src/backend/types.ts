@@ -488,6 +488,10 @@ ask_sweep: [Empty, Empty], close_orphan: [CloseOrphan, Empty],
  */
 check_orphan: [CheckOrphan, StripeAsk], 
 /**
+ * Takes it into the books, or gives it back; a worker does it.
+ */
+decide_orphan: [DecideOrphan, StripeAsk], 
+/**
  * Lets a worker that holds the key look at Stripe. Changes nothing.
  */
 ask_stripe: [AskStripe, StripeAsk], get_ask: [GetAsk, StripeAsk], 
@@ -631,6 +635,20 @@ export type CustomerErased = { customer_id: string, erased_at: string, };
 export type CustomerRow = { customer_id: string, name: string, email: string | null, phone: string | null, bookings: number, last_booking_at: string | null, };
 
 export type DecideCommand = { command_id: string, approve: boolean, plan_hash: string, reason: string, };
+
+export type DecideOrphan = { 
+/**
+ * Made when the dialog opens: pressing twice does it once.
+ */
+ask_id: string, case_id: string, 
+/**
+ * `adopt`, `give_back`
+ */
+deed: string, 
+/**
+ * At least 10 characters; it stands with the case and in the saga's history.
+ */
+reason: string, };
 
 export type DeliveryCounts = { delivered_today: number, scheduled: number, retrying: number, gave_up: number, unclear: number, held: number, all: Count, };
 
@@ -1452,7 +1470,11 @@ refunded: Money | null,
 /**
  * Why it cannot be looked at again from here; `None`: it can.
  */
-check_refused: string | null, };
+check_refused: string | null, 
+/**
+ * Why it cannot be taken into the books, or given back; `None`: it can.
+ */
+adopt_refused: string | null, give_back_refused: string | null, };
 
 export type Parked = { position: number, 
 /**
@@ -1528,7 +1550,7 @@ export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: str
 
 export type PlannedOp = { step: string | null, 
 /**
- * `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+ * `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
  */
 op: string, amount: Money | null, count: number | null, 
 /**
@@ -1538,7 +1560,11 @@ percent: number | null,
 /**
  * Versions of a definition.
  */
-from: number | null, to: number | null, };
+from: number | null, to: number | null, 
+/**
+ * `disputed`, `dispute_lost`: which dispute.
+ */
+object: string | null, };
 
 export type PreviewBatch = { 
 /**

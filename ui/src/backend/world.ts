@@ -132,6 +132,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     ask_sweep: () => ({}),
     close_orphan: () => ({}),
     check_orphan: ({ ask_id }) => ({ ...differing, ask_id, state: 'open', answered_at: null, answer: null }),
+    decide_orphan: ({ ask_id }) => ({ ...differing, ask_id, state: 'open', answered_at: null, answer: null }),
     list_providers: () => providers,
     put_provider: () => providers,
     open_gate: () => providers,

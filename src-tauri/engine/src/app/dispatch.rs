@@ -96,6 +96,8 @@ commands! {
         close_orphan(CloseOrphan) -> Empty = sagas::close_orphan;
         /// Lets a worker look at that one object again. What holds no money any more is closed by it.
         check_orphan(CheckOrphan) -> StripeAsk = sagas::check_orphan;
+        /// Takes it into the books, or gives it back; a worker does it.
+        decide_orphan(DecideOrphan) -> StripeAsk = sagas::decide_orphan;
         /// Lets a worker that holds the key look at Stripe. Changes nothing.
         ask_stripe(AskStripe) -> StripeAsk = sagas::ask;
         get_ask(GetAsk) -> StripeAsk = sagas::get_ask;

@@ -4,6 +4,7 @@
 //! up); a straggler's write is refused by the fence; undo runs in strict reverse and starts at the step that failed;
 //! a person decides what no rule can. `plan` decides, `executor` does, `store` writes.
 
+pub mod adopt;
 pub mod answers;
 pub mod ask;
 pub mod commit;

@@ -28,6 +28,7 @@ use crate::runtime::crash::CrashPoints;
 use crate::runtime::hints::Hints;
 use crate::runtime::ids;
 use crate::runtime::tasks::Tasks;
+use crate::saga::adopt::Deeds;
 use crate::saga::ask::Asks;
 use crate::saga::definition::Policy;
 use crate::saga::disputes::Disputes;
@@ -338,6 +339,13 @@ impl Worker {
         let Some(stripe) = parts.stripe.clone() else {
             return;
         };
+        let deeds = Arc::new(Deeds {
+            pool: parts.pool.clone(),
+            worker: self.id,
+            stripe: stripe.clone(),
+            installation: parts.installation.clone(),
+            crash: parts.crash.clone(),
+        });
         let asks = Arc::new(Asks {
             pool: parts.pool.clone(),
             worker: self.id,
@@ -346,10 +354,10 @@ impl Worker {
         });
         let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
         parts.tasks.forever("asks", move || {
-            let asks = asks.clone();
+            let (asks, deeds) = (asks.clone(), deeds.clone());
             let round = move || {
-                let asks = asks.clone();
-                async move { asks.round().await }
+                let (asks, deeds) = (asks.clone(), deeds.clone());
+                async move { Ok::<u64, store::SagaError>(asks.round().await? + deeds.round().await?) }
             };
             let pulse = Pulse {
                 idle,

@@ -19,6 +19,7 @@ const parks: Record<string, PlainKey> = {
   refund_returned: 'park.refund_returned',
   refund_refused: 'park.refund_refused',
   void_refused: 'park.void_refused',
+  adopted: 'park.adopted',
   exhausted: 'park.exhausted',
   contradiction: 'park.contradiction',
   forged: 'park.forged',
@@ -103,6 +104,8 @@ function parkedBecause(row: SagaRow): string {
       return t('why.poison')
     case 'declined':
       return `${t('why.declined')} ${noted}`
+    case 'adopted':
+      return t('why.adopted')
     case 'reopened':
       return `${t('why.reopened')} ${noted}`
     default:
@@ -174,6 +177,9 @@ export function opLine(op: PlannedOp): OpLine {
       return line('credit-card', t('op.correct_payment_method'))
     case 'ask_anew':
       return line('refresh-cw', t('op.ask_anew'), t('op.ask_anew.so'))
+    case 'disputed':
+    case 'dispute_lost':
+      return { ...line('shield-alert', t(op.op === 'disputed' ? 'op.disputed' : 'op.dispute_lost', { money: sum }), `${t('op.disputed.so')} ${op.object ?? ''}`), amount: null }
     case 'contradicts':
       return line('triangle-alert', t('op.contradicts'))
     case 'migrate':
@@ -195,6 +201,7 @@ interface Result {
   role: Role
 }
 const results: Record<string, Result> = {
+  adopted: { word: 'result.adopted', icon: 'notebook-text', role: 'ok' },
   done: { word: 'result.done', icon: 'circle-check', role: 'ok' },
   undone: { word: 'result.undone', icon: 'undo-2', role: 'undo' },
   not_needed: { word: 'result.not_needed', icon: 'minus', role: 'idle' },

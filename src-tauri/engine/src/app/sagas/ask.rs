@@ -167,7 +167,12 @@ fn shown(row: &PgRow) -> Result<StripeAsk, AppError> {
         at: row.try_get("asked_at")?,
         state: row.try_get("state")?,
         answered_at: row.try_get("answered_at")?,
-        problem: row.try_get("problem")?,
+        problem: row.try_get::<Option<String>, _>("problem")?.map(|problem| {
+            match problem.strip_prefix("refused:") {
+                Some(code) => super::words::refusal(code),
+                None => problem,
+            }
+        }),
         answer,
     })
 }

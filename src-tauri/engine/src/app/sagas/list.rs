@@ -219,14 +219,24 @@ fn push_search(query: &mut QueryBuilder<Postgres>, exact: &str) -> Result<(), Ap
     query.push(
         ")) or s.booking_id = any(array(select f.booking_id from (select b.booking_id, b.changed_at from read.bookings_v1 b where true",
     );
-    for word in words {
+    for word in &words {
         query.push(" and ");
         push_found(query, word);
     }
     query
         .push(" offset 0) f order by f.changed_at desc limit ")
         .push_bind(MOST_FOUND);
-    query.push(")))");
+    query.push(")");
+    // A list that is behind, or stands still, does not know it: the register does.
+    if let [reference] = words[..]
+        && reference.starts_with("bk-")
+    {
+        query
+            .push(" || array(select r.booking_id from read.references_v1 r where r.reference = ")
+            .push_bind(reference.to_uppercase())
+            .push(")");
+    }
+    query.push("))");
     Ok(())
 }
 

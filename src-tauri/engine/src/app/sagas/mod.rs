@@ -24,7 +24,9 @@ pub use batch::{
 };
 pub use csv::{page as export_page, write as export};
 pub use list::list;
-pub use orphans::{ask as ask_sweep, check as check_orphan, close as close_orphan};
+pub use orphans::{
+    ask as ask_sweep, check as check_orphan, close as close_orphan, decide as decide_orphan,
+};
 pub use page::page;
 pub use policy::{get as get_policy, put as put_policy};
 pub use providers::{list as list_providers, open as open_gate, put as put_provider};

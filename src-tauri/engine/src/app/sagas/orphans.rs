@@ -11,9 +11,10 @@ use crate::app::wire::*;
 
 pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, AppError> {
     let rows = sqlx::query(
-        "select a.case_id, a.saga_id, a.fact, a.opened_at, s.context->>'reference' as reference
-           from read.saga_attention_v1 a left join read.sagas_v2 s on s.saga_id = a.saga_id
-          where a.closed_at is null and a.kind like 'orphan:%' order by a.opened_at, a.case_id limit 50",
+        "select a.case_id, a.saga_id, a.fact, a.opened_at, s.context->>'reference' as reference, o.adopt, o.give_back
+           from (select * from read.saga_attention_v1 a where a.closed_at is null and a.kind like 'orphan:%' order by a.opened_at, a.case_id limit 50) a
+           left join read.sagas_v2 s on s.saga_id = a.saga_id cross join lateral api.case_offers(a.case_id) o
+          order by a.opened_at, a.case_id",
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -31,6 +32,13 @@ pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, A
                     .zip(text("currency"))
                     .map(|(minor, currency)| money(minor, &currency))
             };
+            let not_now = |deed: &str| -> sqlx::Result<Option<String>> {
+                Ok(match row.try_get::<Option<&str>, _>(deed)? {
+                    Some(code) => Some(words::refusal(code)),
+                    // A worker does it, with its key.
+                    None => check_refused.clone(),
+                })
+            };
             Ok(Orphan {
                 case_id: row.try_get("case_id")?,
                 saga_id: row.try_get("saga_id")?,
@@ -45,6 +53,8 @@ pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, A
                 checked_by: text("checked_by"),
                 refunded: sum("refunded_minor").filter(|sum| sum.amount_minor > 0),
                 check_refused: check_refused.clone(),
+                adopt_refused: not_now("adopt")?,
+                give_back_refused: not_now("give_back")?,
             })
         })
         .collect()
@@ -115,6 +125,42 @@ pub async fn check(desk: &Desk, request: CheckOrphan) -> Result<StripeAsk, AppEr
             Code::Conflict,
             "This case is closed already.",
         ));
+    }
+    asks::asked(desk, &mut conn, request.ask_id, &told).await
+}
+
+/// Takes it into the books, or gives it back: a worker that holds the key does it, once.
+pub async fn decide(desk: &Desk, request: DecideOrphan) -> Result<StripeAsk, AppError> {
+    read_only(desk)?;
+    if !["adopt", "give_back"].contains(&request.deed.as_str()) {
+        return Err(AppError::invalid(
+            "deed",
+            "It is taken into the books, or given back.",
+        ));
+    }
+    let mut conn = desk.people.acquire().await?;
+    let told: Value = sqlx::query_scalar("select api.decide_case($1, $2, $3, $4)")
+        .bind(request.ask_id)
+        .bind(request.case_id)
+        .bind(&request.deed)
+        .bind(&request.reason)
+        .fetch_one(&mut *conn)
+        .await?;
+    match told["status"].as_str().unwrap_or_default() {
+        "reason" => return Err(words::lacks("reason")),
+        "refused" => {
+            return Err(words::refused(
+                told["refusal"].as_str().unwrap_or_default(),
+                &Value::Null,
+            ));
+        }
+        "not_found" => {
+            return Err(AppError::new(
+                Code::Conflict,
+                "This case is closed already.",
+            ));
+        }
+        _ => {}
     }
     asks::asked(desk, &mut conn, request.ask_id, &told).await
 }

@@ -36,6 +36,7 @@ struct Op {
     percent: Option<u32>,
     from: Option<i32>,
     to: Option<i32>,
+    object: Option<String>,
 }
 
 pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
@@ -67,5 +68,6 @@ fn shown(op: Op) -> PlannedOp {
         percent: op.percent,
         from: op.from,
         to: op.to,
+        object: op.object,
     }
 }

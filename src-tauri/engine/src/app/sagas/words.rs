@@ -56,6 +56,53 @@ pub fn refusal(code: &str) -> String {
         "call_open" => "A call is open: a definition changes only between two steps.",
         "no_such_step" => "That version does not have the step at which this saga stands.",
         "no_worker_for_it" => "No running worker knows that version: start a newer program first.",
+        "closed" => "This case is closed already.",
+        "nothing_there" => "Stripe does not show it: there is nothing to take or to give.",
+        "not_there" => "Stripe does not know it any more.",
+        "saga_at_work" => {
+            "A saga of this booking is at work and may find this by itself. Wait until it is over, or waits for a person."
+        }
+        "no_booking" => {
+            "It names no booking that this desk has. Give it back, or say what it was and close the case."
+        }
+        "no_payment" => "This is a refund: it has gone back already.",
+        "not_taken" => {
+            "The money is not taken: an authorisation ends by itself, or is cancelled at Stripe. Check it again then."
+        }
+        "second_person" => {
+            "As much goes back only with a second person. Give it back at Stripe's pages together, then check it again."
+        }
+        "other_currency" => "It is in another currency than the booking.",
+        "refund_open" => {
+            "This refund is not through yet. Check it again when Stripe has settled it."
+        }
+        "too_much" => {
+            "More would have gone back than was taken: the ledger has given this money back already. Look at Stripe whether the customer has it twice."
+        }
+        "not_asked" => {
+            "This booking is not paid through Stripe: give the money back, or say what it was."
+        }
+        "has_payment" => {
+            "The booking has a payment of its own: the customer paid twice. Give this one back."
+        }
+        "other_amount" => {
+            "It is another sum than the booking costs. Give it back, or say what it was and close the case."
+        }
+        "saga_over" => {
+            "The booking is over, and its saga could not give this money back any more. Give it back from here."
+        }
+        "given_back" => {
+            "Stripe has given some of it back already. Give back the rest, or check it again."
+        }
+        "other_payment" => "It is of another payment than this booking's.",
+        "known" => "The ledger knows it already.",
+        "deed_open" => "Somebody else decides about this case right now.",
+        "disputed" => {
+            "The customer's bank contests the payment: a refund beside that would pay twice. Wait until the dispute is over."
+        }
+        "dispute_lost" => {
+            "The customer's bank has taken the money back: a refund on top would pay twice."
+        }
         "changed" | "plan_changed" => "It changed while you looked.",
         other => return format!("The database refused: {other}."),
     };

@@ -11,7 +11,7 @@ use super::super::*;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct PlannedOp {
     pub step: Option<String>,
-    /// `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+    /// `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
     pub op: String,
     pub amount: Option<Money>,
     pub count: Option<u32>,
@@ -20,6 +20,8 @@ pub struct PlannedOp {
     /// Versions of a definition.
     pub from: Option<i32>,
     pub to: Option<i32>,
+    /// `disputed`, `dispute_lost`: which dispute.
+    pub object: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]

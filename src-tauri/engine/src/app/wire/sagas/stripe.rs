@@ -109,6 +109,9 @@ pub struct Orphan {
     pub refunded: Option<Money>,
     /// Why it cannot be looked at again from here; `None`: it can.
     pub check_refused: Option<String>,
+    /// Why it cannot be taken into the books, or given back; `None`: it can.
+    pub adopt_refused: Option<String>,
+    pub give_back_refused: Option<String>,
 }
 
 /// A payment that the customer's bank contests. It is answered at Stripe; nothing is done by itself.
@@ -150,6 +153,17 @@ pub struct CloseOrphan {
     pub reason: String,
     /// By what it can be seen: `re_…`, a bank's reference, a note.
     pub evidence: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct DecideOrphan {
+    /// Made when the dialog opens: pressing twice does it once.
+    pub ask_id: Uuid,
+    pub case_id: Uuid,
+    /// `adopt`, `give_back`
+    pub deed: String,
+    /// At least 10 characters; it stands with the case and in the saga's history.
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
