@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::{ListSagas, SagaTab};
+use bizing_engine::projection;
+use bizing_engine::runtime::bell::Bell;
+use bizing_engine::runtime::hints::Hints;
 use sqlx::{PgConnection, PgPool, Row};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::desk::{ANA, TestDesk};
@@ -102,7 +106,7 @@ reset session_replication_role;
 analyze saga.instance";
 
 #[tokio::test]
-async fn no_tab_of_the_list_reads_all_that_is_over() {
+async fn no_tab_of_the_list_and_no_watching_window_reads_all_that_is_over() {
     let t = TestDesk::new().await;
     let owner = t.db.superuser_pool().await;
     sqlx::raw_sql(MANY).execute(&owner).await.unwrap();
@@ -125,10 +129,23 @@ async fn no_tab_of_the_list_reads_all_that_is_over() {
         };
         sagas::export_page(&t.desk(None), request).await.unwrap();
     }
+    let (hints, stop) = (Hints::default(), CancellationToken::new());
+    let heard = hints.subscribe();
+    let watching = tokio::spawn(projection::watch(
+        t.people.clone(),
+        Bell::default(),
+        hints,
+        stop.clone(),
+    ));
+    // Three looks.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    stop.cancel();
+    watching.await.unwrap();
+    drop(heard);
     // What a connection has counted is there for all when it ends.
     t.people.close().await;
     wait_until("all is counted", Duration::from_secs(20), async || {
-        scans(&owner).await.1 >= before.1 + 6
+        scans(&owner).await.1 >= before.1 + 6 + 2 * 2
     })
     .await;
     assert_eq!(scans(&owner).await.0, before.0, "none from end to end");

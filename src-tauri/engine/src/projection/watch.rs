@@ -71,16 +71,20 @@ impl Seen {
     async fn look(&mut self, pool: &PgPool) -> sqlx::Result<BTreeSet<String>> {
         let mut conn = pool.acquire().await?;
         // A saga that waits, retries or parks leaves no event. Its row says when it last changed; transactions that began
-        // earlier may end later, so each look goes back a few seconds and leaves out what it knows.
+        // earlier may end later, so each look goes back a few seconds and leaves out what it knows. No index holds the time of the
+        // change, which every step writes: what lives is few, and what is over has an index of its own.
         let rows = sqlx::query(
             "select name || '@' || version as name, position, generation, parked is not null as parked, now() as looked_at,
                     (select max(arrival_id) from read.arrivals_v1) as arrivals, (select count(*) from read.inbox_v1 where processed_at is null) as unprocessed,
                     (select max(checked_at) from read.inbox_sources_v1) as polled_at, (select marks from read.saga_marks_v1) as marks,
                     (select jsonb_agg(jsonb_build_array(x.saga_id, x.booking_id, x.updated_at)) from (
-                       select s.saga_id, s.booking_id, s.updated_at from read.sagas_v1 s
-                        where s.state = any('{running,waiting,compensating,parked,completed,compensated,resolved}')
-                          and s.updated_at > coalesce($1, now()) - interval '5 seconds'
-                        order by s.updated_at desc limit 500) x) as sagas
+                       (select s.saga_id, s.booking_id, s.updated_at from read.sagas_v1 s
+                         where s.finished_at is null and s.updated_at > coalesce($1, now()) - interval '5 seconds'
+                         order by s.updated_at desc limit 500)
+                       union all
+                       (select s.saga_id, s.booking_id, s.updated_at from read.sagas_v1 s
+                         where s.finished_at > coalesce($1, now()) - interval '5 seconds'
+                         order by s.finished_at desc limit 500)) x) as sagas
                from read.checkpoints",
         )
         .bind(self.sagas_until)
