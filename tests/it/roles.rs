@@ -243,6 +243,7 @@ async fn a_viewer_changes_nothing() {
             "admin.caller_group",
             "admin.caller_is",
             "admin.role_of",
+            "api.case_offers",
             "api.erased_subjects",
             "api.event_proof",
             "api.generation_rows",
