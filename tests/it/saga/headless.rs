@@ -60,7 +60,7 @@ async fn a_saga_is_decided_without_a_window_under_the_plan_that_was_said_and_onl
     let all = ["compensate", &reference, "--reason", why, "--yes"];
     let (code, said) = run(&t, "staff", &all).await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("Your login may not do that."), "{said}");
+    assert!(said.contains("This is a manager's decision."), "{said}");
     assert!(
         page(&desk, it.saga).await.row.parked.is_some(),
         "nothing yet"
