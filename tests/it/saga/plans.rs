@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{ListSagas, SagaTab};
+use bizing_engine::app::wire::{Empty, ListSagas, SagaTab};
+use bizing_engine::app::{inbox, sagas, session};
 use bizing_engine::projection;
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::hints::Hints;
@@ -106,7 +106,7 @@ reset session_replication_role;
 analyze saga.instance";
 
 #[tokio::test]
-async fn no_tab_of_the_list_and_no_watching_window_reads_all_that_is_over() {
+async fn nothing_that_a_window_asks_over_and_over_reads_all_sagas_that_are_over() {
     let t = TestDesk::new().await;
     let owner = t.db.superuser_pool().await;
     sqlx::raw_sql(MANY).execute(&owner).await.unwrap();
@@ -129,6 +129,12 @@ async fn no_tab_of_the_list_and_no_watching_window_reads_all_that_is_over() {
         };
         sagas::export_page(&t.desk(None), request).await.unwrap();
     }
+    let desk = t.desk(None);
+    session::status(&desk, Empty {}).await.unwrap();
+    let all =
+        serde_json::from_value(serde_json::json!({ "filter": {}, "after": null, "limit": 1 }));
+    inbox::list(&desk, all.unwrap()).await.unwrap();
+    drop(desk);
     let (hints, stop) = (Hints::default(), CancellationToken::new());
     let heard = hints.subscribe();
     let watching = tokio::spawn(projection::watch(

@@ -56,7 +56,7 @@ pub async fn figures(people: &PgPool) -> Result<Figures, AppError> {
     .fetch_all(&mut *conn)
     .await?;
     let row = sqlx::query(
-        "select (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as sagas_open,
+        "select (select count(*) from read.sagas_v1 where finished_at is null and state in ('running', 'waiting', 'compensating')) as sagas_open,
                 (select count(*) from read.sagas_v1 where state = 'parked') as sagas_parked,
                 (select count(*) from read.deliveries_v1 where state in ('scheduled', 'sending')) as deliveries_waiting,
                 (select count(*) from read.deliveries_v1 where state = 'unclear') as deliveries_unclear,

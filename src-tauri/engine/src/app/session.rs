@@ -144,7 +144,7 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
                 m.source is not null as mail_asked, m.checked_at as mail_at, m.problem as mail_problem,
                 (select count(*) from read.sagas_v1 where state = 'parked')
                   + (select count(*) from read.disputes_v1 where closed_at is null and coalesce(submissions, 0) = 0) as need_person,
-                (select count(*) from read.sagas_v1 where state in ('running', 'waiting', 'compensating')) as open,
+                (select count(*) from read.sagas_v1 where finished_at is null and state in ('running', 'waiting', 'compensating')) as open,
                 (select count(*) from (select from read.deliveries_v2 where state = 'scheduled' and attempt > 0 limit 1000) x) as failing,
                 -- A message to a customer is its saga's to decide, and is counted there.
                 (select count(*) from (select from read.deliveries_v2 d join read.destination_names_v1 n using (destination_id)

@@ -96,7 +96,7 @@ impl Poller {
         if more {
             return Ok(Duration::ZERO);
         }
-        let waits: bool = sqlx::query_scalar("select exists (select 1 from saga.instance where state = 'waiting' and await_key like 'stripe:%')")
+        let waits: bool = sqlx::query_scalar("select exists (select 1 from saga.instance where finished_at is null and state = 'waiting' and await_key like 'stripe:%')")
             .fetch_one(&self.pool)
             .await?;
         self.every(if waits { awaited } else { quiet }).await

@@ -238,7 +238,7 @@ async fn sources(
 ) -> Result<Vec<InboxSource>, AppError> {
     let found: Vec<Source> = sqlx::query_as(
         "select s.source, s.checked_at, s.problem, s.cursor, s.cursor_created, s.polls, s.every_s, s.skew_s, s.webhook_since,
-                (select count(*) from read.sagas_v1 i where i.state = 'waiting' and i.await_key like s.source || ':%') as awaited,
+                (select count(*) from read.sagas_v1 i where i.finished_at is null and i.state = 'waiting' and i.await_key like s.source || ':%') as awaited,
                 (select count(*) from read.inbox_v1 i where i.processed_at is null and i.result = 'waiting' and i.source = s.source) as waiting,
                 -- Their clock counts whole seconds.
                 (select percentile_cont(0.95) within group (order by greatest(extract(epoch from a.received_at - a.created_at) - 0.5, 0))
