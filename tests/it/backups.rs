@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use bizing_engine::app::backups::{
     BackupError, Manifest, Occasion, Room, Why, daily_once, erase_customer, exists, put_in_place,
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::projection::{Seeded, seeded};
+use crate::support::wait_until;
 
 /// A business of some weeks, and a place for its backups.
 struct World {
@@ -609,5 +611,90 @@ async fn a_desk_moves_to_a_newer_major_by_its_command_and_goes_on() {
     );
     assert_eq!(std::fs::read_to_string(&version).unwrap().trim(), "18");
     let (_, out, err) = run(&["doctor", "--deep"]);
+    assert!(out.contains("ok     stream.hash_chain"), "{out}{err}");
+}
+
+/// What `docs/OPERATIONS.md` says to somebody whose system has dropped the old version.
+#[tokio::test]
+async fn a_desk_whose_old_programs_are_gone_goes_on_from_its_newest_good_backup() {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/postgres-18/bin-of-18");
+    let Ok(bin) = bin.canonicalize() else {
+        eprintln!("skipped: no second PostgreSQL here; `make .cache/postgres-18/.done` fetches it");
+        return;
+    };
+    let data = crate::served::data_folder();
+    let run = |newer: bool, arguments: &[&str]| {
+        let mut command = crate::served::command(data.path());
+        if newer {
+            command.env("BIZING_PG_BIN", &bin);
+        }
+        let done = command.args(arguments).output().unwrap();
+        let (out, err) = (
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+            String::from_utf8_lossy(&done.stderr).into_owned(),
+        );
+        (done.status.code(), out, err)
+    };
+    let served = crate::served::Served::start(data.path());
+    served.explore().await;
+    let version = data.path().join("postgres/data/PG_VERSION");
+    let major = || std::fs::read_to_string(&version).unwrap().trim().to_owned();
+    let old = major();
+    if old == "18" {
+        eprintln!("skipped: the desk is of PostgreSQL 18 already");
+        return;
+    }
+    let (code, out, err) = run(false, &["backup", "--verify"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    // A newer one that nobody proved: the good one counts.
+    let (code, out, err) = run(false, &["backup"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let asked = || {
+        serde_json::json!({ "search": "", "states": [], "payments": [], "service_id": null, "resource_id": null, "from": null,
+            "to": null, "sort": "starts", "descending": false, "after": null, "limit": 200 })
+    };
+    let bookings = served.ok("list_bookings", asked()).await;
+    assert!(served.stop().await.success());
+
+    // Without a backup nothing is done, and the desk is what it was.
+    let (backups, away) = (data.path().join("backups"), data.path().join("away"));
+    std::fs::rename(&backups, &away).unwrap();
+    let (code, out, err) = run(true, &["upgrade-database", "--from-backups"]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(
+        err.contains("No backup lies in") && err.contains("Nothing was changed"),
+        "{out}{err}"
+    );
+    assert_eq!(major(), old);
+    let (_, out, err) = run(false, &["doctor"]);
+    assert!(out.contains("ok     stream.head_matches"), "{out}{err}");
+    let _ = std::fs::remove_dir_all(&backups);
+    std::fs::rename(&away, &backups).unwrap();
+
+    let (code, out, err) = run(true, &["upgrade-database", "--from-backups"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(
+        out.contains("Restoring bizing_demo as of")
+            && !out.contains("never verified")
+            && out.contains("is kept in"),
+        "{out}"
+    );
+    assert_eq!(major(), "18");
+    let newer = bin.to_str().unwrap();
+    let again = crate::served::Served::with(data.path(), &[("BIZING_PG_BIN", newer)]);
+    again.enter().await;
+    again.ready().await;
+    assert!(!bookings["rows"].as_array().unwrap().is_empty());
+    wait_until(
+        "every booking is on the list again",
+        Duration::from_secs(60),
+        async || again.ok("list_bookings", asked()).await["rows"] == bookings["rows"],
+    )
+    .await;
+    // The same logins write, and the log says that it was restored.
+    let (code, out, err) = run(true, &["backup", "--verify"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(again.stop().await.success());
+    let (_, out, err) = run(true, &["doctor", "--deep"]);
     assert!(out.contains("ok     stream.hash_chain"), "{out}{err}");
 }

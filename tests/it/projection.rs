@@ -6,7 +6,7 @@ use bizing_engine::app::demo;
 use bizing_engine::projection::{self, Tail};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::hints::Hints;
-use bizing_engine::store::read;
+use bizing_engine::store::read::{self, Reads};
 use chrono::Utc;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -125,10 +125,29 @@ async fn a_long_page_says_what_short_ones_say() {
         assert_eq!(long.event().unwrap(), short.event().unwrap());
     }
     let types = ["BookingCancelled", "CustomerRegistered"];
-    let some = read::log_of(&mut conn, 0, safe, &types, i64::MAX);
+    let some = read::log_of(&mut conn, 0, safe, Some(&types), Reads::Whole, i64::MAX);
     let some: Vec<i64> = some.await.unwrap().iter().map(|e| e.position).collect();
     let wanted = long.iter().filter(|e| types.contains(&e.name.as_str()));
     assert_eq!(some, wanted.map(|e| e.position).collect::<Vec<_>>());
+    let bare = ["NotificationSent"];
+    let little = read::log_of(
+        &mut conn,
+        0,
+        safe,
+        None,
+        Reads::Said { bare: &bare },
+        i64::MAX,
+    );
+    let little = little.await.unwrap();
+    assert_eq!(long.len(), little.len());
+    for (long, little) in long.iter().zip(&little) {
+        let said = |e: &read::Recorded| (e.position, e.event_id, e.stream.clone(), e.occurred_at);
+        assert_eq!(said(long), said(little));
+        assert_eq!(little.is_bare(), bare.contains(&little.name.as_str()));
+        if !little.is_bare() {
+            assert_eq!(long.event().unwrap(), little.event().unwrap());
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::rows::{Batch, table};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCreated, Event};
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "customer_history",
@@ -26,6 +26,7 @@ pub static PROJECTION: Projection = Projection {
         "BookingCancelled",
         "BookingExpired",
     ]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfMany("A customer's row adds up what all their bookings say."),
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Apply,

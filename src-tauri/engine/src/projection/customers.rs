@@ -9,12 +9,13 @@ use uuid::Uuid;
 use super::people::{self, Person};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{Event, Sealed};
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "customers",
     version: 1,
     event_types: Some(&["CustomerRegistered", "CustomerErased", "BookingCreated"]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfMany(
         "It counts each customer's bookings over all streams, so a part of the log would give wrong counts.",
     ),

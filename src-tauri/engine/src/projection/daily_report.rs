@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::rows::{Batch, local_day, table};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCreated, Event, Party};
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "daily_report",
@@ -27,6 +27,7 @@ pub static PROJECTION: Projection = Projection {
         "BookingCancelled",
         "BookingExpired",
     ]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Apply,

@@ -9,12 +9,13 @@ use uuid::Uuid;
 use super::rows::{Batch, local_day, table};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::Event;
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "delivery_statistics",
     version: 1,
     event_types: Some(&["BookingCreated", "NotificationSent", "NotificationFailed"]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Apply,

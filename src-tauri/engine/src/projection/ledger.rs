@@ -23,7 +23,7 @@ use super::rows::{Batch, local_day, table};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCancelled, BookingCreated, Event};
 use crate::domain::money::Money;
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "ledger",
@@ -39,6 +39,7 @@ pub static PROJECTION: Projection = Projection {
         "BookingCancelled",
         "BookingExpired",
     ]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Apply,

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::store::read::{ReadError, Recorded};
+use crate::store::read::{ReadError, Reads, Recorded};
 use crate::store::scan::ScanError;
 use crate::store::seal::SealError;
 
@@ -49,6 +49,8 @@ pub struct Projection {
     pub version: i32,
     /// `None`: every event of a booking.
     pub event_types: Option<&'static [&'static str]>,
+    /// Far behind, no more of an event is read than the projections look at that read the page.
+    pub reads: Reads<'static>,
     pub rows: Rows,
     pub apply: Apply,
     /// How a rebuild fills empty tables.
@@ -117,6 +119,16 @@ impl Projection {
     pub fn wants(&self, event: &Recorded) -> bool {
         self.event_types
             .is_none_or(|types| types.contains(&event.name.as_str()))
+    }
+
+    /// Whether what events of a type say makes no difference to its rows.
+    fn ignores_data_of(&self, name: &str) -> bool {
+        match self.reads {
+            Reads::Whole => false,
+            Reads::Said { bare } => {
+                bare.contains(&name) || self.event_types.is_some_and(|types| !types.contains(&name))
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! at or below it is decided by then (docs/ARCHITECTURE.md). Why none counts twice: the checkpoint's row is locked,
 //! compared and moved in the transaction that writes the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use super::generation::{self, Role};
 use super::pages::{Page, Pages};
 use super::{ApplyError, Generation, Projection, rates};
 use crate::runtime::bell::Bell;
-use crate::runtime::hints::Hints;
+use crate::runtime::hints::{self, Hints};
 use crate::store::read::{self, ReadError, Recorded};
 use crate::store::subscription::{self, SubscriptionError};
 
@@ -184,6 +184,8 @@ impl Tail {
         let page = self.pages.after(&self.pool, from, safe, &readers).await?;
         let moves = followers.iter().map(|f| self.advance(f, &page, from));
         let moves = join_all(moves).await;
+        let (full, upto) = (page.full, page.upto);
+        self.pages.done_with(page);
         let mut whole = false;
         for (follower, moved) in followers.iter().zip(moves) {
             match moved {
@@ -197,7 +199,7 @@ impl Tail {
                 }
             }
         }
-        Ok((page.full || page.upto < safe) && whole)
+        Ok((full || upto < safe) && whole)
     }
 
     /// Takes one projection to the end of the page. Where the batch does not go in, halves of it are tried, down to
@@ -295,6 +297,7 @@ impl Tail {
             }
             generation.position = page.upto;
             told(page.upto);
+            self.pages.done_with(page);
         }
         Ok(true)
     }
@@ -309,11 +312,12 @@ impl Tail {
     ) -> Result<bool, ApplyError> {
         let mut tx = crate::store::begin(&self.pool).await?;
         // A crash may take the newest rows, and then it takes the position with them: no need to wait for the disk. Plans
-        // are made once and not for each batch anew: rows are found by their keys whatever a batch holds.
+        // are made once and not for each batch anew: rows are found by their keys whatever a batch holds, also where a table
+        // was empty when the plan was made.
         let standing: Option<(i64, bool)> = sqlx::query_as(
             "select position, parked is not null or paused_at is not null
                from read.generations, set_config('synchronous_commit', 'off', true) sync, set_config('search_path', $3 || ', pg_catalog', true) path,
-                    set_config('plan_cache_mode', 'force_generic_plan', true) plans
+                    set_config('plan_cache_mode', 'force_generic_plan', true) plans, set_config('enable_seqscan', 'off', true) by_key
               where name = $1 and generation = $2 for update of generations skip locked",
         )
         .bind(&follower.generation.name)
@@ -409,14 +413,23 @@ impl Tail {
             return;
         }
         self.hints.changed("status");
+        let mut bookings = HashSet::new();
         for event in batch {
             match event.stream.booking() {
                 Some(booking) => {
-                    self.hints.changed("bookings");
-                    self.hints.changed(format!("booking:{booking}"));
+                    bookings.insert(booking);
+                    if bookings.len() > hints::MANY {
+                        return self.hints.changed(hints::EVERYTHING);
+                    }
                 }
                 None => self.hints.changed("customers"),
             }
+        }
+        if !bookings.is_empty() {
+            self.hints.changed("bookings");
+        }
+        for booking in bookings {
+            self.hints.changed(format!("booking:{booking}"));
         }
     }
 }

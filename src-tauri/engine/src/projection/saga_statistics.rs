@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::rows::{Batch, local_day, table};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCreated, CancelReason, Event};
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "saga_statistics",
@@ -32,6 +32,7 @@ pub static PROJECTION: Projection = Projection {
         "PaymentRefunded",
         "RefundRequested",
     ]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Apply,

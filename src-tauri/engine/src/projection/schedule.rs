@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::rows::{Batch, local_days, table};
 use super::{ApplyError, Load, Projection, Rows};
 use crate::domain::event::{BookingCreated, Claim, Event};
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "schedule",
@@ -30,6 +30,7 @@ pub static PROJECTION: Projection = Projection {
         "InventoryReleased",
         "InventoryHoldExpired",
     ]),
+    reads: Reads::Said { bare: &[] },
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Apply,

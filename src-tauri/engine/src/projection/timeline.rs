@@ -3,12 +3,13 @@
 use sqlx::PgConnection;
 
 use super::{ApplyError, Load, Projection, Rows};
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 
 pub static PROJECTION: Projection = Projection {
     name: "timeline",
     version: 1,
     event_types: None,
+    reads: Reads::Whole,
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     // As recorded, so the server needs nobody to read the events for it.

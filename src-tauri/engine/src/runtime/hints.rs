@@ -21,7 +21,9 @@ struct Inner {
 }
 
 /// More topics than this at once mean "everything".
-const MANY: usize = 64;
+pub const MANY: usize = 64;
+/// Everything may have changed.
+pub const EVERYTHING: &str = "*";
 const COALESCE: Duration = Duration::from_millis(50);
 
 impl Default for Hints {
@@ -40,7 +42,10 @@ impl Hints {
     /// Something under this topic changed.
     pub fn changed(&self, topic: impl Into<String>) {
         let mut pending = self.inner.pending.lock().unwrap_or_else(|e| e.into_inner());
-        pending.insert(topic.into());
+        // Beyond that it is everything already, and who wrote a million rows shall not hold a million names.
+        if pending.len() <= MANY {
+            pending.insert(topic.into());
+        }
         drop(pending);
         self.inner.rang.notify_one();
     }
@@ -60,8 +65,8 @@ impl Hints {
             self.inner.rang.notified().await;
             let topics =
                 std::mem::take(&mut *self.inner.pending.lock().unwrap_or_else(|e| e.into_inner()));
-            let topics = if topics.len() > MANY {
-                vec!["*".to_owned()]
+            let topics = if topics.len() > MANY || topics.contains(EVERYTHING) {
+                vec![EVERYTHING.to_owned()]
             } else {
                 topics.into_iter().collect()
             };

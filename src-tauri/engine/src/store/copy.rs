@@ -72,6 +72,15 @@ impl Rows {
         }
     }
 
+    /// The rows so far, once they are that many bytes: for whoever sends them while the next are made.
+    pub fn take(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        if self.buffer.len() < bytes {
+            return None;
+        }
+        let next = Vec::with_capacity(bytes + bytes / 8);
+        Some(std::mem::replace(&mut self.buffer, next))
+    }
+
     pub fn finish(mut self) -> Vec<u8> {
         self.buffer.extend_from_slice(&(-1_i16).to_be_bytes());
         self.buffer

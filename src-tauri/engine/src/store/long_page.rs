@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::copy::{self, Damaged, Fields};
-use super::read::{Recorded, Streams};
+use super::read::{Reads, Recorded, Streams};
 use super::scan::{self, Kind};
 use crate::domain::ids::StreamId;
 
@@ -18,10 +18,11 @@ pub async fn log(
     after: i64,
     upto: i64,
     types: Option<&[&str]>,
+    reads: Reads<'_>,
     limit: i64,
 ) -> sqlx::Result<Vec<Recorded>> {
     let which = format!("position > {after} and position <= {upto}");
-    let page = read(conn, &which, types, "position", limit).await?;
+    let page = read(conn, &which, types, reads, "position", limit).await?;
     Ok(page.into_iter().map(|(_, recorded)| recorded).collect())
 }
 
@@ -47,7 +48,15 @@ pub async fn streams(
     let which = format!(
         "stream_no >= {from} and (stream_no, version) > ({from}, {after_version}) and stream_no < {before} and position <= {upto}{only_of}"
     );
-    read(conn, &which, types, "stream_no, version", limit).await
+    read(
+        conn,
+        &which,
+        types,
+        Reads::Whole,
+        "stream_no, version",
+        limit,
+    )
+    .await
 }
 
 /// `which` and `order` are made here, of numbers: COPY takes no parameters.
@@ -55,26 +64,29 @@ async fn read(
     conn: &mut PgConnection,
     which: &str,
     types: Option<&[&str]>,
+    reads: Reads<'_>,
     order: &str,
     limit: i64,
 ) -> sqlx::Result<Vec<(i64, Recorded)>> {
     // Read after the safe position was: whatever stands below that is of a type that was registered before.
     let kinds = scan::kinds(conn).await?;
     let types = types.map_or(String::new(), |types| {
-        let numbers = kinds
-            .iter()
-            .enumerate()
-            .filter(|(_, kind)| {
-                kind.as_ref()
-                    .is_some_and(|kind| types.contains(&kind.name.as_str()))
-            })
-            .map(|(no, _)| no.to_string());
-        // No type has the number 0.
-        let numbers: Vec<String> = std::iter::once("0".to_owned()).chain(numbers).collect();
-        format!(" and type_no in ({})", numbers.join(", "))
+        let these = |kind: &Kind| types.contains(&kind.name.as_str());
+        format!(" and type_no in ({})", scan::numbers(&kinds, these))
     });
+    let rest = match reads {
+        Reads::Whole => "causation_id, occurred_at, recorded_at, actor, metadata, data".to_owned(),
+        // Of a type or version that this program does not know, all is read: it must not pass over what it cannot read.
+        Reads::Said { bare } => {
+            let these = |kind: &Kind| kind.reader.is_ok() && bare.contains(&kind.name.as_str());
+            format!(
+                "null::uuid, occurred_at, recorded_at, '', null::jsonb, case when type_no not in ({}) then data end",
+                scan::numbers(&kinds, these)
+            )
+        }
+    };
     let sql = format!(
-        "copy (select stream_no, position, version, type_no, event_id, correlation_id, causation_id, occurred_at, recorded_at, actor, metadata, data
+        "copy (select stream_no, position, version, type_no, event_id, correlation_id, {rest}
                  from core.events where {which}{types} order by {order} limit {limit}) to stdout (format binary)"
     );
     let mut page: Vec<(i64, Recorded)> = vec![];
@@ -110,8 +122,8 @@ fn recorded(mut fields: Fields<'_>, kinds: &[Option<Kind>]) -> Result<(i64, Reco
         occurred_at: fields.time()?,
         recorded_at: fields.time()?,
         actor: fields.text()?.to_owned(),
-        metadata: fields.json()?.into(),
-        data: fields.json()?.into(),
+        metadata: fields.json_or_null()?.unwrap_or_default().into(),
+        data: fields.json_or_null()?.unwrap_or_default().into(),
         reader: kind.reader,
         event: OnceLock::new(),
     };

@@ -56,6 +56,11 @@ pub enum ReadError {
 }
 
 impl Recorded {
+    /// Whether only its envelope was read.
+    pub fn is_bare(&self) -> bool {
+        self.data.text().is_empty()
+    }
+
     /// The event in today's shape: decoded for the first that asks, and shared by all projections that read the page.
     pub fn event(&self) -> Result<&Event, ReadError> {
         if let Some(event) = self.event.get() {
@@ -254,7 +259,7 @@ pub async fn log(
     limit: i64,
 ) -> Result<Vec<Recorded>, ReadError> {
     if limit.min(upto - after) > FEW {
-        return Ok(long_page::log(conn, after, upto, None, limit).await?);
+        return Ok(long_page::log(conn, after, upto, None, Reads::Whole, limit).await?);
     }
     let rows = sqlx::query(
         "select s.stream_id, e.position, e.version, e.type_no, t.name, t.schema_version, e.event_id, e.correlation_id, e.causation_id,
@@ -292,13 +297,25 @@ pub async fn streams(
     Ok(long_page::streams(conn, which, types, limit).await?)
 }
 
-/// As [`log`], but of these types: whoever needs few of them reads the rest of the log at the speed of the disk.
+/// How much of an event somebody looks at who follows the log.
+#[derive(Debug, Clone, Copy)]
+pub enum Reads<'a> {
+    Whole,
+    /// Not who wrote it and why (actor, metadata, cause), and of these types nothing that they say.
+    Said {
+        bare: &'a [&'a str],
+    },
+}
+
+/// As [`log`], but of these types (`None`: of all), and no more of them than is looked at: whoever needs little reads the
+/// rest of the log at the speed of the disk.
 pub async fn log_of(
     conn: &mut PgConnection,
     after: i64,
     upto: i64,
-    types: &[&str],
+    types: Option<&[&str]>,
+    reads: Reads<'_>,
     limit: i64,
 ) -> Result<Vec<Recorded>, ReadError> {
-    Ok(long_page::log(conn, after, upto, Some(types), limit).await?)
+    Ok(long_page::log(conn, after, upto, types, reads, limit).await?)
 }

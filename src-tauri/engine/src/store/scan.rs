@@ -95,18 +95,12 @@ pub async fn scan_bare<E: From<ScanError>>(
     mut each: impl FnMut(Scanned<'_>) -> Result<(), E>,
 ) -> Result<u64, E> {
     let kinds = kinds(conn).await.map_err(ScanError::from)?;
-    let bare: Vec<String> = kinds
-        .iter()
-        .enumerate()
-        .filter_map(|(no, kind)| Some((no, kind.as_ref()?)))
-        .filter(|(_, kind)| kind.reader.is_ok() && bare.contains(&kind.name.as_str()))
-        .map(|(no, _)| no.to_string())
-        .collect();
+    let these = |kind: &Kind| kind.reader.is_ok() && bare.contains(&kind.name.as_str());
     let data = match bare.is_empty() {
         true => "e.data".to_owned(),
         false => format!(
             "case when e.type_no not in ({}) then e.data end",
-            bare.join(", ")
+            numbers(&kinds, these)
         ),
     };
     // COPY takes no parameters; these are numbers.
@@ -165,6 +159,17 @@ fn scanned<'a>(
         correlation_id: fields.uuid()?,
         data: fields.json_or_null()?,
     }))
+}
+
+/// The numbers of those for which `which` holds, as a list of SQL that is never empty: no type has the number 0.
+pub(super) fn numbers(kinds: &[Option<Kind>], which: impl Fn(&Kind) -> bool) -> String {
+    let mut list = "0".to_owned();
+    for (no, kind) in kinds.iter().enumerate() {
+        if kind.as_ref().is_some_and(&which) {
+            list.push_str(&format!(", {no}"));
+        }
+    }
+    list
 }
 
 /// By number.

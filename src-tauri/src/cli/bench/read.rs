@@ -17,21 +17,30 @@ use super::ground::Ground;
 use super::rounds::{Sample, Writer, compare, drive};
 use super::{BenchError, Common};
 
+/// Of ten events each.
 const STREAMS: usize = 5_000;
+/// Of a hundred.
+const LONG_STREAMS: usize = 200;
 const PAGE: i64 = 2_000;
 const READERS: u32 = 8;
 const UNIT: &str = "events/s";
 
 pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> {
     let pool = ground.pool("worker", READERS).await?;
-    let streams = fill(&pool).await?;
-    if common.wants("stream-8") {
+    for (case, streams, events) in [
+        ("stream-8", STREAMS, LIFE),
+        ("stream-100", LONG_STREAMS, 100),
+    ] {
+        let streams = fill(&pool, streams, events).await?;
+        if !common.wants(case) {
+            continue;
+        }
         let mut bare = readers(&pool, &streams, Door::Bare);
         let mut ours = readers(&pool, &streams, Door::Ours);
         let figure = compare(
             &common,
             "read",
-            "stream-8",
+            case,
             UNIT,
             async || drive(&mut bare, common.lasting()).await,
             async || drive(&mut ours, common.lasting()).await,
@@ -54,22 +63,26 @@ pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> 
     Ok(())
 }
 
-/// Streams of ten events, by the shipped append.
-async fn fill(pool: &PgPool) -> Result<Arc<Vec<(i64, BookingId)>>, BenchError> {
+/// Streams of that many events, by the shipped append.
+async fn fill(
+    pool: &PgPool,
+    streams: usize,
+    events: i64,
+) -> Result<Arc<Vec<(i64, BookingId)>>, BenchError> {
     let context = Context {
         correlation: CorrelationId(ids::v7()),
         causation: None,
         on_behalf_of: None,
     };
-    let bookings: Vec<BookingId> = (0..STREAMS).map(|_| BookingId(ids::v7())).collect();
-    for some in bookings.chunks(100) {
+    let bookings: Vec<BookingId> = (0..streams).map(|_| BookingId(ids::v7())).collect();
+    for some in bookings.chunks(50) {
         let appends = some
             .iter()
             .map(|b| {
                 Append::new(
                     *b,
                     Expected::Version(0),
-                    (1..=LIFE).map(event).collect(),
+                    (1..=events).map(event).collect(),
                     Utc::now(),
                 )
             })
@@ -78,15 +91,18 @@ async fn fill(pool: &PgPool) -> Result<Arc<Vec<(i64, BookingId)>>, BenchError> {
         append_in(&mut tx, &context, appends).await?;
         tx.commit().await?;
     }
-    let numbers = sqlx::query("select stream_no, stream_id from core.streams")
-        .fetch_all(pool)
-        .await?
-        .iter()
-        .filter_map(|row| {
-            let stream = StreamId(row.try_get("stream_id").ok()?);
-            Some((row.try_get("stream_no").ok()?, stream.booking()?))
-        })
-        .collect();
+    let names: Vec<String> = bookings.iter().map(|b| StreamId::from(*b).0).collect();
+    let numbers =
+        sqlx::query("select stream_no, stream_id from core.streams where stream_id = any($1)")
+            .bind(names)
+            .fetch_all(pool)
+            .await?
+            .iter()
+            .filter_map(|row| {
+                let stream = StreamId(row.try_get("stream_id").ok()?);
+                Some((row.try_get("stream_no").ok()?, stream.booking()?))
+            })
+            .collect();
     Ok(Arc::new(numbers))
 }
 

@@ -6,9 +6,10 @@
 mod row;
 mod words;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgCopyIn;
 use uuid::Uuid;
 
 pub use self::words::{payment_word, state_word};
@@ -18,13 +19,14 @@ use super::people::{self, Person};
 use super::{ApplyError, Load, Part, People, Projection, Rows};
 use crate::domain::event::{Event, Sealed};
 use crate::store::copy;
-use crate::store::read::Recorded;
+use crate::store::read::{Reads, Recorded};
 use crate::store::scan::{Scan, Scanned, scan_bare};
 
 pub static PROJECTION: Projection = Projection {
     name: "bookings",
     version: 1,
     event_types: None,
+    reads: Reads::Said { bare: &BARE },
     rows: Rows::OfBooking,
     apply: |conn, events| Box::pin(apply(conn, events)),
     load: Load::Fold(|conn, part, people| Box::pin(load(conn, part, people))),
@@ -39,11 +41,18 @@ const BARE: [&str; 5] = [
     "InventoryHoldExpired",
 ];
 
+/// Bytes of rows that are sent to the server at once: it works while the next are folded.
+const SENT: usize = 64 * 1024;
+
 async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), ApplyError> {
     let mut parsed = Vec::with_capacity(events.len());
     let mut sealed: HashMap<Uuid, Sealed> = HashMap::new();
     let mut erased: HashSet<Uuid> = HashSet::new();
-    let (mut old, mut new) = (HashSet::new(), HashSet::new());
+    let mut customers: HashSet<Uuid> = HashSet::new();
+    // Bookings that begin here; the others, each with its first event here; and how many events of each are still to come.
+    let mut new: HashSet<Uuid> = HashSet::new();
+    let mut old: HashMap<Uuid, i64> = HashMap::new();
+    let mut left: HashMap<Uuid, usize> = HashMap::new();
     for recorded in events {
         let event = match recorded.reader() {
             Ok(_) if BARE.contains(&recorded.name.as_str()) => None,
@@ -56,87 +65,134 @@ async fn apply(conn: &mut PgConnection, events: &[&Recorded]) -> Result<(), Appl
             (Some(Event::CustomerErased(e)), _) => {
                 erased.insert(e.customer_id.0);
             }
-            (_, Some(booking)) => {
-                if recorded.version == 1 {
-                    new.insert(booking.0);
-                } else if !new.contains(&booking.0) {
-                    old.insert(booking.0);
+            (event, Some(booking)) => {
+                let booking = booking.0;
+                match event {
+                    Some(Event::BookingCreated(created)) if recorded.version == 1 => {
+                        customers.insert(created.customer_id.0);
+                        new.insert(booking);
+                    }
+                    _ if new.contains(&booking) => {}
+                    _ => {
+                        old.entry(booking).or_insert(recorded.position);
+                    }
                 }
-                parsed.push((booking.0, *recorded, event));
+                *left.entry(booking).or_default() += 1;
+                parsed.push((booking, *recorded, event));
             }
             _ => {}
         }
     }
-    let customers: Vec<Uuid> = sealed.keys().chain(&erased).copied().collect();
-    let mut tracks = stored(conn, &old, &customers).await?;
-    let mut new_customers: HashSet<Uuid> = HashSet::new();
-    for (booking, recorded, event) in &parsed {
-        if let Some(Event::BookingCreated(created)) = event {
-            new_customers.insert(created.customer_id.0);
-            tracks
-                .entry(*booking)
-                .or_insert_with(|| Track::begun(created));
-        }
-        let track = tracks.get_mut(booking).ok_or(ApplyError::NotCreated {
-            position: recorded.position,
-        })?;
-        track.follow(
-            *event,
-            &Envelope {
-                version: recorded.version,
-                correlation_id: recorded.correlation_id,
-                occurred_at: recorded.occurred_at,
-            },
-        );
-    }
 
-    // Customers that this batch registers, and those whom its new bookings name.
-    new_customers.retain(|c| !sealed.contains_key(c) && !erased.contains(c));
-    let known = named(conn, &new_customers).await?;
-    new_customers.retain(|c| !known.contains_key(c));
-    let unknown: Vec<Uuid> = new_customers.into_iter().collect();
-    sealed.extend(people::registered(conn, &unknown).await?);
-    let people = people::open(conn, sealed).await?;
-    let mut names: HashMap<Uuid, Name> = people.iter().map(|(id, p)| (*id, p.into())).collect();
-    names.extend(known);
-    names.extend(
-        erased
-            .into_iter()
-            .map(|id| (id, (&Person::erased()).into())),
-    );
-    let (mut made, mut changed) = (copy::Rows::new(), vec![]);
-    let mut any_made = false;
-    for (booking, track) in tracks {
-        let mut row = track.settled();
-        if let Some(name) = names.get(&row.customer_id) {
-            row.name(name);
-        }
-        if new.contains(&booking) {
-            row.copy(&mut made);
-            any_made = true;
-        } else {
-            changed.push(row);
-        }
+    let touched: Vec<Uuid> = sealed.keys().chain(&erased).copied().collect();
+    let mut tracks = stored(conn, old.keys().copied().collect(), touched).await?;
+    let lost = old.iter().filter(|(id, _)| !tracks.contains_key(id));
+    if let Some(position) = lost.map(|(_, position)| *position).min() {
+        return Err(ApplyError::NotCreated { position });
     }
-    if any_made {
-        insert(conn, made).await?;
-    }
+    let names = names(conn, sealed, erased, customers).await?;
+
+    let mut changed = fold(conn, parsed, left, &new, &mut tracks, &names).await?;
+    // Of these only the customer's name changed.
+    changed.extend(tracks.into_values().map(|track| track.named(&names)));
     if !changed.is_empty() {
+        // Two runs, or one after the other, take their rows in one order.
+        changed.sort_unstable_by_key(|row| row.booking_id);
         update(conn, changed).await?;
     }
     Ok(())
 }
 
+/// Follows the events. A booking's row is done with its last one: new rows are on their way to the server while the next
+/// are folded; gives the changed ones.
+async fn fold(
+    conn: &mut PgConnection,
+    parsed: Vec<(Uuid, &Recorded, Option<&Event>)>,
+    mut left: HashMap<Uuid, usize>,
+    new: &HashSet<Uuid>,
+    tracks: &mut HashMap<Uuid, Track>,
+    names: &HashMap<Uuid, Name>,
+) -> Result<Vec<Row>, ApplyError> {
+    // Nothing can be wrong with an event any more, so what is being sent is sent to its end.
+    let (mut changed, mut made) = (vec![], copy::Rows::new());
+    let mut sending = match new.is_empty() {
+        true => None,
+        false => Some(begin_copy(conn).await?),
+    };
+    for (booking, recorded, event) in parsed {
+        if let Some(Event::BookingCreated(created)) = event {
+            tracks
+                .entry(booking)
+                .or_insert_with(|| Track::begun(created));
+        }
+        if let Some(track) = tracks.get_mut(&booking) {
+            track.follow(
+                event,
+                &Envelope {
+                    version: recorded.version,
+                    correlation_id: recorded.correlation_id,
+                    occurred_at: recorded.occurred_at,
+                },
+            );
+        }
+        let Some(more) = left.get_mut(&booking) else {
+            continue;
+        };
+        *more -= 1;
+        if *more > 0 {
+            continue;
+        }
+        let Some(track) = tracks.remove(&booking) else {
+            continue;
+        };
+        let row = track.named(names);
+        match &mut sending {
+            Some(sending) if new.contains(&booking) => {
+                row.copy(&mut made);
+                if let Some(some) = made.take(SENT) {
+                    sending.send(some).await?;
+                }
+            }
+            _ => changed.push(row),
+        }
+    }
+    if let Some(mut sending) = sending {
+        sending.send(made.finish()).await?;
+        sending.finish().await?;
+    }
+    Ok(changed)
+}
+
+/// What the customers are called whom a batch registers (anew), erases, or names in its new bookings.
+async fn names(
+    conn: &mut PgConnection,
+    mut sealed: HashMap<Uuid, Sealed>,
+    erased: HashSet<Uuid>,
+    mut booked: HashSet<Uuid>,
+) -> Result<HashMap<Uuid, Name>, ApplyError> {
+    booked.retain(|c| !sealed.contains_key(c) && !erased.contains(c));
+    let known = known(conn, &booked).await?;
+    booked.retain(|c| !known.contains_key(c));
+    let unknown: Vec<Uuid> = booked.into_iter().collect();
+    sealed.extend(people::registered(conn, &unknown).await?);
+    let people = people::open(conn, sealed).await?;
+    let mut names: HashMap<Uuid, Name> = people.iter().map(|(id, p)| (*id, p.into())).collect();
+    names.extend(known);
+    let gone = Name::from(&Person::erased());
+    names.extend(erased.into_iter().map(|id| (id, gone.clone())));
+    Ok(names)
+}
+
 /// The rows of the batch's bookings that are there, and of the customers whom it registers (anew) or erases.
 async fn stored(
     conn: &mut PgConnection,
-    bookings: &HashSet<Uuid>,
-    customers: &[Uuid],
-) -> Result<BTreeMap<Uuid, Track>, ApplyError> {
+    bookings: Vec<Uuid>,
+    customers: Vec<Uuid>,
+) -> Result<HashMap<Uuid, Track>, ApplyError> {
     let mut rows: Vec<Row> = vec![];
     if !bookings.is_empty() {
         rows = sqlx::query_as("select * from bookings where booking_id = any($1)")
-            .bind(bookings.iter().copied().collect::<Vec<_>>())
+            .bind(bookings)
             .fetch_all(&mut *conn)
             .await?;
     }
@@ -155,7 +211,7 @@ async fn stored(
 }
 
 /// What customers who booked before are called: their rows say it, and a registration or an erasure changes those.
-async fn named(
+async fn known(
     conn: &mut PgConnection,
     customers: &HashSet<Uuid>,
 ) -> Result<HashMap<Uuid, Name>, ApplyError> {
@@ -176,13 +232,16 @@ async fn named(
         .collect())
 }
 
-async fn insert(conn: &mut PgConnection, rows: copy::Rows) -> Result<(), ApplyError> {
+async fn begin_copy(conn: &mut PgConnection) -> sqlx::Result<PgCopyIn<&mut PgConnection>> {
     // The names are constants.
-    let mut copy = conn
-        .copy_in_raw(&format!(
-            "copy bookings ({COLUMNS}) from stdin (format binary)"
-        ))
-        .await?;
+    conn.copy_in_raw(&format!(
+        "copy bookings ({COLUMNS}) from stdin (format binary)"
+    ))
+    .await
+}
+
+async fn insert(conn: &mut PgConnection, rows: copy::Rows) -> Result<(), ApplyError> {
+    let mut copy = begin_copy(conn).await?;
     copy.send(rows.finish()).await?;
     copy.finish().await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! A row of the list and how an event changes it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -133,6 +134,15 @@ impl Track {
             }
             _ => {}
         }
+    }
+
+    /// The same, under the name of its customer if that is among these.
+    pub fn named(self, names: &HashMap<Uuid, Name>) -> Row {
+        let mut row = self.settled();
+        if let Some(name) = names.get(&row.customer_id) {
+            row.name(name);
+        }
+        row
     }
 
     /// The row after the last event.
