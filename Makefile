@@ -41,7 +41,7 @@ help: ## Show this
 	@echo
 
 ##@ Parts of `make test`
-.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos figures-sagas inbox-storm hooks-stress fuzz
+.PHONY: test-rust test-ui test-e2e test-window test-postgres-18 test-long stress-order chaos figures-sagas inbox-storm hooks-stress fuzz peers-store
 test-rust: setup-test ui/dist/index.html tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done ## Rust tests, without the webview
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@$(STAGE) "Rust tests" cargo test $(SERVER) --no-fail-fast
@@ -90,6 +90,11 @@ hooks-stress: setup-test ## Webhooks: 50 endpoints of which 20 are bad, 200 kill
 	@$(STAGE) "Plans among a million rows" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture hooks::plans::the_claim_and_the_record_stay_on_their_indexes_among_a_million_rows
 	@$(STAGE) "Killed workers" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture hooks::stress::stress_workers_killed
 	@$(STAGE) "Fifty endpoints" cargo test -p bizing-desk --no-default-features --test it -- --ignored --exact --nocapture hooks::stress::stress_fifty_endpoints
+
+peers-store: setup-test ## esrs and postgres-es beside our event store, each on a server of the same settings (needs OpenSSL's headers). PEERS_ROUNDS=3
+	@$(STAGE) "Build the desk" cargo build --release -p bizing-desk --no-default-features --bin bizing-desk
+	@$(STAGE) "Build the peers" cargo build --release --manifest-path tests/peers/store/Cargo.toml --target-dir $(TARGET)/peers
+	@$(TARGET)/peers/release/peers-store --desk $(TARGET)/release/bizing-desk --rounds $(or $(PEERS_ROUNDS),3)
 
 ##@ Before a commit
 .PHONY: lint lint-format lint-scripts lint-dependencies lint-rust lint-ui fmt types doc
