@@ -45,7 +45,8 @@ export const sagas: Pick<Catalogue, keyof typeof english> = {
   'sagas.next_try': 'nächster Versuch in {time}',
   'sagas.nobody': 'noch niemand',
   'sagas.you': 'Sie',
-  'sagas.keys': 'bewegen · X wählt · Enter öffnet · R neuer Versuch · C zurücknehmen · G B Buchung · G S Stripe',
+  'sagas.key.retry': 'neuer Versuch',
+  'sagas.key.undo': 'zurücknehmen',
 
   'park.guard_money': 'G1 viel Geld',
   'park.guard_blast': 'G2 viele aus einem Grund',

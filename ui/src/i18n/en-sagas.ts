@@ -42,7 +42,8 @@ export const sagas = {
   'sagas.next_try': 'next try in {time}',
   'sagas.nobody': 'nobody yet',
   'sagas.you': 'you',
-  'sagas.keys': 'move · X choose · Enter opens · R try again · C undo · G B booking · G S Stripe',
+  'sagas.key.retry': 'try again',
+  'sagas.key.undo': 'undo',
 
   // ---- why
   'park.guard_money': 'G1 much money',
