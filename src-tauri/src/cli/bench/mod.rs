@@ -47,7 +47,7 @@ enum What {
     /// Sagas of five steps with a provider that answers at once, at 1, 8 and 32 clients; and their list among a million.
     Saga(Common),
     /// Webhooks: recorded deliveries at 1, 10 and 50 endpoints, and the way from an append to its arrival.
-    Webhooks(Common),
+    Webhooks(webhooks::Webhooks),
     /// Reading the past into read models: typed, by the running projection, and by a rebuild.
     Replay(replay::Replay),
 }
@@ -97,7 +97,9 @@ pub fn run(bench: Bench) -> Ended {
         What::Subscribe(common) => on_ground(common, subscribe::run),
         What::Inbox(common) => on_ground(common, inbox::run),
         What::Saga(common) => on_ground(common, saga::run),
-        What::Webhooks(common) => on_ground(common, webhooks::run),
+        What::Webhooks(what) => on_ground(what.common.clone(), move |common, ground| {
+            webhooks::run(what.events, common, ground)
+        }),
         What::Replay(replay) => on_ground(replay.common.clone(), move |common, ground| {
             replay::run(replay.events, common, ground)
         }),

@@ -77,7 +77,7 @@ impl Connector {
         target: &Target,
         guard: &Guard,
         timings: &mut Timings,
-    ) -> Result<Live, Failure> {
+    ) -> Result<Box<Live>, Failure> {
         let work = self.steps(target, guard, timings);
         tokio::time::timeout(CONNECT, work)
             .await
@@ -94,7 +94,7 @@ impl Connector {
         target: &Target,
         guard: &Guard,
         timings: &mut Timings,
-    ) -> Result<Live, Failure> {
+    ) -> Result<Box<Live>, Failure> {
         let addresses = self.addresses(target, guard, timings).await?;
         let began = Instant::now();
         let stream = tcp(&addresses, target).await?;
@@ -118,7 +118,7 @@ impl Connector {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|e| Failure::new(FailureClass::Protocol, e.to_string()))?;
-        Ok(Live { conn, sender, peer })
+        Ok(Box::new(Live { conn, sender, peer }))
     }
 
     /// What the target's name resolves to now. One private address among them refuses all of them: such a name is either

@@ -18,12 +18,12 @@ pub struct Pool(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     /// Plain and secure, by host and port as requests name them. An entry stays for the next until somebody tidies.
-    by_target: [HashMap<String, Vec<(Live, Instant)>>; 2],
+    by_target: [HashMap<String, Vec<(Box<Live>, Instant)>>; 2],
     count: usize,
 }
 
 impl Pool {
-    pub fn take(&self, target: &Target) -> Option<Live> {
+    pub fn take(&self, target: &Target) -> Option<Box<Live>> {
         let mut kept = self.lock();
         let waiting = kept.by_target[usize::from(target.https)].get_mut(&target.authority)?;
         let taken = waiting.pop();
@@ -41,7 +41,7 @@ impl Pool {
         taken
     }
 
-    pub fn give_back(&self, target: &Target, live: Live) {
+    pub fn give_back(&self, target: &Target, live: Box<Live>) {
         let mut kept = self.lock();
         if kept.count >= IN_ALL {
             kept.forget_old();

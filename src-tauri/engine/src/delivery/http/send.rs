@@ -196,7 +196,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        mut live: Live,
+        mut live: Box<Live>,
         target: &Target,
         request: Request<Full<Bytes>>,
         progress: &mut Progress,
@@ -241,7 +241,7 @@ impl Client {
     async fn read(
         &self,
         response: Response<Incoming>,
-        mut live: Live,
+        mut live: Box<Live>,
         mut open: bool,
         target: &Target,
         progress: &mut Progress,

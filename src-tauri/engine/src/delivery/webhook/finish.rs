@@ -81,7 +81,7 @@ pub struct Finisher {
 
 impl Finisher {
     /// Until nobody sends any more and all is written.
-    pub async fn run(&self, results: &Mutex<mpsc::Receiver<Finished>>) {
+    pub async fn run(&self, results: &Mutex<mpsc::Receiver<Box<Finished>>>) {
         let mut batch = Vec::with_capacity(MOST);
         loop {
             gather(&mut *results.lock().await, &mut batch).await;
@@ -98,7 +98,7 @@ impl Finisher {
 
     /// Never gives up: a result that is not recorded is a message that is sent twice. The lease ends all the same if the
     /// database stays away, and then it is.
-    async fn write(&self, batch: &[Finished]) {
+    async fn write(&self, batch: &[Box<Finished>]) {
         let mut pause = Duration::from_millis(50);
         loop {
             match self.record(batch).await {
@@ -128,7 +128,7 @@ impl Finisher {
         }
     }
 
-    async fn record(&self, batch: &[Finished]) -> sqlx::Result<()> {
+    async fn record(&self, batch: &[Box<Finished>]) -> sqlx::Result<()> {
         let tallies = tallies(batch);
         let told: Vec<(&Uuid, &Tally)> = tallies.iter().filter(|(_, t)| t.tells()).collect();
         let recorded: Vec<Uuid> = if told.is_empty() {
@@ -155,7 +155,7 @@ impl Finisher {
     }
 
     /// Somebody else holds these now: the try stays in the log and changes nothing.
-    async fn mark_late(&self, batch: &[Finished], recorded: &[Uuid]) -> sqlx::Result<()> {
+    async fn mark_late(&self, batch: &[Box<Finished>], recorded: &[Uuid]) -> sqlx::Result<()> {
         let late = batch.iter().filter(|f| !recorded.contains(&f.delivery_id));
         for one in late {
             tracing::info!(delivery.id = %one.delivery_id, attempt = one.no, "a try ended after its lease: it is kept in the log only");
@@ -171,7 +171,7 @@ impl Finisher {
 }
 
 /// What has ended, and what ends within a moment.
-async fn gather(results: &mut mpsc::Receiver<Finished>, batch: &mut Vec<Finished>) {
+async fn gather(results: &mut mpsc::Receiver<Box<Finished>>, batch: &mut Vec<Box<Finished>>) {
     if results.recv_many(batch, MOST).await == 0 {
         return;
     }
@@ -248,7 +248,7 @@ impl Tally {
 }
 
 /// By id, so that two workers write the figures of two endpoints in one order.
-fn tallies(batch: &[Finished]) -> BTreeMap<Uuid, Tally> {
+fn tallies(batch: &[Box<Finished>]) -> BTreeMap<Uuid, Tally> {
     let mut tallies: BTreeMap<Uuid, Tally> = BTreeMap::new();
     for one in batch {
         tallies.entry(one.destination_id).or_default().add(one);
@@ -260,7 +260,7 @@ type Statement<'q> =
     sqlx::query::QueryScalar<'q, sqlx::Postgres, Uuid, sqlx::postgres::PgArguments>;
 
 fn statement<'q>(
-    batch: &'q [Finished],
+    batch: &'q [Box<Finished>],
     worker: WorkerId,
     tallies: &BTreeMap<Uuid, Tally>,
 ) -> Statement<'q> {

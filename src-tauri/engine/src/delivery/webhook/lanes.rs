@@ -23,6 +23,8 @@ pub struct Lane {
     more: bool,
     /// Failures in a row that are known here; the database knows them a moment later.
     failures: u32,
+    /// Something was taken in then.
+    used_at: Instant,
     /// Nothing more is taken until what is known here is recorded.
     rests_until: Option<Instant>,
 }
@@ -32,6 +34,8 @@ pub struct Lane {
 const DEEPEST: usize = 1_024;
 /// As many as open the breaker.
 const FAILURES: u32 = 5;
+/// An endpoint that nothing was sent to for so long is read anew. Its version says when it has changed.
+const KNOWN: Duration = Duration::from_secs(600);
 /// Longer than a record takes, on a busy computer too. The breaker that it opens rests for longer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -153,6 +157,7 @@ impl Lanes {
                     wanted: 2 * one.places,
                     more: false,
                     failures: 0,
+                    used_at: now,
                     rests_until: None,
                 });
             let n = got.entry(one.destination_id).or_default();
@@ -164,6 +169,7 @@ impl Lanes {
             if lane.rate.as_ref().map(|r| r.per_s as i32) != endpoint.rate_per_s {
                 lane.rate = endpoint.rate_per_s.map(Rate::new);
             }
+            lane.used_at = now;
             lane.endpoint = endpoint;
             lane.places = one.places;
             lane.depth = lane.depth.max(2 * one.places);
@@ -248,10 +254,15 @@ impl Lanes {
             .collect()
     }
 
-    /// Endpoints with nothing in hand and no rate to remember are forgotten.
+    /// Endpoints with nothing in hand and no rate to remember are forgotten after a while. To know one again costs a look and the
+    /// opening of its secrets, and all others wait for that.
     pub fn forget_idle(&mut self) {
         self.lanes.retain(|_, l| {
-            l.sending > 0 || !l.waiting.is_empty() || l.rate.is_some() || l.failures > 0
+            l.used_at.elapsed() < KNOWN
+                || l.sending > 0
+                || !l.waiting.is_empty()
+                || l.rate.is_some()
+                || l.failures > 0
         });
     }
 }

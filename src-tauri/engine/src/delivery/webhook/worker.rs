@@ -192,7 +192,7 @@ impl Webhooks {
         upkeep::run(&ordinary, &self.0.client, &self.0.bell, &self.0.hints, stop).await;
     }
 
-    async fn send_all(&self, stop: CancellationToken, told: mpsc::Sender<Finished>) {
+    async fn send_all(&self, stop: CancellationToken, told: mpsc::Sender<Box<Finished>>) {
         let mut rings = self.0.bell.listen();
         let mut lanes = Lanes::default();
         let mut under = Under::default();
@@ -320,7 +320,7 @@ impl Webhooks {
         lanes: &mut Lanes,
         under: &mut Under,
         pulse: &mut Pulse,
-        told: &mpsc::Sender<Finished>,
+        told: &mpsc::Sender<Box<Finished>>,
     ) {
         match ended {
             Ok((id, delivered)) => {
@@ -338,7 +338,13 @@ impl Webhooks {
         }
     }
 
-    fn start(&self, id: Uuid, lanes: &mut Lanes, under: &mut Under, told: &mpsc::Sender<Finished>) {
+    fn start(
+        &self,
+        id: Uuid,
+        lanes: &mut Lanes,
+        under: &mut Under,
+        told: &mpsc::Sender<Box<Finished>>,
+    ) {
         while let Some((claimed, endpoint)) = lanes.next(id) {
             let (this, told) = (self.clone(), told.clone());
             under
@@ -351,7 +357,7 @@ impl Webhooks {
         &self,
         claimed: Claimed,
         endpoint: Arc<Endpoint>,
-        told: mpsc::Sender<Finished>,
+        told: mpsc::Sender<Box<Finished>>,
     ) -> bool {
         let Some(body) = send::body_of(&claimed) else {
             tracing::error!(delivery.id = %claimed.delivery_id, event = claimed.event_name, "the event of a delivery cannot be read here; it waits");
@@ -363,7 +369,7 @@ impl Webhooks {
         let finished = send::send(&self.0.client, &endpoint, claimed, body).await;
         self.0.crash.point("after_send").await;
         let delivered = finished.state == "delivered";
-        let _ = told.send(finished).await;
+        let _ = told.send(Box::new(finished)).await;
         delivered
     }
 

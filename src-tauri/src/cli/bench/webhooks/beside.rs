@@ -24,6 +24,8 @@ const FLAPPING: usize = 5;
 const PER_S: u32 = 20;
 const PLACES: i32 = 8;
 const TIMEOUT_MS: i32 = 3_000;
+/// Nothing came for so long: something is lost.
+const STALLED: Duration = Duration::from_secs(60);
 const KINDS: [Others; 3] = [Others::None, Others::Good, Others::Bad];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -62,9 +64,34 @@ pub async fn run(common: &Common, ground: &Ground, vault: &Vault) -> Result<Figu
     .with("samples", alone.latencies_ms.len()))
 }
 
-/// From before an append until each healthy endpoint has it.
+/// As many events as fast as they can be appended, beside the bad ones: each healthy endpoint gets each of them.
+pub async fn all(events: u32, ground: &Ground, vault: &Vault) -> Result<Figure, BenchError> {
+    let began = Instant::now();
+    let latencies = send(events, None, ground, vault, Others::Bad).await?;
+    let all = Sample::of(latencies.len() as u64, began.elapsed(), latencies);
+    Ok(
+        Figure::new("webhooks", "fifty-all", all.rate, "healthy deliveries/s")
+            .with("events", events)
+            .with("arrived", all.latencies_ms.len())
+            .with("p50_ms", rounded(all.percentile(0.5)))
+            .with("p99_ms", rounded(all.percentile(0.99))),
+    )
+}
+
 async fn once(
     common: &Common,
+    ground: &Ground,
+    vault: &Vault,
+    others: Others,
+) -> Result<Vec<f64>, BenchError> {
+    let events = (common.lasting().as_secs_f64() * f64::from(PER_S)).ceil() as u32;
+    send(events, Some(PER_S), ground, vault, others).await
+}
+
+/// From before an append until each healthy endpoint has it, in milliseconds.
+async fn send(
+    events: u32,
+    per_s: Option<u32>,
     ground: &Ground,
     vault: &Vault,
     others: Others,
@@ -78,28 +105,32 @@ async fn once(
     let others = Sinks::of(others, &desk).await?;
     let worker = desk.work();
     let mut appended: HashMap<Uuid, Instant> = HashMap::new();
-    let events = (common.lasting().as_secs_f64() * f64::from(PER_S)).ceil() as u32;
     let began = Instant::now();
     for n in 0..events {
-        tokio::time::sleep_until((began + Duration::from_secs(n.into()) / PER_S).into()).await;
+        if let Some(per_s) = per_s {
+            let due = began + Duration::from_secs(n.into()) / per_s;
+            tokio::time::sleep_until(due.into()).await;
+        }
         let event = ids::v7();
         appended.insert(event, Instant::now());
         desk.append(event).await?;
     }
+    // Counted once, however often it came.
     let all = u64::from(events) * HEALTHY as u64;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while sink.arrived() < all && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut first: HashMap<(String, Uuid), Instant> = HashMap::new();
+    let mut last = Instant::now();
+    while (first.len() as u64) < all && last.elapsed() < STALLED {
+        for arrival in sink.taken() {
+            last = arrival.at;
+            first
+                .entry((arrival.path, arrival.event))
+                .or_insert(arrival.at);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     worker.shut_down().await;
     desk.close().await;
     drop(others);
-    let mut first: HashMap<(String, Uuid), Instant> = HashMap::new();
-    for arrival in sink.taken() {
-        first
-            .entry((arrival.path, arrival.event))
-            .or_insert(arrival.at);
-    }
     if first.len() as u64 != all {
         return Err(format!("{} of {all} arrived at the healthy endpoints", first.len()).into());
     }

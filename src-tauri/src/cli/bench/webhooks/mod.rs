@@ -25,7 +25,16 @@ const TIMEOUT_MS: i32 = 15_000;
 /// As many as wait at an endpoint that answers nothing.
 const DUE_AT_HANGING: i64 = 500_000;
 
-pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> {
+#[derive(clap::Args)]
+pub struct Webhooks {
+    #[command(flatten)]
+    pub common: Common,
+    /// Of the case `fifty-all`, each owed to fifty endpoints.
+    #[arg(long, default_value_t = 2_000)]
+    pub events: u32,
+}
+
+pub async fn run(events: u32, common: Common, ground: Arc<Ground>) -> Result<(), BenchError> {
     let (sink, vault) = (Sink::start()?, Vault::default());
     for endpoints in [1, 10, 50] {
         let case = format!("endpoints-{endpoints}");
@@ -40,6 +49,9 @@ pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> 
     }
     if common.wants("fifty") {
         common.print(&beside::run(&common, &ground, &vault).await?);
+    }
+    if common.wants("fifty-all") {
+        common.print(&beside::all(events, &ground, &vault).await?);
     }
     Ok(())
 }
