@@ -15,10 +15,12 @@ const IN_ALL: usize = 1_024;
 #[derive(Default)]
 pub struct Pool(Mutex<Kept>);
 
+type Waiting = Vec<(Box<Live>, Instant)>;
+
 #[derive(Default)]
 struct Kept {
     /// Plain and secure, by host and port as requests name them. An entry stays for the next until somebody tidies.
-    by_target: [HashMap<String, Vec<(Box<Live>, Instant)>>; 2],
+    by_target: [HashMap<String, Waiting>; 2],
     count: usize,
 }
 

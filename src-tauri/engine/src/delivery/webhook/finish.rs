@@ -171,6 +171,10 @@ impl Finisher {
 }
 
 /// What has ended, and what ends within a moment.
+#[allow(
+    clippy::vec_box,
+    reason = "they are sorted and passed on, and each is several hundred bytes"
+)]
 async fn gather(results: &mut mpsc::Receiver<Box<Finished>>, batch: &mut Vec<Box<Finished>>) {
     if results.recv_many(batch, MOST).await == 0 {
         return;

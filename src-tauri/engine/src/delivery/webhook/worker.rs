@@ -60,8 +60,15 @@ type Done = (Uuid, bool);
 #[derive(Default)]
 struct Under {
     sends: JoinSet<Done>,
+    /// One at a time, with all that has come together meanwhile: ten endpoints that begin to fail at once would otherwise stand in the
+    /// next look's way to its connection.
     returns: JoinSet<()>,
+    /// By when it may be taken again: at once, or later.
+    to_return: Vec<Unsent>,
 }
+
+/// Deliveries with their fences, and the seconds until they may be taken again.
+type Unsent = (Vec<(Uuid, i64)>, f64);
 
 #[derive(Clone)]
 pub struct Webhooks(Arc<Inner>);
@@ -254,7 +261,7 @@ impl Webhooks {
                         self.ended(ended, &mut lanes, &mut under, &mut pulse, &told);
                     }
                 }
-                Some(_) = under.returns.join_next(), if !under.returns.is_empty() => {}
+                Some(_) = under.returns.join_next(), if !under.returns.is_empty() => self.give_back_next(&mut under),
                 changed = rings.changed() => {
                     if changed.is_err() {
                         break;
@@ -271,7 +278,11 @@ impl Webhooks {
         let Under {
             mut sends,
             mut returns,
+            to_return,
         } = under;
+        for (unsent, in_s) in to_return {
+            self.give_back(&unsent, in_s).await;
+        }
         let mut unsent = lanes.unsent();
         if let Some(look) = look
             && let Ok(Ok(looked)) = tokio::time::timeout(LAST_ANSWERS, look).await
@@ -306,7 +317,20 @@ impl Webhooks {
 
     /// The same, while the others go on: an endpoint that begins to fail holds up nobody for the time that this takes.
     fn give_back_soon(&self, unsent: Vec<(Uuid, i64)>, in_s: f64, under: &mut Under) {
-        if !unsent.is_empty() {
+        if unsent.is_empty() {
+            return;
+        }
+        match under.to_return.iter_mut().find(|(_, s)| *s == in_s) {
+            Some((together, _)) => together.extend(unsent),
+            None => under.to_return.push((unsent, in_s)),
+        }
+        if under.returns.is_empty() {
+            self.give_back_next(under);
+        }
+    }
+
+    fn give_back_next(&self, under: &mut Under) {
+        if let Some((unsent, in_s)) = under.to_return.pop() {
             let this = self.clone();
             under
                 .returns
