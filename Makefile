@@ -56,14 +56,14 @@ test-e2e: setup-test ui/dist/index.html ## Journeys in a browser against the rea
 
 test-window: setup-test ui/dist/index.html ## Journeys in the real window, on a display of their own
 	@$(STAGE) "Build the window's tests" cargo test $(WINDOW) --no-run --test it
-	@$(STAGE) "Window journeys" .ci/display cargo test -p bizing-desk --features custom-protocol --test it window -- --ignored --test-threads=1
+	@$(STAGE) "Window journeys" .ci/display cargo test -p bizing-desk --features custom-protocol --test it window:: -- --ignored --skip hooks --test-threads=1
 
 test-postgres-18: setup-test ui/dist/index.html .cache/postgres-18/.done ## The database tests again, on PostgreSQL 18
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run
 	@BIZING_PG_BIN="$$(realpath .cache/postgres-18/bin-of-18)" $(STAGE) "Database tests on PostgreSQL 18" cargo test $(SERVER) --no-fail-fast --test it
 
 test-long: setup-test ui/dist/index.html tests/peers/webhooks/node_modules/.done .cache/peers/.done .cache/localstripe/.done test-postgres-18 ## What takes long: PostgreSQL 18, crash enumeration, chaos, soak (the ignored tests)
-	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window
+	@$(STAGE) "Long tests" cargo test $(SERVER) -- --ignored --skip window::
 
 stress-order: setup-test ## No event skipped, doubled or out of order: 64 writers held, rolled back, killed. SECONDS_LONG=60 SEED=…
 	@$(STAGE) "Build the Rust tests" cargo test $(SERVER) --no-run

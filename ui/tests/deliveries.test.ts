@@ -35,7 +35,7 @@ test('from the keyboard: down, down, the tries of it, redeliver, copy as cURL, t
   press('j')
   await until(() => location.hash.includes(retrying.delivery_id), 'the third is chosen')
   await until(() => all('try').length === 3, 'its tries')
-  expect(all('try').map((one) => one.textContent!.trim())[1]).toMatch(/Try 2, by tomas: “they say it is fixed”.*503/s)
+  expect(all('try').map((one) => one.textContent!.trim())[1]).toMatch(/Try 2, by Tomás Vale: “they say it is fixed”.*503/s)
   expect(find('waterfall')!.getAttribute('aria-label')).toContain('First byte 1,981 ms')
   await accessible()
   press('r')

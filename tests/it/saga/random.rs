@@ -416,7 +416,8 @@ impl Run {
             let (captured, refunded, by_hand, confirmed, cancelled): (i64, i64, i64, bool, bool) = sqlx::query_as(
                 "with e as (select t.name, e.data from core.streams s join core.events e using (stream_no) join core.event_types t using (type_no) where s.stream_id = 'booking-' || $1)
                  select coalesce(sum((data#>>'{amount_received,amount_minor}')::bigint) filter (where name = 'PaymentReceived'), 0)::bigint,
-                        coalesce(sum((data#>>'{amount,amount_minor}')::bigint) filter (where name = 'PaymentRefunded'), 0)::bigint,
+                        (coalesce(sum((data#>>'{amount,amount_minor}')::bigint) filter (where name = 'PaymentRefunded'), 0)
+                          - coalesce(sum((data#>>'{amount,amount_minor}')::bigint) filter (where name = 'RefundReturned'), 0))::bigint,
                         coalesce(sum((data#>>'{amount,amount_minor}')::bigint) filter (where name = 'PaymentRefunded' and data->>'provider_refund' = 'paid out in cash'), 0)::bigint,
                         bool_or(name = 'BookingConfirmed') is true, bool_or(name in ('BookingCancelled', 'BookingExpired')) is true from e",
             )

@@ -47,6 +47,8 @@ pub struct Payment {
     pub refund_pending_minor: i64,
     /// Asked for and not failed. Only the last one can be pending.
     pub refunds: Vec<RefundId>,
+    /// How those that have gone back did: the provider's id of the refund, or what a person gave as evidence.
+    pub refunded_as: Vec<(RefundId, String)>,
     pub disputes: Vec<Dispute>,
     /// The newest word about a dispute. It covers `state`, which goes on beneath it.
     pub contested: Option<Contested>,
@@ -287,10 +289,14 @@ pub fn decide(
             payment.refund_is_pending(failed.refund_id),
             Event::RefundFailed(failed),
         ),
-        // Only what was said to have gone back can come back, and only once.
+        // Only what was said to have gone back can come back, and only once: not what a person paid out, because an older
+        // refund of the same money failed.
         Command::ReturnRefund(returned) => when(
             !payment.refund_is_pending(returned.refund_id)
-                && payment.refunds.contains(&returned.refund_id)
+                && payment
+                    .refunded_as
+                    .iter()
+                    .any(|(id, by)| *id == returned.refund_id && *by == returned.provider_refund)
                 && returned.amount.amount_minor <= payment.refunded_minor,
             Event::RefundReturned(returned),
         ),
@@ -498,6 +504,7 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
         Event::PaymentRefunded(e) => {
             p.refund_pending_minor = 0;
             p.refunded_minor = p.refunded_minor.saturating_add(e.amount.amount_minor);
+            p.refunded_as.push((e.refund_id, e.provider_refund.clone()));
             p.state = if p.refunded_minor >= p.captured_minor {
                 PaymentState::Refunded
             } else {
@@ -511,6 +518,7 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
         }
         Event::RefundReturned(e) => {
             p.refunds.retain(|id| *id != e.refund_id);
+            p.refunded_as.retain(|(id, _)| *id != e.refund_id);
             p.refunded_minor = p.refunded_minor.saturating_sub(e.amount.amount_minor);
             p.state = PaymentState::RefundFailed;
         }

@@ -382,6 +382,24 @@ fn only_the_refund_that_was_asked_for_is_recorded_and_at_its_amount() {
 }
 
 #[test]
+fn only_what_went_back_through_the_provider_can_come_back_and_no_older_try_for_it() {
+    let back = Command::ReturnRefund(returned(1, 3000));
+    let went = |as_what: &str| {
+        let by_hand = PaymentRefunded {
+            provider_refund: as_what.to_owned(),
+            ..refunded(1, 3000)
+        };
+        [refunding(3000), vec![Event::PaymentRefunded(by_hand)]].concat()
+    };
+    check(&went("re_1"), back.clone(), Ok(&["RefundReturned"]));
+    // The try that failed is told of again after a person has paid it out, or after a second try went through.
+    check(&went("paid out in cash"), back.clone(), Ok(&[]));
+    check(&went("re_2"), back.clone(), Ok(&[]));
+    let twice = [went("re_1"), vec![Event::RefundReturned(returned(1, 3000))]].concat();
+    check(&twice, back, Ok(&[]));
+}
+
+#[test]
 fn messages_are_facts_of_their_own() {
     let sent = Command::RecordNotification(notification());
     check(&confirmed(), sent, Ok(&["NotificationSent"]));

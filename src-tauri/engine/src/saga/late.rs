@@ -70,12 +70,11 @@ impl Late {
             }
         };
         self.crash.point("late_refund_seen").await;
+        // Of those that failed the one by which the books say that the money went: older tries failed before it.
         let came_back = refunds.into_iter().find(|r| {
+            let counted = &world.booking.payment.refunded_as;
             matches!(r.status, RefundStatus::Failed | RefundStatus::Canceled)
-                && world
-                    .effects
-                    .iter()
-                    .any(|e| e.provider_object.as_deref() == Some(r.id.as_str()))
+                && counted.iter().any(|(_, by)| *by == r.id)
         });
         match came_back {
             Some(refund) => self.open_again(saga, &refund).await,
