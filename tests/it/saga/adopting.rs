@@ -96,7 +96,7 @@ async fn found(t: &TestDesk, desk: &Desk) -> Orphan {
 }
 
 /// Paid, and taken back again since nobody could be told; no worker is left.
-async fn taken_back(t: &TestDesk) -> Stuck {
+async fn taken_back(t: &TestDesk) -> Made {
     let worker = t.work().await;
     let booked = t
         .book(&t.desk(Some(worker.worker.clone())), by_link(0))
@@ -110,7 +110,7 @@ async fn taken_back(t: &TestDesk) -> Stuck {
         .unwrap();
     t.wait_for_saga(booked.booking_id, "compensated").await;
     worker.close().await;
-    Stuck {
+    Made {
         saga,
         booking: booked.booking_id,
     }
@@ -127,14 +127,8 @@ fn by_link(n: u32) -> CreateBooking {
 #[tokio::test]
 async fn a_refund_made_at_stripes_pages_is_taken_into_the_books_once_whoever_dies_over_it() {
     let t = TestDesk::new().await;
-    let worker = t.work().await;
     let desk = t.desk(None);
-    let booked = t
-        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
-        .await;
-    t.wait_for_saga(booked.booking_id, "completed").await;
-    worker.close().await;
-    let saga = saga_of(&t, booked.booking_id).await;
+    let Made { saga, booking } = completed(&t).await;
     let owner = t.db.superuser_pool().await;
     let intent: String = sqlx::query_scalar("select provider_object from saga.effect where saga_id = $1 and operation = 'create_intent'")
         .bind(saga)
@@ -193,7 +187,7 @@ async fn a_refund_made_at_stripes_pages_is_taken_into_the_books_once_whoever_die
             .await
             .unwrap();
     }
-    let before = t.events(booked.booking_id).await;
+    let before = t.events(booking).await;
     let (a, b) = (
         deeds(&t, CrashPoints::default()),
         deeds(&t, CrashPoints::default()),
@@ -205,7 +199,7 @@ async fn a_refund_made_at_stripes_pages_is_taken_into_the_books_once_whoever_die
     };
     let told = sagas::get_ask(&desk, get).await.unwrap();
     assert_eq!((told.state.as_str(), told.problem), ("answered", None));
-    let after = t.events(booked.booking_id).await;
+    let after = t.events(booking).await;
     assert_eq!(
         after[before.len()..],
         ["RefundRequested", "PaymentRefunded"]
@@ -226,7 +220,7 @@ async fn a_refund_made_at_stripes_pages_is_taken_into_the_books_once_whoever_die
     fresh(&t).await;
     assert_eq!(walk(&t).round().await.unwrap(), 0);
     deeds(&t, CrashPoints::default()).round().await.unwrap();
-    assert_eq!(t.events(booked.booking_id).await, after);
+    assert_eq!(t.events(booking).await, after);
 }
 
 #[tokio::test]
@@ -266,14 +260,8 @@ async fn a_lost_payment_of_a_booking_that_is_over_is_adopted_and_goes_back_by_it
 #[tokio::test]
 async fn who_paid_twice_gets_one_back_and_the_ledger_keeps_the_other() {
     let t = TestDesk::new().await;
-    let worker = t.work().await;
     let desk = t.desk(None);
-    let booked = t
-        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
-        .await;
-    t.wait_for_saga(booked.booking_id, "completed").await;
-    worker.close().await;
-    let saga = saga_of(&t, booked.booking_id).await;
+    let saga = completed(&t).await.saga;
     let owner = t.db.superuser_pool().await;
     paid(&t, saga, 8000, "twice").await;
     key_elsewhere(&owner).await;

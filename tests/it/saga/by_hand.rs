@@ -60,7 +60,7 @@ async fn a_refund_that_fails_is_settled_by_hand_with_evidence() {
     };
     let booked = t.book(&t.desk(Some(worker.worker.clone())), request).await;
     t.wait_for_saga(booked.booking_id, "parked").await;
-    let it = Stuck {
+    let it = Made {
         saga: saga_of(&t, booked.booking_id).await,
         booking: booked.booking_id,
     };

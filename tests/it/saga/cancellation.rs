@@ -32,16 +32,16 @@ fn soon(n: i64) -> String {
 const FAR: u32 = 8760;
 const NEVER: i64 = 1_000_000;
 
-async fn confirmed(t: &TestDesk, worker: &TestWorker, request: CreateBooking) -> Stuck {
+async fn confirmed(t: &TestDesk, worker: &TestWorker, request: CreateBooking) -> Made {
     let booked = t.book(&t.desk(Some(worker.worker.clone())), request).await;
     t.wait_for_saga(booked.booking_id, "completed").await;
-    Stuck {
+    Made {
         saga: saga_of(t, booked.booking_id).await,
         booking: booked.booking_id,
     }
 }
 
-async fn give_up(desk: &Desk, it: &Stuck) -> Uuid {
+async fn give_up(desk: &Desk, it: &Made) -> Uuid {
     let plan = look(desk, it.saga, "cancel").await;
     assert_eq!(plan.refused, None);
     let request = ask(it.saga, "cancel", &plan);

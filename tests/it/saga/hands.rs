@@ -49,18 +49,33 @@ pub async fn rules(t: &TestDesk, some: serde_json::Value) {
     assert_eq!(told, "done");
 }
 
-pub struct Stuck {
+/// A booking and its saga.
+pub struct Made {
     pub saga: Uuid,
     pub booking: Uuid,
 }
 
 /// A booking that is paid and confirmed, and whose message reached nobody: a person decides.
-pub async fn stuck(t: &TestDesk, worker: &TestWorker, n: u32) -> Stuck {
+pub async fn stuck(t: &TestDesk, worker: &TestWorker, n: u32) -> Made {
     let booked = t
         .book(&t.desk(Some(worker.worker.clone())), to_nobody(n))
         .await;
     t.wait_for_saga(booked.booking_id, "parked").await;
-    Stuck {
+    Made {
+        saga: saga_of(t, booked.booking_id).await,
+        booking: booked.booking_id,
+    }
+}
+
+/// A booking that is paid, confirmed and told, and nobody works any more.
+pub async fn completed(t: &TestDesk) -> Made {
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    worker.close().await;
+    Made {
         saga: saga_of(t, booked.booking_id).await,
         booking: booked.booking_id,
     }
@@ -121,7 +136,7 @@ pub async fn desk_of(t: &TestDesk, group: &str) -> Desk {
 }
 
 /// Back with a person, with something written in between that was not theirs.
-pub async fn parked_again(desk: &Desk, it: &Stuck, version: i32) {
+pub async fn parked_again(desk: &Desk, it: &Made, version: i32) {
     crate::support::wait_until("parked again", Duration::from_secs(30), || async {
         let page = page(desk, it.saga).await;
         page.row.parked.is_some() && page.row.version > version + 1

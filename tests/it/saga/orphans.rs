@@ -68,14 +68,8 @@ fn intent(saga: Uuid, effect: Uuid) -> Operation {
 #[tokio::test]
 async fn what_the_ledger_does_not_know_is_a_case_once_and_is_left_alone() {
     let t = TestDesk::new().await;
-    let worker = t.work().await;
     let desk = t.desk(None);
-    let booked = t
-        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
-        .await;
-    t.wait_for_saga(booked.booking_id, "completed").await;
-    worker.close().await;
-    let saga = saga_of(&t, booked.booking_id).await;
+    let saga = completed(&t).await.saga;
     let owner = t.db.superuser_pool().await;
     fresh(&t).await;
     assert_eq!(walk(&t).round().await.unwrap(), 0, "all fits");
