@@ -65,7 +65,7 @@ test('what happens elsewhere comes in at the top of the log', async ({ page, bro
   await other.goto('/#/bookings')
   await other.getByTestId('booking-row').first().waitFor()
   await book(other, { name: 'Ada Lindgren', pay: 'venue' })
-  await expect.poll(async () => Number(await page.getByTestId('event-row').first().getAttribute('data-position')), { timeout: 6000 }).toBeGreaterThan(newest)
+  await expect.poll(async () => Number(await page.getByTestId('event-row').first().getAttribute('data-position'))).toBeGreaterThan(newest)
   await other.context().close()
 })
 
