@@ -373,20 +373,22 @@ async fn a_commit_elsewhere_reaches_a_window_whose_bell_is_silent() {
         .fetch_one(&s.worker)
         .await
         .unwrap();
-    // The watcher has had its first look once it knows the positions.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let told = serde_json::json!({ "provider": "x", "operation": "create", "external_id": "e", "sequence": 0 });
-    append_raw(
-        &s.worker,
-        &format!("booking-{booking}"),
-        "CalendarSynced",
-        told,
-    )
-    .await;
     let topic = format!("booking:{booking}");
-    let found = tokio::time::timeout(Duration::from_secs(10), async {
-        loop {
-            if heard.recv().await.unwrap().topics.contains(&topic) {
+    let found = tokio::time::timeout(Duration::from_secs(20), async {
+        // Until one comes after the watcher's first look, which tells of nothing.
+        for sequence in 0.. {
+            let told = serde_json::json!({ "provider": "x", "operation": "create", "external_id": "e", "sequence": sequence });
+            append_raw(
+                &s.worker,
+                &format!("booking-{booking}"),
+                "CalendarSynced",
+                told,
+            )
+            .await;
+            let told = tokio::time::timeout(Duration::from_secs(3), async {
+                while !heard.recv().await.unwrap().topics.contains(&topic) {}
+            });
+            if told.await.is_ok() {
                 return;
             }
         }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::hands::*;
 use crate::support::desk::TestDesk;
 use crate::support::proxy::Proxy;
+use crate::support::wait_until;
 
 /// Another window of the same database: hears the bell, watches the read models, fetches what it is told to.
 pub struct Window {
@@ -65,20 +66,33 @@ impl Window {
         sagas::list(&self.desk, request).await.unwrap()
     }
 
+    /// Its watcher's first look tells of nothing; from the second on it knows the sagas as they are.
+    async fn has_looked(&mut self, owner: &sqlx::PgPool) {
+        wait_until("it tells of a case", Duration::from_secs(30), async || {
+            sqlx::query(
+                "with open as (insert into saga.attention (case_id, kind, severity, fact) values (gen_random_uuid(), 'orphan:look', 1, '{}')
+                               on conflict do nothing returning 1)
+                 update saga.attention set closed_at = now() where kind = 'orphan:look' and not exists (select from open)",
+            )
+            .execute(owner)
+            .await
+            .unwrap();
+            let told = self.hears("sagas");
+            tokio::time::timeout(Duration::from_secs(3), told).await.is_ok()
+        })
+        .await;
+    }
+
     /// Waits until it is told to fetch the page of sagas again.
     async fn hears_of_sagas(&mut self, why: &str) {
-        let told = tokio::time::timeout(Duration::from_secs(10), async {
-            while !self
-                .hints
-                .recv()
-                .await
-                .unwrap()
-                .topics
-                .contains(&"sagas".to_owned())
-            {}
-        });
-        told.await
+        tokio::time::timeout(Duration::from_secs(10), self.hears("sagas"))
+            .await
             .unwrap_or_else(|_| panic!("nothing was heard: {why}"));
+    }
+
+    async fn hears(&mut self, topic: &str) {
+        let topic = topic.to_owned();
+        while !self.hints.recv().await.unwrap().topics.contains(&topic) {}
     }
 }
 
@@ -94,9 +108,8 @@ async fn what_moves_no_saga_is_seen_in_another_window_too() {
     worker.close().await;
     let (ana, bea) = (desk_of(&t, "admin").await, desk_of(&t, "manager").await);
     let mut there = Window::open(&t, None).await;
-    // Its watcher has had its first look, and knows the sagas as they are.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    while there.hints.try_recv().is_ok() {}
+    let owner = t.db.superuser_pool().await;
+    there.has_looked(&owner).await;
 
     let request = PreviewBatch {
         action: "compensate".to_owned(),
@@ -123,7 +136,6 @@ async fn what_moves_no_saga_is_seen_in_another_window_too() {
     sagas::change_batch(&bea, change).await.unwrap();
     there.hears_of_sagas("a second person said no").await;
 
-    let owner = t.db.superuser_pool().await;
     let moves = [
         (
             "a batch runs",

@@ -133,8 +133,17 @@ async fn late_page(fenced: bool) -> Vec<String> {
     let page = pay_page(&t, id).await;
     t.wait_for_saga(id, "waiting").await;
     ice.thaw.send(()).unwrap();
-    // It wakes, and is given the time to do what it had in mind.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // It wakes, and is given the time to do what it had in mind: without a fence, until that is done.
+    let (to_act, to_confirm) = match fenced {
+        true => (Duration::from_millis(1500), PATIENCE),
+        false => (PATIENCE, Duration::from_secs(5)),
+    };
+    let acted = tokio::time::timeout(to_act, async {
+        while pages(&t, id).await == 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let _ = acted.await;
     zombie.shutdown_background();
     t.break_connections().await;
     other.close().await;
@@ -146,7 +155,7 @@ async fn late_page(fenced: bool) -> Vec<String> {
         wrong.push(format!("the customer has {made} pages to pay on"));
     }
     press(&page, "pay").await;
-    let confirmed = tokio::time::timeout(Duration::from_secs(5), async {
+    let confirmed = tokio::time::timeout(to_confirm, async {
         while t.saga_state(id).await != "completed" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
