@@ -81,7 +81,9 @@ async fn a_day_later(
         let _ = create(&own.desk(Some(worker.worker.clone())), request).await;
         std::future::pending::<()>().await;
     });
-    died.notified().await;
+    tokio::time::timeout(PATIENCE, died.notified())
+        .await
+        .expect("the provider is asked");
     process.shutdown_background();
     t.break_connections().await;
 
