@@ -3,16 +3,21 @@
 //! The forms matter, and a test holds their plans against a million rows with stale statistics: `= any(array(select …))`
 //! and `unnest` in plain sight keep the planner on the index whatever it believes; the natural forms were 3 to 8 times slower.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+use super::body::{self, Stored};
 use crate::domain::ids::WorkerId;
 
 /// For as long as the longest timeout twice, and some. What a process of this computer held goes on at once when it dies.
 pub const LEASE_S: f64 = 90.0;
 
-/// A delivery that is leased to us, with the event behind it.
+/// A delivery that is leased to us.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     pub delivery_id: Uuid,
@@ -28,24 +33,14 @@ pub struct Claimed {
     pub trigger: String,
     pub event_name: String,
     pub event_id: Uuid,
+    pub position: i64,
     pub created_at: DateTime<Utc>,
     /// Sent ahead to see whether the endpoint works again.
     pub probe: bool,
     /// Its endpoint had nothing against it.
     pub clean: bool,
-    /// `None`: a test, or an event that is not there any more.
-    pub event: Option<Event>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Event {
-    pub schema_version: i16,
-    pub stream: String,
-    pub stream_version: i64,
-    pub position: i64,
-    pub occurred_at: DateTime<Utc>,
-    pub correlation_id: Uuid,
-    pub data: String,
+    /// What is sent, the same bytes for all endpoints. `None`: a test, or an event that is not there any more.
+    pub body: Option<Bytes>,
 }
 
 /// What this process holds of an endpoint, how many more it may take (its rate), and how many it holds at most.
@@ -61,6 +56,8 @@ pub struct Held {
 /// join that reads all that is due. An endpoint gives twice its places, or as deep as the worker's lane for it has become, so that
 /// there is something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
 ///
+/// An event that several endpoints are owed is read once: its row stands for itself, without a delivery, before those of deliveries.
+///
 /// A claim locks deliveries and writes their leases; it changes no delivery. Two claims cannot have one: while the first goes on the
 /// row is locked, and afterwards the lease is there, which the second finds at the latest where it would write its own.
 pub const CLAIM: &str = "
@@ -74,11 +71,13 @@ with probes as (
              and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null limit 1)
   returning h.destination_id),
 q as materialized (
-  select x.destination_id as ep,
+  select x.destination_id as ep, x.version, x.places, x.closed, x.clean,
          case when x.open then least(greatest(coalesce(held.depth, 2 * x.places) - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
                                      greatest(1, $1 / (count(*) over ())::int))
               when x.probe then 1 else 0 end as n
-    from (select t.destination_id, t.rate_per_s,
+    from (select t.destination_id, t.rate_per_s, t.version, h.breaker = 'closed' as closed,
+                 h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
+                   and h.paused_until is null as clean,
                  greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
                  t.state = 'active' and h.breaker = 'closed' and (h.paused_until is null or h.paused_until <= now()) as open,
                  t.destination_id in (select destination_id from probes) as probe
@@ -86,7 +85,7 @@ q as materialized (
            where t.kind = 'webhook' and t.deleted_at is null) x
     left join unnest($2::uuid[], $3::int[], $4::int[], $8::int[]) as held(ep, n, most, depth) on held.ep = x.destination_id),
 p as (
-  select c.* from q cross join lateral (
+  select c.*, q.version, q.places, q.closed, q.clean from q cross join lateral (
     select d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
            d.correlation_id, d.created_at
       from delivery.deliveries d
@@ -94,7 +93,7 @@ p as (
        and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null
      order by d.next_at limit 2 for update of d skip locked) c
   union all
-  select c.* from q cross join lateral (
+  select c.*, q.version, q.places, q.closed, q.clean from q cross join lateral (
     select d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
            d.correlation_id, d.created_at
       from delivery.deliveries d
@@ -109,19 +108,15 @@ u as (
   insert into delivery.leases (delivery_id, destination_id, fence, owner, expires_at)
   select delivery_id, destination_id, fence + 1, $5, now() + make_interval(secs => $7) from p
   on conflict do nothing returning delivery_id)
-select p.delivery_id, p.destination_id, p.attempt + 1 as attempt, p.tries_from, p.fence + 1 as fence, p.trigger, p.template, p.event_id, p.position,
-       p.stream_id, p.correlation_id, p.created_at,
-       t.version, greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
-       h.breaker <> 'closed' as probe,
-       h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
-         and h.paused_until is null as clean,
-       e.version as stream_version, e.occurred_at, e.data::text as data, k.schema_version, (select count(*) from q) as endpoints
-  from p
-  join delivery.destinations t on t.destination_id = p.destination_id
-  join delivery.health h on h.destination_id = p.destination_id
-  left join core.events e on e.position = p.position and p.position > 0
-  left join core.event_types k on k.type_no = e.type_no
- where (p.delivery_id in (select delivery_id from u)) is true";
+select null::uuid, null::uuid, null::int, null::int, null::bigint, null, k.name, e.event_id, e.position, null::timestamptz, null::int, null::int,
+       null::bool, null::bool, x.stream_id, e.version, e.occurred_at, x.correlation_id, k.schema_version, e.data::text, null::bigint as endpoints
+  from (select distinct on (p.position) p.position, p.stream_id, p.correlation_id from p where p.position > 0) x
+  join core.events e on e.position = x.position
+  join core.event_types k on k.type_no = e.type_no
+union all
+select p.delivery_id, p.destination_id, p.attempt + 1, p.tries_from, p.fence + 1, p.trigger, p.template, p.event_id, p.position, p.created_at, p.version,
+       p.places, not p.closed, p.clean, null, null, null, null, null, null, (select count(*) from q)
+  from p where (p.delivery_id in (select delivery_id from u)) is true";
 
 /// What is leased now, and how much there was for each endpoint.
 pub async fn claim(
@@ -142,49 +137,64 @@ pub async fn claim(
         .bind(&held.depth)
         .fetch_all(pool)
         .await?;
-    let mut claimed = rows.iter().map(read).collect::<sqlx::Result<Vec<_>>>()?;
+    let mut bodies: HashMap<i64, Bytes> = HashMap::new();
+    let mut claimed = Vec::with_capacity(rows.len());
+    let mut endpoints = 0;
+    for row in &rows {
+        match row.try_get::<Option<Uuid>, _>(0)? {
+            None => {
+                let (position, body) = event(row)?;
+                bodies.insert(position, body);
+            }
+            Some(delivery_id) => {
+                endpoints = row.try_get::<i64, _>(20)?;
+                claimed.push(delivery(row, delivery_id, &bodies)?);
+            }
+        }
+    }
     // Oldest first, as far as it lies with us.
-    claimed.sort_by_key(|c| c.event.as_ref().map(|e| e.position));
-    let endpoints: i64 = match rows.first() {
-        Some(row) => row.try_get("endpoints")?,
-        None => 0,
-    };
+    claimed.sort_by_key(|c| c.position);
     let share = usize::try_from(i64::from(free) / endpoints.max(1)).unwrap_or(0);
     Ok((claimed, share.max(1)))
 }
 
 /// By place, in the order of the statement: hundreds of rows a claim, and each name would be looked up.
-fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Claimed> {
-    let data: Option<String> = row.try_get(18)?;
-    let event = match data {
-        Some(data) => Some(Event {
-            schema_version: row.try_get(19)?,
-            stream: row.try_get(9)?,
-            stream_version: row.try_get(16)?,
-            position: row.try_get(8)?,
-            occurred_at: row.try_get(17)?,
-            correlation_id: row.try_get(10)?,
-            data,
-        }),
-        None => None,
-    };
+fn delivery(row: &PgRow, delivery_id: Uuid, bodies: &HashMap<i64, Bytes>) -> sqlx::Result<Claimed> {
     let (no, from): (i32, i32) = (row.try_get(2)?, row.try_get(3)?);
+    let position = row.try_get(8)?;
     Ok(Claimed {
-        delivery_id: row.try_get(0)?,
+        delivery_id,
         destination_id: row.try_get(1)?,
-        version: row.try_get(12)?,
-        places: usize::try_from(row.try_get::<i32, _>(13)?).unwrap_or(1),
         no,
         tries: (no - from).max(1),
         fence: row.try_get(4)?,
         trigger: row.try_get(5)?,
         event_name: row.try_get(6)?,
         event_id: row.try_get(7)?,
-        created_at: row.try_get(11)?,
-        probe: row.try_get(14)?,
-        clean: row.try_get(15)?,
-        event,
+        position,
+        created_at: row.try_get(9)?,
+        version: row.try_get(10)?,
+        places: usize::try_from(row.try_get::<i32, _>(11)?).unwrap_or(1),
+        probe: row.try_get(12)?,
+        clean: row.try_get(13)?,
+        body: bodies.get(&position).cloned(),
     })
+}
+
+fn event(row: &PgRow) -> sqlx::Result<(i64, Bytes)> {
+    let position = row.try_get(8)?;
+    let body = body::render(&Stored {
+        event_id: row.try_get(7)?,
+        name: row.try_get(6)?,
+        schema_version: row.try_get(18)?,
+        stream: row.try_get(14)?,
+        stream_version: row.try_get(15)?,
+        position,
+        occurred_at: row.try_get(16)?,
+        correlation_id: row.try_get(17)?,
+        data: row.try_get(19)?,
+    });
+    Ok((position, body.into()))
 }
 
 /// What was leased and not sent goes back as it was: no try is used up. `in_s`: when it may be taken again.

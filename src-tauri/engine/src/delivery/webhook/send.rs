@@ -7,7 +7,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use rand::Rng as _;
 use uuid::Uuid;
 
-use super::body::{self, Stored};
+use super::body;
 use super::claim::Claimed;
 use super::endpoint::Endpoint;
 use super::headers::masked;
@@ -47,33 +47,15 @@ pub struct Finished {
 }
 
 /// The body of a delivery. `None`: the event is gone, or this program does not know the type of a test.
-pub fn body_of(claimed: &Claimed) -> Option<String> {
-    let Some(event) = &claimed.event else {
-        return (claimed.trigger == "test")
-            .then(|| {
-                body::render_example(&claimed.event_name, claimed.delivery_id, claimed.created_at)
-            })
-            .flatten();
-    };
-    Some(body::render(&Stored {
-        event_id: claimed.event_id,
-        name: &claimed.event_name,
-        schema_version: event.schema_version,
-        stream: &event.stream,
-        stream_version: event.stream_version,
-        position: event.position,
-        occurred_at: event.occurred_at,
-        correlation_id: event.correlation_id,
-        data: &event.data,
-    }))
+pub fn body_of(claimed: &Claimed) -> Option<Bytes> {
+    if claimed.body.is_none() && claimed.trigger == "test" {
+        return body::render_example(&claimed.event_name, claimed.delivery_id, claimed.created_at)
+            .map(Bytes::from);
+    }
+    claimed.body.clone()
 }
 
-pub async fn send(
-    client: &Client,
-    endpoint: &Endpoint,
-    claimed: Claimed,
-    body: String,
-) -> Finished {
+pub async fn send(client: &Client, endpoint: &Endpoint, claimed: Claimed, body: Bytes) -> Finished {
     let started_at = Utc::now();
     let headers = headers(endpoint, &claimed, &body, started_at);
     let request_headers = masked(&headers);
@@ -84,7 +66,7 @@ pub async fn send(
                     target,
                     guard: &endpoint.guard,
                     headers,
-                    body: Bytes::from(body),
+                    body,
                     timeout: endpoint.timeout,
                 })
                 .await
@@ -157,11 +139,11 @@ fn finished(
     }
 }
 
-fn headers(endpoint: &Endpoint, claimed: &Claimed, body: &str, now: DateTime<Utc>) -> HeaderMap {
+fn headers(endpoint: &Endpoint, claimed: &Claimed, body: &[u8], now: DateTime<Utc>) -> HeaderMap {
     let test = claimed.trigger == "test";
     let id = body::message_id(claimed.event_id, test);
     let timestamp = now.timestamp();
-    let signature = sign::header(endpoint.secrets(now), &id, timestamp, body.as_bytes());
+    let signature = sign::header(endpoint.secrets(now), &id, timestamp, body);
     let mut headers = HeaderMap::with_capacity(12 + endpoint.headers.len());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
