@@ -40,6 +40,13 @@ const LOOKS_PER_S: f64 = 50.0;
 const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(15);
 /// A fault of ours waits so long, and uses up no try.
 const OUR_FAULT_S: f64 = 60.0;
+/// What could not be given back is given back again after so long.
+const RETURNED_AFTER: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(16),
+];
 /// What is being sent may end so long after the desk was asked to stop.
 const LAST_ANSWERS: Duration = Duration::from_millis(3_500);
 
@@ -301,18 +308,32 @@ impl Webhooks {
         }
     }
 
-    async fn give_back(&self, unsent: &[(Uuid, i64)], in_s: f64) {
+    /// `true`: they are.
+    async fn give_back(&self, unsent: &[(Uuid, i64)], in_s: f64) -> bool {
         let Inner {
             connections,
             worker,
             ..
         } = &*self.0;
-        if let Err(error) = claim::give_back(&connections.leases, *worker, unsent, in_s).await {
+        let given = claim::give_back(&connections.leases, *worker, unsent, in_s).await;
+        if let Err(error) = &given {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "webhooks were not given back; their leases end by themselves"
             );
         }
+        given.is_ok()
+    }
+
+    /// A busy database takes them a little later, and that is sooner than their leases end.
+    async fn give_back_at_last(&self, unsent: &[(Uuid, i64)], in_s: f64) {
+        for pause in RETURNED_AFTER {
+            if self.give_back(unsent, in_s).await {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.give_back(unsent, in_s).await;
     }
 
     /// The same, while the others go on: an endpoint that begins to fail holds up nobody for the time that this takes.
@@ -334,7 +355,7 @@ impl Webhooks {
             let this = self.clone();
             under
                 .returns
-                .spawn(async move { this.give_back(&unsent, in_s).await });
+                .spawn(async move { this.give_back_at_last(&unsent, in_s).await });
         }
     }
 
