@@ -1,7 +1,8 @@
 //! Fifty endpoints, of which ten are dead, five hang and five fail now and then: what those cost the thirty that work.
 //!
 //! Three kinds of run in turns at one pace: the thirty alone, beside twenty more that work, and beside the twenty bad ones. The second
-//! tells what more messages cost from what bad endpoints cost.
+//! tells what more messages cost from what bad endpoints cost. Each arrival is timed from before its event's append, which writes what
+//! is owed to all, and from its commit on.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -36,19 +37,19 @@ enum Others {
 }
 
 pub async fn run(common: &Common, ground: &Ground, vault: &Vault) -> Result<Figure, BenchError> {
-    let mut took: [Vec<f64>; 3] = Default::default();
+    let mut took: [Vec<Way>; 3] = Default::default();
     for round in 0..=common.rounds {
         for turn in 0..KINDS.len() {
             let kind = (round + turn) % KINDS.len();
-            let latencies = once(common, ground, vault, KINDS[kind]).await?;
+            let ways = once(common, ground, vault, KINDS[kind]).await?;
             // The first of each is not counted.
             if round > 0 {
-                took[kind].extend(latencies);
+                took[kind].extend(ways);
             }
         }
     }
-    let [alone, beside_good, beside_bad] =
-        took.map(|l| Sample::of(l.len() as u64, Duration::from_secs(1), l));
+    let committed = took.each_ref().map(|ways| sample(ways, |w| w.committed_ms));
+    let [alone, beside_good, beside_bad] = took.each_ref().map(|ways| sample(ways, |w| w.asked_ms));
     let p = |sample: &Sample, p: f64| rounded(sample.percentile(p));
     Ok(Figure::new(
         "webhooks",
@@ -61,14 +62,18 @@ pub async fn run(common: &Common, ground: &Ground, vault: &Vault) -> Result<Figu
     .with("p50_ms", p(&beside_bad, 0.5))
     .with("p50_ms_alone", p(&alone, 0.5))
     .with("p50_ms_beside_good", p(&beside_good, 0.5))
+    .with("p99_ms_from_commit", p(&committed[2], 0.99))
+    .with("p99_ms_from_commit_alone", p(&committed[0], 0.99))
+    .with("p99_ms_from_commit_beside_good", p(&committed[1], 0.99))
     .with("samples", alone.latencies_ms.len()))
 }
 
 /// As many events as fast as they can be appended, beside the bad ones: each healthy endpoint gets each of them.
 pub async fn all(events: u32, ground: &Ground, vault: &Vault) -> Result<Figure, BenchError> {
     let began = Instant::now();
-    let latencies = send(events, None, ground, vault, Others::Bad).await?;
-    let all = Sample::of(latencies.len() as u64, began.elapsed(), latencies);
+    let ways = send(events, None, ground, vault, Others::Bad).await?;
+    let took = ways.iter().map(|w| w.asked_ms).collect();
+    let all = Sample::of(ways.len() as u64, began.elapsed(), took);
     Ok(
         Figure::new("webhooks", "fifty-all", all.rate, "healthy deliveries/s")
             .with("events", events)
@@ -83,19 +88,29 @@ async fn once(
     ground: &Ground,
     vault: &Vault,
     others: Others,
-) -> Result<Vec<f64>, BenchError> {
+) -> Result<Vec<Way>, BenchError> {
     let events = (common.lasting().as_secs_f64() * f64::from(PER_S)).ceil() as u32;
     send(events, Some(PER_S), ground, vault, others).await
 }
 
-/// From before an append until each healthy endpoint has it, in milliseconds.
+/// One arrival at a healthy endpoint: how long ago its event was handed to the append, and committed.
+struct Way {
+    asked_ms: f64,
+    committed_ms: f64,
+}
+
+fn sample(ways: &[Way], of: fn(&Way) -> f64) -> Sample {
+    let took = ways.iter().map(of).collect();
+    Sample::of(ways.len() as u64, Duration::from_secs(1), took)
+}
+
 async fn send(
     events: u32,
     per_s: Option<u32>,
     ground: &Ground,
     vault: &Vault,
     others: Others,
-) -> Result<Vec<f64>, BenchError> {
+) -> Result<Vec<Way>, BenchError> {
     let desk = HookDesk::open(ground, vault).await?;
     let sink = Sink::like(Manner::Keeps)?;
     for n in 0..HEALTHY {
@@ -104,7 +119,7 @@ async fn send(
     }
     let others = Sinks::of(others, &desk).await?;
     let worker = desk.work();
-    let mut appended: HashMap<Uuid, Instant> = HashMap::new();
+    let mut appended: HashMap<Uuid, (Instant, Instant)> = HashMap::new();
     let began = Instant::now();
     for n in 0..events {
         if let Some(per_s) = per_s {
@@ -112,8 +127,9 @@ async fn send(
             tokio::time::sleep_until(due.into()).await;
         }
         let event = ids::v7();
-        appended.insert(event, Instant::now());
+        let asked = Instant::now();
         desk.append(event).await?;
+        appended.insert(event, (asked, Instant::now()));
     }
     // Counted once, however often it came.
     let all = u64::from(events) * HEALTHY as u64;
@@ -136,7 +152,15 @@ async fn send(
     }
     Ok(first
         .into_iter()
-        .filter_map(|((_, event), at)| Some((at - *appended.get(&event)?).as_secs_f64() * 1_000.0))
+        .filter_map(|((_, event), at)| {
+            let (asked, committed) = appended.get(&event)?;
+            // It may be there before the append has told its caller.
+            let since = |then: &Instant| at.saturating_duration_since(*then).as_secs_f64() * 1e3;
+            Some(Way {
+                asked_ms: since(asked),
+                committed_ms: since(committed),
+            })
+        })
         .collect())
 }
 
