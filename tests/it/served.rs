@@ -21,9 +21,10 @@ pub struct Served {
     browser: Client,
 }
 
-/// The command with nothing of this machine's desk in its environment.
+/// The command with nothing of this machine's desk in its environment. Long runs may name a release build of it.
 pub fn command(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bizing-desk"));
+    let program = std::env::var_os("DESK_PROGRAM");
+    let mut command = Command::new(program.unwrap_or(env!("CARGO_BIN_EXE_bizing-desk").into()));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("BIZING_") || name.starts_with("PG") || name == "DATABASE_URL" {

@@ -1,6 +1,7 @@
-//! Receivers that answer without end, in drops, or with nonsense: bounded memory and time, and a truthful record.
+//! Receivers that answer without end, in drops, or with nonsense: bounded time, no more kept than is told, and a truthful record. What
+//! it costs in memory is measured in a process of its own (`memory`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -53,7 +54,7 @@ async fn play(mut stream: TcpStream, trick: Trick, own: &str) -> std::io::Result
         }
         Trick::Drip => {
             stream
-                .write_all(format!("{ok}content-length: 1000\r\n\r\n").as_bytes())
+                .write_all(format!("{ok}content-length: 1000000000\r\n\r\n").as_bytes())
                 .await?;
             loop {
                 stream.write_all(b"x").await?;
@@ -115,15 +116,8 @@ async fn play(mut stream: TcpStream, trick: Trick, own: &str) -> std::io::Result
     stream.flush().await
 }
 
-/// Resident memory of this process.
-fn resident_kb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[tokio::test]
-async fn a_treacherous_receiver_costs_bounded_memory_and_time_and_is_recorded_as_it_was() {
+async fn a_treacherous_receiver_costs_bounded_time_and_is_recorded_as_it_was() {
     let hooks = Hooks::new().await;
     let worker = hooks.desk.work().await;
     let cases = [
@@ -203,16 +197,22 @@ async fn a_treacherous_receiver_costs_bounded_memory_and_time_and_is_recorded_as
         ),
     ];
     let mut made = vec![];
-    for (trick, ..) in cases {
+    for (trick, _, class, ..) in cases {
         let url = treacherous(trick).await;
+        // The others have all the time that an endpoint may be given: on a slow machine, too, they end by themselves.
+        let timeout_ms = if class == Some("timeout") {
+            1_500
+        } else {
+            30_000
+        };
         made.push(
             hooks
-                .endpoint(&url, json!({ "schedule_s": [0], "timeout_ms": 1500 }))
+                .endpoint(&url, json!({ "schedule_s": [0], "timeout_ms": timeout_ms }))
                 .await,
         );
     }
-    let (before, began) = (resident_kb(), Instant::now());
     hooks.append(Uuid::now_v7(), 1).await;
+    // Those that are cut off by the time would never end: that they are recorded at all shows that they were.
     for (made, (_, state, class, status, kept, cut)) in made.iter().zip(cases) {
         hooks.wait_for_states(made.id, &[(state, 1)]).await;
         let one = hooks.tries(made.id).await.remove(0);
@@ -223,16 +223,10 @@ async fn a_treacherous_receiver_costs_bounded_memory_and_time_and_is_recorded_as
             one.body_cut,
         );
         assert_eq!(seen, (class, status, kept, cut), "{state}: {one:?}");
-        assert!(one.total_ms.unwrap() < 3_000.0, "{one:?}");
+        assert!(
+            class != Some("timeout") || one.total_ms.unwrap() >= 1_500.0,
+            "{one:?}"
+        );
     }
-    // A slow machine may take long to get there, but no try took longer than it was given.
-    assert!(
-        began.elapsed() < Duration::from_secs(25),
-        "{:?}",
-        began.elapsed()
-    );
-    let grown = resident_kb().saturating_sub(before);
-    // Other tests of this process run at the same time; a hundred megabytes would be seen all the same.
-    assert!(grown < 80_000, "{grown} kB");
     worker.close().await;
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bizing_engine::saga::definition::Policy;
 use bizing_engine::webhook::inbox::{self, Came};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{event, record};
-use crate::support::desk::{TestDesk, booking, slot};
+use crate::support::desk::{TestDesk, booking, quick_policy, slot};
 use crate::support::wait_until;
 
 async fn keep(pool: &PgPool, events: &[serde_json::Value]) {
@@ -104,19 +105,35 @@ async fn an_event_that_cannot_be_processed_is_put_aside_and_holds_up_nobody() {
         .map(|id| event(id, "payment_intent.succeeded", about.clone()));
     keep(&t.worker_pool, &sent).await;
     for tries in 1..=8 {
+        let before: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select now()")
+            .fetch_one(&root)
+            .await
+            .unwrap();
         inbox::process(&t.worker_pool, 100).await.unwrap();
-        let (state, made, problem): (String, i32, Option<String>) = sqlx::query_as(
-            "select state, tries, problem from delivery.inbox where external_id = 'evt_bad'",
+        let (state, made, problem, waits_s): (String, i32, Option<String>, f64) = sqlx::query_as(
+            "select state, tries, problem, extract(epoch from next_at - $1)::float8 from delivery.inbox where external_id = 'evt_bad'",
         )
+        .bind(before)
         .fetch_one(&t.worker_pool)
         .await
         .unwrap();
         assert_eq!((made, problem.as_deref()), (tries, Some("it is bad")));
         assert_eq!(state, if tries < 8 { "waiting" } else { "quarantined" });
+        let longer = 2_f64.powi(tries - 1);
+        assert!(
+            waits_s >= longer,
+            "it waits longer each time: {waits_s} s after {tries}"
+        );
+        sqlx::query(
+            "update delivery.inbox set next_at = now() + interval '1 hour' where state = 'waiting'",
+        )
+        .execute(&root)
+        .await
+        .unwrap();
         assert_eq!(
             inbox::process(&t.worker_pool, 100).await.unwrap(),
             0,
-            "it waits longer each time"
+            "until then it is left alone"
         );
         sqlx::query("update delivery.inbox set next_at = now() where state = 'waiting'")
             .execute(&root)
@@ -166,7 +183,12 @@ async fn an_event_that_cannot_be_processed_is_put_aside_and_holds_up_nobody() {
 
 #[tokio::test]
 async fn what_an_event_led_to_is_told_from_the_log() {
-    let t = TestDesk::new().await;
+    // The saga asks its provider when the event tells it to, and not by itself before that.
+    let t = TestDesk::with(Policy {
+        look_every: Duration::from_secs(3_600),
+        ..quick_policy()
+    })
+    .await;
     let worker = t.work().await;
     let by_link = bizing_engine::app::wire::CreateBooking {
         payment_mode: bizing_engine::app::wire::PaymentMode::Link,
@@ -191,7 +213,7 @@ async fn what_an_event_led_to_is_told_from_the_log() {
     let mut led = None;
     wait_until(
         "an arrival tells of the payment",
-        Duration::from_secs(20),
+        Duration::from_secs(120),
         async || {
             let request = serde_json::from_value(
                 json!({ "filter": { "booking_id": booked.booking_id }, "limit": 50 }),
