@@ -3,6 +3,8 @@
 import { console } from './de-console'
 import { deliveries } from './de-deliveries'
 import { disputes } from './de-disputes'
+import { endpoints } from './de-endpoints'
+import { inbox } from './de-inbox'
 import { log } from './de-log'
 import { ops } from './de-ops'
 import { people } from './de-people'
@@ -13,6 +15,8 @@ export const de: Catalogue = {
   ...console,
   ...disputes,
   ...deliveries,
+  ...endpoints,
+  ...inbox,
   ...log,
   ...ops,
   ...people,

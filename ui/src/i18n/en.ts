@@ -4,6 +4,8 @@
 import { console } from './en-console'
 import { deliveries } from './en-deliveries'
 import { disputes } from './en-disputes'
+import { endpoints } from './en-endpoints'
+import { inbox } from './en-inbox'
 import { log } from './en-log'
 import { ops } from './en-ops'
 import { people } from './en-people'
@@ -13,6 +15,8 @@ export const en = {
   ...console,
   ...disputes,
   ...deliveries,
+  ...endpoints,
+  ...inbox,
   ...log,
   ...ops,
   ...people,
