@@ -266,6 +266,8 @@ async fn a_pause_for_many_finds_them_wherever_they_are_and_who_looks_after_them_
             .book(&t.desk(Some(worker.worker.clone())), by_link(n))
             .await;
         pay_page(&t, booked.booking_id).await;
+        // Until then its worker is still at it.
+        t.wait_for_saga(booked.booking_id, "waiting").await;
         all.push(saga_of(&t, booked.booking_id).await);
     }
     let mine = seen(&sam, "assign", &all).await;

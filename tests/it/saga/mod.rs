@@ -16,6 +16,7 @@ mod gate;
 mod hands;
 mod headless;
 mod late;
+mod lengths;
 mod link;
 mod operator;
 mod orphans;

@@ -3,6 +3,9 @@
 import { t } from '../i18n'
 
 export const LEAST = 10
+/** As much as the database takes. */
+export const MOST = 1000
+export const MOST_EVIDENCE = 500
 
 /** What is missing before the reason is long enough, or null. */
 export function tooShort(reason: string, least = LEAST): string | null {

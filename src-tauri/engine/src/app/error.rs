@@ -4,6 +4,10 @@ use super::wire::{AppError, Code, Retry};
 use crate::runtime::ids;
 use crate::store::append::AppendError;
 
+/// As long as what people write may be, in signs. The database holds it, by constraints `<field>_length`.
+pub const LONGEST_REASON: usize = 1000;
+pub const LONGEST_EVIDENCE: usize = 500;
+
 impl AppError {
     pub fn new(code: Code, message: impl Into<String>) -> AppError {
         AppError {
@@ -94,6 +98,24 @@ pub fn append(error: AppendError) -> AppError {
     }
 }
 
+/// More was written at a field than it takes.
+fn too_long(field: &str) -> AppError {
+    match field {
+        "evidence" => AppError::invalid(
+            field,
+            format!(
+                "At most {LONGEST_EVIDENCE} signs: name what shows it, such as a provider's id."
+            ),
+        ),
+        // Of whoever says no to what another asked for.
+        "reason" | "refusal" => AppError::invalid(
+            "reason",
+            format!("At most {LONGEST_REASON} signs: say it shorter."),
+        ),
+        _ => AppError::invalid(field, "More is written there than fits: say it shorter."),
+    }
+}
+
 /// The database says nothing.
 pub fn no_answer() -> AppError {
     AppError::new(Code::DatabaseUnreachable, "The database does not answer.")
@@ -131,6 +153,7 @@ pub fn database(error: sqlx::Error) -> AppError {
                 .hint("A worker makes room within a minute. If no computer does background work, open the desk of an admin or start `bizing-desk serve`.")
                 .retry(Retry::After { seconds: 5 })
         }
+        (sqlx::Error::Database(d), "23514") if let Some(field) = d.constraint().and_then(|c| c.strip_suffix("_length")) => too_long(field),
         // The server's disk: full for everybody, and nothing is half-written.
         (_, "53100") => AppError::new(Code::Internal, "The disk of the database is full. Nothing was changed by this request.")
             .hint("Free some space on the computer that runs the database; the desk goes on by itself then. Reading works meanwhile.")

@@ -70,8 +70,10 @@ pub fn refusal(code: &str) -> String {
             "The money is not taken: an authorisation ends by itself, or is cancelled at Stripe. Check it again then."
         }
         "second_person" => {
-            "As much goes back only with a second person. Give it back at Stripe's pages together, then check it again."
+            "As much goes back only with a second person. Ask again: another manager will see it and decide."
         }
+        "asked_already" => "It was asked for already: a second person decides.",
+        "rejected" => "A second person said no.",
         "other_currency" => "It is in another currency than the booking.",
         "refund_open" => {
             "This refund is not through yet. Check it again when Stripe has settled it."
@@ -143,7 +145,9 @@ fn ago(seconds: i64) -> String {
 /// What a command lacks, at its field.
 pub fn lacks(what: &str) -> AppError {
     let message = match what {
-        "evidence" => "Say by what it can be seen: a provider's id, a bank's reference, a note.",
+        "evidence" => {
+            "Say by what it can be seen, in 3 to 500 signs: a provider's id, a bank's reference, a note."
+        }
         "outcome" => "Say whether it happened or not.",
         "field" => "Say what is corrected: the address or the card.",
         "minutes" => "A hold is made longer by 5 to 1,440 minutes.",
