@@ -9,7 +9,7 @@ use crate::served;
 use crate::support::desk::TestDesk;
 
 /// `bizing-desk sagas …` under somebody's login.
-async fn run(t: &TestDesk, group: &str, arguments: &[&str]) -> (Option<i32>, String) {
+pub async fn run(t: &TestDesk, group: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let data = tempfile::tempdir().unwrap();
     let mut command = served::command(data.path());
     command

@@ -27,5 +27,6 @@ mod providers;
 mod random;
 mod referee;
 mod searched;
+mod second;
 mod steps;
 mod zombie;

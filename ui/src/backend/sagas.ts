@@ -1,7 +1,7 @@
 //! Three sagas that need a person and one that runs, for tests and for the gallery.
 
 import { before, eur, moment, retryingPage, row as bookingRow } from './fixtures'
-import type { BatchPage, BatchPlan, Orphan, SagaAttempt, SagaBatch, SagaCommand, SagaList, SagaOffer, SagaPage, SagaPlan, Providers, SagaPolicy, SagaRow, StripeAsk } from './types'
+import type { BatchPage, BatchPlan, Orphan, SagaAttempt, SagaBatch, SagaCommand, SagaFigures, SagaList, SagaOffer, SagaPage, SagaPlan, Providers, SagaPolicy, SagaRow, StripeAsk } from './types'
 
 const id = (n: number) => `01937b90-44d2-7000-8000-${String(n).padStart(12, '0')}`
 
@@ -52,6 +52,7 @@ export const asking: SagaCommand = {
   at: before(600),
   status: 'awaiting_approval',
   refusal: null,
+  object: null,
   approved_by: null,
   approved_at: null,
   expires_at: before(-85_800),
@@ -299,4 +300,23 @@ export const orphan: Orphan = {
   check_refused: null,
   adopt_refused: null,
   give_back_refused: null,
+  give_back_waits: false,
+}
+
+export const figures: SagaFigures = {
+  since: before(30 * 86_400),
+  kinds: [
+    { definition: 'booking', over: 1_284, completed: 1_219, warned: 11, compensated: 49, resolved: 5, p50_s: 2.4, p95_s: 61 },
+    { definition: 'cancellation', over: 96, completed: 95, warned: 1, compensated: 0, resolved: 0, p50_s: 1.9, p95_s: 7.2 },
+  ],
+  failures: [
+    { step: 'notify', undoing: false, cause: 'refused', tries: 118, sagas: 37, last_at: before(3_600) },
+    { step: 'capture', undoing: true, cause: 'later', tries: 12, sagas: 4, last_at: before(90_000) },
+  ],
+  given_back: [eur(2_940)],
+  parked: { decided: 58, p50_s: 1_260, p95_s: 21_600, open: 3, oldest_at: before(68_400) },
+  acts: [
+    { action: 'retry', applied: 41, refused: 3, approved: 0, rejected: 0 },
+    { action: 'compensate', applied: 17, refused: 1, approved: 4, rejected: 1 },
+  ],
 }

@@ -470,7 +470,11 @@ list_sagas: [ListSagas, SagaList],
 /**
  * A page of the list for a spreadsheet.
  */
-export_sagas: [ListSagas, SagaCsv], get_saga: [GetSaga, SagaPage], 
+export_sagas: [ListSagas, SagaCsv], 
+/**
+ * How sagas went in the last days.
+ */
+saga_figures: [GetSagaFigures, SagaFigures], get_saga: [GetSaga, SagaPage], 
 /**
  * What an action would do now. Changes nothing.
  */
@@ -1166,6 +1170,12 @@ export type GetRebuild = { rebuild_id: string, };
 
 export type GetSaga = { saga_id: string, };
 
+export type GetSagaFigures = { 
+/**
+ * 1 to 366.
+ */
+days: number, };
+
 export type Group = "viewer" | "staff" | "manager" | "admin";
 
 export type Hint = { 
@@ -1451,8 +1461,9 @@ export type OpenGate = { provider: string, reason: string, };
 
 export type Orphan = { case_id: string, saga_id: string | null, reference: string | null, 
 /**
- * `unknown`: no call of ours made it. `denied`: we believe that it never happened. `missing`: we believe that it is
- * there, and Stripe's list does not show it.
+ * `unknown`: no call of ours made it. `denied`: we believe that it never happened. `settled`: a person
+ * had said what became of its call, and it went through besides. `missing`: we believe that it is there, and Stripe's
+ * list does not show it.
  */
 why: string, 
 /**
@@ -1474,7 +1485,11 @@ check_refused: string | null,
 /**
  * Why it cannot be taken into the books, or given back; `None`: it can.
  */
-adopt_refused: string | null, give_back_refused: string | null, };
+adopt_refused: string | null, give_back_refused: string | null, 
+/**
+ * As much goes back only when a second person says yes.
+ */
+give_back_waits: boolean, };
 
 export type Parked = { position: number, 
 /**
@@ -1489,6 +1504,8 @@ excerpt: string | null, since: string,
  * Automatic tries that failed.
  */
 attempts: number, };
+
+export type ParkedFigures = { decided: number, p50_s: number | null, p95_s: number | null, open: number, oldest_at: string | null, };
 
 export type Paused = { by: string, at: string, reason: string | null, };
 
@@ -1914,6 +1931,16 @@ export type RotateSecret = { destination_id: string,
  */
 overlap_hours: number, reason: string, };
 
+export type SagaActs = { action: string, applied: number, 
+/**
+ * By the plan, or because somebody was faster.
+ */
+refused: number, 
+/**
+ * Decided by a second person: yes, and no.
+ */
+approved: number, rejected: number, };
+
 export type SagaAttempt = { 
 /**
  * `3`, or `message:2`
@@ -1946,7 +1973,11 @@ approval: string, approved_by: string | null, ended_at: string | null, refunds: 
  */
 kept: Array<Money>, count: number, applied: number, left: number, refused: Array<BatchRefusal>, own: boolean, };
 
-export type SagaCommand = { command_id: string, saga_id: string, 
+export type SagaCommand = { command_id: string, 
+/**
+ * None where a case at Stripe belongs to no saga.
+ */
+saga_id: string | null, 
 /**
  * `BK-7Q4M2K`
  */
@@ -1954,7 +1985,11 @@ reference: string | null, action: string, reason: string, by: string, at: string
 /**
  * `applied`, `awaiting_approval`, `refused`, `rejected`, `expired`
  */
-status: string, refusal: string | null, approved_by: string | null, approved_at: string | null, expires_at: string | null, 
+status: string, refusal: string | null, 
+/**
+ * Of a decision about a case: what it is about at Stripe.
+ */
+object: string | null, approved_by: string | null, approved_at: string | null, expires_at: string | null, 
 /**
  * What the next try came to; `None` while it has not ended.
  */
@@ -1988,6 +2023,26 @@ outcome: string,
  */
 resolved_via: string | null, resolved_at: string | null, provider_object: string | null, provider_status: string | null, request_id: string | null, };
 
+export type SagaFailures = { step: string, undoing: boolean, cause: string, tries: number, sagas: number, last_at: string, };
+
+export type SagaFigures = { since: string, 
+/**
+ * Of each kind that ended since.
+ */
+kinds: Array<SagaKindFigures>, 
+/**
+ * What failed, by step and cause, the most frequent first.
+ */
+failures: Array<SagaFailures>, 
+/**
+ * What went back to customers since, by the books.
+ */
+given_back: Array<Money>, parked: ParkedFigures, 
+/**
+ * What people decided, the most frequent first.
+ */
+acts: Array<SagaActs>, };
+
 export type SagaGroup = { 
 /**
  * `notify:F:refused`
@@ -2009,6 +2064,21 @@ kept: Array<Money>, first_at: string, last_at: string,
  * One of their messages, as an example.
  */
 message: string | null, };
+
+export type SagaKindFigures = { definition: string, over: number, completed: number, 
+/**
+ * Completed, with a warning.
+ */
+warned: number, compensated: number, 
+/**
+ * Ended by a person, with evidence.
+ */
+resolved: number, 
+/**
+ * Of the completed ones that nobody had to decide about, without the time in which a customer was waited for; the newest
+ * 20,000 count.
+ */
+p50_s: number | null, p95_s: number | null, };
 
 export type SagaList = { rows: Array<SagaRow>, next: string | null, counts: SagaCounts, 
 /**

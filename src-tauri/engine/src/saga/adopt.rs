@@ -318,21 +318,29 @@ fn events(
         if state.payment.intent.as_ref() != Some(&seen.intent) {
             return Err(Stopped::Refused("other_payment".to_owned()));
         }
-        let refund_id = RefundId(ground.case_id);
-        vec![
-            Command::RequestRefund(RefundRequested {
-                refund_id,
-                payment_id,
-                amount: amount.clone(),
-                reason: format!("adopted: {}", ground.reason),
-            }),
-            Command::RecordRefund(PaymentRefunded {
-                refund_id,
-                payment_id,
-                provider_refund: deed.object.clone(),
-                amount,
-            }),
-        ]
+        // The books may wait for this very one, of which no answer came.
+        let waits = (state.payment.refund_pending_minor == amount.amount_minor)
+            .then(|| state.payment.refunds.last().copied())
+            .flatten();
+        let refund_id = waits.unwrap_or(RefundId(ground.case_id));
+        let request = Command::RequestRefund(RefundRequested {
+            refund_id,
+            payment_id,
+            amount: amount.clone(),
+            reason: format!("adopted: {}", ground.reason),
+        });
+        let record = Command::RecordRefund(PaymentRefunded {
+            refund_id,
+            payment_id,
+            provider_refund: deed.object.clone(),
+            amount,
+        });
+        waits
+            .is_none()
+            .then_some(request)
+            .into_iter()
+            .chain([record])
+            .collect()
     } else {
         vec![Command::ReceivePayment(PaymentReceived {
             payment_id,

@@ -33,6 +33,10 @@ pub enum Asked {
         /// As `sagas orphans` names it.
         case: Uuid,
     },
+    /// Takes what a case is about into the books: a payment of a booking that has none, or a refund made at Stripe's pages.
+    Adopt(Decided),
+    /// Gives a payment that the books do not know back to the customer, once.
+    GiveBack(Decided),
     /// Closes a case with what it was. No money moves.
     Close {
         case: Uuid,
@@ -45,12 +49,26 @@ pub enum Asked {
     },
 }
 
+#[derive(clap::Args)]
+pub struct Decided {
+    /// As `sagas orphans` names it.
+    case: Uuid,
+    /// Why, for the audit: 10 signs or more.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Does it. Without this what would be done is only said.
+    #[arg(long)]
+    yes: bool,
+}
+
 pub async fn run(desk: &Desk, what: Asked) -> Ended {
     match what {
         Asked::Ask { saga } => ask(desk, &saga).await,
         Asked::Sweep => sweep(desk).await,
         Asked::Orphans => orphans(desk).await,
         Asked::Check { case } => check(desk, case).await,
+        Asked::Adopt(decided) => decide(desk, decided, "adopt").await,
+        Asked::GiveBack(decided) => decide(desk, decided, "give_back").await,
         Asked::Close {
             case,
             reason,
@@ -182,13 +200,92 @@ async fn orphans(desk: &Desk) -> Ended {
             orphan.status.as_deref().unwrap_or("?"),
             orphan.reference.as_deref().unwrap_or("of no saga here"),
         );
+        for (act, refused) in [
+            ("adopt", &orphan.adopt_refused),
+            ("give-back", &orphan.give_back_refused),
+        ] {
+            match refused {
+                Some(why) => println!("  - {act:<10} {why}"),
+                None if act == "give-back" && orphan.give_back_waits => {
+                    println!("  + {act:<10} a second person says yes first")
+                }
+                None => println!("  + {act}"),
+            }
+        }
     }
     match found.len() {
         0 => Ok(()),
         n => Err(Failed::Differs(format!(
-            "{n} do not fit. Settle each at Stripe or from its saga, then `bizing-desk sagas check` or `close`."
+            "{n} do not fit. Decide each with `bizing-desk sagas adopt` or `give-back`, or settle it at Stripe or from its saga, then `check` or `close`."
         ))),
     }
+}
+
+async fn decide(desk: &Desk, decided: Decided, deed: &str) -> Ended {
+    let found = all(desk).await?.orphans;
+    let Some(orphan) = found.iter().find(|o| o.case_id == decided.case) else {
+        return Err(Failed::Run(
+            "There is no such open case. `bizing-desk sagas orphans` lists them.".to_owned(),
+        ));
+    };
+    let sum = orphan.amount.as_ref().map(say::money).unwrap_or_default();
+    let gives = deed == "give_back";
+    let of = orphan.reference.as_deref().unwrap_or("no saga here");
+    match (gives, orphan.what.as_str()) {
+        (true, _) => println!(
+            "What has not gone back of {sum} goes back to the customer of {}; the books stay as they are.",
+            orphan.object
+        ),
+        (false, "refund") => println!(
+            "{sum} stand in the books of {of} as given back by {}.",
+            orphan.object
+        ),
+        (false, _) => println!(
+            "{sum} stand in the books of {of} as paid by {}.",
+            orphan.object
+        ),
+    }
+    let refused = match gives {
+        true => &orphan.give_back_refused,
+        false => &orphan.adopt_refused,
+    };
+    if let Some(why) = refused {
+        return Err(Failed::Run(why.clone()));
+    }
+    if gives && orphan.give_back_waits {
+        println!("A second person has to say yes first.");
+    }
+    if !decided.yes {
+        println!("Nothing is done yet. Add --yes to do it.");
+        return Ok(());
+    }
+    let request = DecideOrphan {
+        ask_id: ids::v7(),
+        case_id: decided.case,
+        deed: deed.to_owned(),
+        reason: decided.reason,
+    };
+    let asked = sagas::decide_orphan(desk, request).await.map_err(failed)?;
+    if asked.state == "awaiting_approval" {
+        println!(
+            "Asked for. Another manager says yes: bizing-desk sagas approve {} --yes",
+            asked.ask_id
+        );
+        return Ok(());
+    }
+    let told = answer(desk, asked.ask_id).await?;
+    if told.state != "answered" {
+        return Err(unanswered(told.problem));
+    }
+    println!(
+        "{}",
+        if gives {
+            "It is on its way back."
+        } else {
+            "It is in the books."
+        }
+    );
+    Ok(())
 }
 
 async fn check(desk: &Desk, case_id: Uuid) -> Ended {

@@ -73,6 +73,7 @@ export function why(page: SagaPage, ago: (utc: string) => string, name: (login: 
   if (page.gate) return t('why.gate', { provider: providerWord(page.gate.provider), reason: page.gate.reason ?? '' })
   if (page.workers === 0) return t('why.worker')
   if (!page.supported) return t('why.unsupported', { definition: page.saga.definition })
+  if (page.offers.some((offer) => offer.action === 'release_lease' && offer.refused === null)) return t('why.lease')
   return null
 }
 
@@ -157,6 +158,8 @@ export function opLine(op: PlannedOp): OpLine {
       return line('file-check', t('op.end'))
     case 'keep_money':
       return line('wallet', op.amount ? t('op.keep_money', { money: sum }) : t('op.keep_money_none'))
+    case 'books_stay':
+      return line('notebook-text', t('op.books_stay'), t('op.books_stay.so'))
     case 'booking_stands':
       return line('calendar-check', t('op.booking_stands'))
     case 'booking_cancelled':
@@ -277,6 +280,9 @@ const asked: Record<string, PlainKey> = {
   cancel: 'act.cancel',
   correct: 'act.correct',
   migrate: 'act.migrate',
+  // About a case at Stripe.
+  adopt: 'orphan.adopt',
+  give_back: 'orphan.give_back',
 }
 export const actionWord = (action: string): string => (asked[action] ? t(asked[action]) : action)
 /** The same where nothing opens. */

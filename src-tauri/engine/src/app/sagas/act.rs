@@ -145,6 +145,11 @@ fn told(answer: &Value) -> Result<(), AppError> {
                 refusal.replace('_', " ")
             ),
         )),
+        "no_worker" => Err(
+            AppError::new(Code::Refused, "No worker with Stripe's key is running.").hint(
+                "Start the desk on a computer that has Stripe's key, or `bizing-desk serve`, and say yes then.",
+            ),
+        ),
         other => Err(AppError::new(
             Code::Refused,
             format!("The database refused: {other}."),

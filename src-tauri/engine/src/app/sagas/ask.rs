@@ -41,7 +41,7 @@ pub async fn asked(
     told: &Value,
 ) -> Result<StripeAsk, AppError> {
     match told["status"].as_str().unwrap_or_default() {
-        "asked" => {}
+        "asked" | "awaiting_approval" => {}
         "nothing" => return Err(AppError::new(Code::Refused, NOTHING)),
         "no_worker" => {
             return Err(AppError::new(Code::Refused, NO_WORKER)

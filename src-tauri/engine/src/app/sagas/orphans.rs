@@ -11,7 +11,8 @@ use crate::app::wire::*;
 
 pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, AppError> {
     let rows = sqlx::query(
-        "select a.case_id, a.saga_id, a.fact, a.opened_at, s.context->>'reference' as reference, o.adopt, o.give_back
+        "select a.case_id, a.saga_id, a.fact, a.opened_at, s.context->>'reference' as reference, o.adopt, o.give_back, o.give_back_waits,
+                exists (select from read.case_requests_v1 r where r.case_id = a.case_id and r.status = 'awaiting_approval') as asked
            from (select * from read.saga_attention_v1 a where a.closed_at is null and a.kind like 'orphan:%' order by a.opened_at, a.case_id limit 50) a
            left join read.sagas_v2 s on s.saga_id = a.saga_id cross join lateral api.case_offers(a.case_id) o
           order by a.opened_at, a.case_id",
@@ -22,6 +23,7 @@ pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, A
         true => None,
         false => asks::unasked(conn, desk).await?,
     };
+    let may_ask = desk.read_only.is_none() && desk.group >= Group::Manager;
     rows.iter()
         .map(|row| {
             let fact: Value = row.try_get("fact")?;
@@ -32,9 +34,13 @@ pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, A
                     .zip(text("currency"))
                     .map(|(minor, currency)| money(minor, &currency))
             };
+            let waits: bool = row.try_get("give_back_waits")?;
             let not_now = |deed: &str| -> sqlx::Result<Option<String>> {
                 Ok(match row.try_get::<Option<&str>, _>(deed)? {
+                    _ if row.try_get("asked")? => Some(words::refusal("asked_already")),
                     Some(code) => Some(words::refusal(code)),
+                    // A second person says yes first, and finds a worker then.
+                    None if deed == "give_back" && waits && may_ask => None,
                     // A worker does it, with its key.
                     None => check_refused.clone(),
                 })
@@ -55,6 +61,7 @@ pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, A
                 check_refused: check_refused.clone(),
                 adopt_refused: not_now("adopt")?,
                 give_back_refused: not_now("give_back")?,
+                give_back_waits: waits,
             })
         })
         .collect()

@@ -342,9 +342,17 @@ async fn commands(
     saga: Option<Uuid>,
     command: Option<Uuid>,
 ) -> Result<Vec<SagaCommand>, AppError> {
+    // What was decided about a case at Stripe stands with what was asked of its saga.
     let rows = sqlx::query(
-        "select c.*, b.reference, c.requested_by = session_user as own, (c.plan->>'refund_minor')::bigint as refund_minor, c.plan->>'currency' as plan_currency
-           from read.saga_commands_v2 c join read.sagas_v2 s using (saga_id) left join read.bookings_v1 b on b.booking_id = s.booking_id
+        "select c.*, b.reference, c.requested_by = session_user as own
+           from (select command_id, saga_id, action, reason, requested_by, requested_at, status, refusal, approved_by, approved_at, expires_at, outcome,
+                        (plan->>'refund_minor')::bigint as refund_minor, plan->>'currency' as currency, null as object
+                   from read.saga_commands_v2
+                 union all
+                 select command_id, saga_id, action, reason, requested_by, requested_at, status, refusal, approved_by, approved_at, expires_at, null,
+                        refund_minor, currency, object
+                   from read.case_requests_v1) c
+           left join read.sagas_v2 s using (saga_id) left join read.bookings_v1 b on b.booking_id = s.booking_id
           where ($1::uuid is null or c.saga_id = $1) and ($2::uuid is null or c.command_id = $2)
             and ($1 is not null or $2 is not null or c.command_id in (select a.command_id from read.saga_approvals_v1 a))
           order by c.requested_at limit 500",
@@ -356,7 +364,7 @@ async fn commands(
     rows.iter()
         .map(|row| {
             let refund: Option<i64> = row.try_get("refund_minor")?;
-            let currency: Option<String> = row.try_get("plan_currency")?;
+            let currency: Option<String> = row.try_get("currency")?;
             Ok(SagaCommand {
                 command_id: row.try_get("command_id")?,
                 saga_id: row.try_get("saga_id")?,
@@ -366,7 +374,13 @@ async fn commands(
                 by: row.try_get("requested_by")?,
                 at: row.try_get("requested_at")?,
                 status: row.try_get("status")?,
-                refusal: row.try_get("refusal")?,
+                refusal: row.try_get::<Option<String>, _>("refusal")?.map(|said| {
+                    match said.strip_prefix("refused:") {
+                        Some(code) => words::refusal(code),
+                        None => said,
+                    }
+                }),
+                object: row.try_get("object")?,
                 approved_by: row.try_get("approved_by")?,
                 approved_at: row.try_get("approved_at")?,
                 expires_at: row.try_get("expires_at")?,

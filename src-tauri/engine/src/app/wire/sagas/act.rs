@@ -135,7 +135,8 @@ pub struct DecideCommand {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 pub struct SagaCommand {
     pub command_id: Uuid,
-    pub saga_id: Uuid,
+    /// None where a case at Stripe belongs to no saga.
+    pub saga_id: Option<Uuid>,
     /// `BK-7Q4M2K`
     pub reference: Option<String>,
     pub action: String,
@@ -145,6 +146,8 @@ pub struct SagaCommand {
     /// `applied`, `awaiting_approval`, `refused`, `rejected`, `expired`
     pub status: String,
     pub refusal: Option<String>,
+    /// Of a decision about a case: what it is about at Stripe.
+    pub object: Option<String>,
     pub approved_by: Option<String>,
     pub approved_at: Option<DateTime<Utc>>,
     pub expires_at: Option<DateTime<Utc>>,

@@ -93,8 +93,9 @@ pub struct Orphan {
     pub case_id: Uuid,
     pub saga_id: Option<Uuid>,
     pub reference: Option<String>,
-    /// `unknown`: no call of ours made it. `denied`: we believe that it never happened. `missing`: we believe that it is
-    /// there, and Stripe's list does not show it.
+    /// `unknown`: no call of ours made it. `denied`: we believe that it never happened. `settled`: a person
+    /// had said what became of its call, and it went through besides. `missing`: we believe that it is there, and Stripe's
+    /// list does not show it.
     pub why: String,
     /// `intent`, `refund`
     pub what: String,
@@ -112,6 +113,8 @@ pub struct Orphan {
     /// Why it cannot be taken into the books, or given back; `None`: it can.
     pub adopt_refused: Option<String>,
     pub give_back_refused: Option<String>,
+    /// As much goes back only when a second person says yes.
+    pub give_back_waits: bool,
 }
 
 /// A payment that the customer's bank contests. It is answered at Stripe; nothing is done by itself.
