@@ -12,6 +12,7 @@ mod crash;
 mod disputes;
 mod elsewhere;
 mod figures;
+mod figures_shown;
 mod gate;
 mod hands;
 mod headless;

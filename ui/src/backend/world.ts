@@ -2,7 +2,7 @@
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
-import { asking, batch, batchPage, batchPlan, compensation, differing, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
+import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox } from './inbox'
 import { appError, ScriptedBackend } from './testing'
@@ -126,6 +126,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     ask_stripe: ({ ask_id }) => ({ ...differing, ask_id, state: 'open', answered_at: null, answer: null }),
     get_ask: ({ ask_id }) => ({ ...differing, ask_id }),
     get_approval: () => ({ command: asking, plan: compensation, changed: false }),
+    saga_figures: () => figures,
     get_saga_policy: () => policy,
     put_saga_policy: (p) => ({ ...policy, ...p, version: p.version + 1 }),
     export_sagas: ({ after }) => ({ csv: `${after ? '' : 'reference\n'}BK-7PRF2\n`, rows: 1, next: after ? null : 'more' }),

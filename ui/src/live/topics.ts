@@ -25,6 +25,7 @@ export const keys = {
   preview: (projection: string, from: string) => ['preview_replay', projection, from],
   sagas: ['sagas'],
   sagaList: (tab: string, group: string | null, who: string | null, search: string) => ['sagas', 'list', tab, group, who, search],
+  sagaFigures: (days: number) => ['sagas', 'figures', String(days)],
   saga: (id: string) => ['sagas', 'one', id],
   sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],
   batch: (id: string) => ['sagas', 'batch', id],

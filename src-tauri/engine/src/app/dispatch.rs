@@ -83,6 +83,8 @@ commands! {
         list_sagas(ListSagas) -> SagaList = sagas::list;
         /// A page of the list for a spreadsheet.
         export_sagas(ListSagas) -> SagaCsv = sagas::export_page;
+        /// How sagas went in the last days.
+        saga_figures(GetSagaFigures) -> SagaFigures = sagas::figures;
         get_saga(GetSaga) -> SagaPage = sagas::page;
         /// What an action would do now. Changes nothing.
         preview_saga(PreviewSaga) -> SagaPlan = sagas::preview;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{GetSaga, ListSagas, SagaPage, SagaTab};
+use bizing_engine::app::wire::{GetSaga, GetSagaFigures, ListSagas, SagaPage, SagaTab};
 use bizing_engine::runtime::config::Config;
 use uuid::Uuid;
 
@@ -59,6 +59,12 @@ pub enum Sagas {
         /// Why not, for whoever asked: 10 signs or more.
         #[arg(long)]
         reason: String,
+    },
+    /// How sagas went: what came of them, how long they took, what failed, what people decided.
+    Figures {
+        /// Of so many days.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
     },
     /// Writes the list as comma-separated values. Names and addresses of customers are not in it.
     Export {
@@ -117,6 +123,13 @@ async fn carry_out(desk: &Desk, what: Sagas) -> Ended {
         Sagas::Approvals => act::approvals(desk).await,
         Sagas::Approve { command, yes } => act::approve(desk, command, yes).await,
         Sagas::Reject { command, reason } => act::reject(desk, command, reason).await,
+        Sagas::Figures { days } => {
+            let told = sagas::figures(desk, GetSagaFigures { days })
+                .await
+                .map_err(failed)?;
+            say::figures(&told);
+            Ok(())
+        }
         Sagas::Export { file, tab, search } => {
             export::write(desk, &file, asked(tab, search, 500)).await
         }

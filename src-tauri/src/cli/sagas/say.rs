@@ -1,6 +1,8 @@
 //! Sagas and plans as the terminal shows them.
 
-use bizing_engine::app::wire::{Money, PlannedOp, SagaCommand, SagaPage, SagaPlan, SagaRow};
+use bizing_engine::app::wire::{
+    Money, PlannedOp, SagaCommand, SagaFigures, SagaPage, SagaPlan, SagaRow,
+};
 use bizing_engine::connectors::email::exponent;
 
 pub fn row(row: &SagaRow) -> String {
@@ -85,6 +87,7 @@ fn operation(op: &PlannedOp) -> String {
         "look_first" => {
             "the provider is looked at first: what became of the last call is not known".to_owned()
         }
+        "books_stay" => "the books stay as they are: they never had it".to_owned(),
         "keep_money" => format!("{sum} stays here"),
         "migrate" => format!(
             "it goes on by version {} instead of {}",
@@ -103,12 +106,66 @@ pub fn command(command: &SagaCommand) -> String {
     format!(
         "{}  {:<11} {} by {} at {} {sum}  {}",
         command.command_id,
-        command.reference.as_deref().unwrap_or("?"),
+        command
+            .reference
+            .as_deref()
+            .or(command.object.as_deref())
+            .unwrap_or("?"),
         command.action.replace('_', " "),
         command.by,
         command.at.format("%Y-%m-%d %H:%M UTC"),
         command.reason
     )
+}
+
+pub fn figures(told: &SagaFigures) {
+    let time = |s: Option<f64>| s.map_or("-".to_owned(), |s| format!("{s:.1} s"));
+    println!("Since {}", told.since.format("%Y-%m-%d %H:%M UTC"));
+    for k in &told.kinds {
+        println!(
+            "  {:<13} {} over: {} done, {} with a warning, {} taken back, {} ended by hand; p50 {}, p95 {}",
+            k.definition,
+            k.over,
+            k.completed,
+            k.warned,
+            k.compensated,
+            k.resolved,
+            time(k.p50_s),
+            time(k.p95_s)
+        );
+    }
+    for sum in &told.given_back {
+        println!("  given back    {}", money(sum));
+    }
+    let p = &told.parked;
+    println!(
+        "  waited for a person: {} decided after p50 {}, p95 {}; {} open",
+        p.decided,
+        time(p.p50_s),
+        time(p.p95_s),
+        p.open
+    );
+    for f in &told.failures {
+        let undo = if f.undoing { " undone" } else { "" };
+        println!(
+            "  failed: {}{undo}, {}: {} tries of {} sagas, last {}",
+            f.step,
+            f.cause,
+            f.tries,
+            f.sagas,
+            f.last_at.format("%Y-%m-%d %H:%M UTC")
+        );
+    }
+    for a in &told.acts {
+        println!(
+            "  asked: {}: {} done, {} refused; by a second person {} yes, {} no",
+            a.action.replace('_', " "),
+            a.applied,
+            a.refused,
+            a.approved,
+            a.rejected
+        );
+    }
 }
 
 /// Without a locale: the amount in the currency's own decimals.

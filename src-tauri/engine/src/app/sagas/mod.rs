@@ -8,6 +8,7 @@ mod ask;
 mod batch;
 mod csv;
 pub(in crate::app) mod disputes;
+mod figures;
 mod list;
 mod orphans;
 mod page;
@@ -23,6 +24,7 @@ pub use batch::{
     change as change_batch, page as get_batch, preview as preview_batch, start as start_batch,
 };
 pub use csv::{page as export_page, write as export};
+pub use figures::figures;
 pub use list::list;
 pub use orphans::{
     ask as ask_sweep, check as check_orphan, close as close_orphan, decide as decide_orphan,

@@ -2,6 +2,7 @@
 
 mod act;
 mod batch;
+mod figures;
 mod list;
 mod page;
 mod policy;
@@ -10,6 +11,7 @@ mod stripe;
 
 pub use act::*;
 pub use batch::*;
+pub use figures::*;
 pub use list::*;
 pub use page::*;
 pub use policy::*;
