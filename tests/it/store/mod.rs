@@ -5,6 +5,7 @@ mod browse;
 mod claims;
 mod commands;
 mod committer;
+mod each;
 #[cfg(unix)]
 mod full_disk;
 mod limits;

@@ -74,6 +74,8 @@ impl Columns {
         let (begun, events) = (Instant::now(), self.e_id.len());
         let answer = if self.is_one_event() {
             self.send_one(conn, wait).await
+        } else if wait == Wait::No && self.is_one_event_each() {
+            self.send_each(conn).await
         } else {
             self.send_many(conn, wait).await
         };
@@ -84,6 +86,30 @@ impl Columns {
     /// What most appends are. It has a function of its own, because plain arguments are so much cheaper than columns of one.
     fn is_one_event(&self) -> bool {
         self.r_stream.len() == 1 && self.e_id.len() == 1 && self.r_command == [None]
+    }
+
+    /// What committers mostly gather, in the order of the streams' names: carried out in one pass instead of one by one.
+    fn is_one_event_each(&self) -> bool {
+        self.e_id.len() == self.r_stream.len()
+            && self.e_req.iter().zip(1..).all(|(req, n)| *req == n)
+            && self.r_command.iter().all(Option::is_none)
+            && self.r_stream.is_sorted_by(|a, b| a < b)
+    }
+
+    async fn send_each(self, conn: &mut PgConnection) -> sqlx::Result<Vec<PgRow>> {
+        sqlx::query("select status, version, first_position, last_position, detail from api.append_each($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)")
+            .bind(self.r_stream)
+            .bind(self.r_expected)
+            .bind(self.e_id)
+            .bind(self.e_name)
+            .bind(self.e_schema)
+            .bind(self.e_occurred)
+            .bind(self.e_correlation)
+            .bind(self.e_causation)
+            .bind(self.e_metadata)
+            .bind(self.e_data)
+            .fetch_all(conn)
+            .await
     }
 
     async fn send_one(self, conn: &mut PgConnection, wait: Wait) -> sqlx::Result<Vec<PgRow>> {
