@@ -282,6 +282,30 @@ async fn a_connection_cut_during_the_commit_leaves_one_event_and_a_true_answer()
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_half_way_leaves_its_append_whole_and_the_next_one_behind_it() {
+    let db = TestDb::new().await;
+    let door = Door::of(&db);
+    let booking = new_booking();
+    for n in 0..20 {
+        let mut gone = Box::pin(door.append(notes(booking, Expected::Version(n * 2), &["gone"])));
+        // At rest it carries out its own append. It has begun, and is dropped wherever it is by now.
+        let _ = futures_util::poll!(&mut gone);
+        drop(gone);
+        let next = door
+            .append(notes(booking, Expected::Version(n * 2 + 1), &["next"]))
+            .await
+            .unwrap();
+        assert_eq!(next.version, n * 2 + 2);
+    }
+    assert_eq!(
+        count(&db.pool("worker").await, "core.events").await,
+        40,
+        "each once"
+    );
+    door.tasks.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_database_that_stays_away_during_a_commit_is_not_guessed_about() {
     let db = TestDb::new().await;
     let proxy = Proxy::to_database(&db.login("worker")).await;

@@ -1,8 +1,11 @@
 //! Background tasks with a name: restarted when they fail, stopped together.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +20,41 @@ where
     // Without a runtime everything that it holds is gone.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(fut);
+    }
+}
+
+/// Runs where it is awaited, and goes on by itself when whoever awaits it is dropped: for what must not stop half-way.
+pub fn to_its_end<Fut>(fut: Fut) -> ToItsEnd<Fut::Output>
+where
+    Fut: Future + Send + 'static,
+    Fut::Output: Send + 'static,
+{
+    ToItsEnd(Some(Box::pin(fut)))
+}
+
+pub struct ToItsEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Taken out meanwhile: what panics is not tried again.
+        let Some(mut fut) = self.0.take() else {
+            return Poll::Pending;
+        };
+        let polled = fut.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.0 = Some(fut);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
+    fn drop(&mut self) {
+        if let Some(fut) = self.0.take() {
+            see_through(async move { drop(fut.await) });
+        }
     }
 }
 

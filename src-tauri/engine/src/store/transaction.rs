@@ -5,11 +5,6 @@
 //! nobody ends: what the next ones write on it waits for a commit that never comes, and holds its locks until then
 //! (sqlx issue 4393, in 0.9.0; `Pool::begin` is refused by the linter for that). Here such a BEGIN is seen through.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use futures_util::future::BoxFuture;
 use sqlx::pool::{MaybePoolConnection, PoolConnection};
 use sqlx::{PgPool, Postgres, SqlSafeStr, Transaction};
 
@@ -25,46 +20,24 @@ pub async fn begin_with(
     pool: &PgPool,
     statement: &'static str,
 ) -> sqlx::Result<Transaction<'static, Postgres>> {
-    Beginning::new(pool.acquire().await?, Some(statement)).await
+    seen_through(pool.acquire().await?, Some(statement)).await
 }
 
 /// As [`begin`], on a connection that is the caller's already.
 pub async fn begin_on(
     conn: PoolConnection<Postgres>,
 ) -> sqlx::Result<Transaction<'static, Postgres>> {
-    Beginning::new(conn, None).await
+    seen_through(conn, None).await
 }
 
-/// A BEGIN on its way.
-struct Beginning(Option<BoxFuture<'static, sqlx::Result<Transaction<'static, Postgres>>>>);
-
-impl Beginning {
-    fn new(conn: PoolConnection<Postgres>, statement: Option<&'static str>) -> Beginning {
-        Beginning(Some(Transaction::begin(
-            MaybePoolConnection::PoolConnection(conn),
-            statement.map(SqlSafeStr::into_sql_str),
-        )))
-    }
-}
-
-impl Future for Beginning {
-    type Output = sqlx::Result<Transaction<'static, Postgres>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(begin) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let begun = ready!(begin.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(begun)
-    }
-}
-
-impl Drop for Beginning {
-    fn drop(&mut self) {
-        if let Some(begin) = self.0.take() {
-            // Once it stands, dropping it rolls it back.
-            tasks::see_through(async move { drop(begin.await) });
-        }
-    }
+/// Once it stands, dropping it rolls it back.
+async fn seen_through(
+    conn: PoolConnection<Postgres>,
+    statement: Option<&'static str>,
+) -> sqlx::Result<Transaction<'static, Postgres>> {
+    tasks::to_its_end(Transaction::begin(
+        MaybePoolConnection::PoolConnection(conn),
+        statement.map(SqlSafeStr::into_sql_str),
+    ))
+    .await
 }

@@ -1,10 +1,12 @@
-//! The door for pure appends: everybody's requests in a few transactions, so that one flush of the disk carries many.
+//! The door for pure appends: everybody's requests in a few transactions, so that one flush of the disk carries many. Who
+//! comes alone carries out its own.
 //!
 //! Promises: requests of one stream are carried out in the order in which they were asked for; a request that the database
 //! cannot take fails alone; a stream that somebody else holds keeps nobody waiting but its own requests; an answer is
 //! true: when the connection breaks during a commit, the old backend is ended and the log is asked, never guessed.
 //! Must not: be used where something else has to commit with the append. That is [`super::append::append_in`].
 
+mod lines;
 mod queue;
 mod resolve;
 mod task;
@@ -19,8 +21,9 @@ use tokio::time::Instant;
 
 use super::append::{self, Append, AppendError, Appended, Context};
 use crate::runtime::bell::Bell;
-use crate::runtime::tasks::Tasks;
-use queue::Queue;
+use crate::runtime::tasks::{self, Tasks};
+use lines::Lines;
+use queue::{Entered, Queue};
 use task::Task;
 
 #[derive(Debug, Clone)]
@@ -63,6 +66,7 @@ pub(super) struct Shared {
     /// One permit a KiB.
     room: Arc<Semaphore>,
     bell: Bell,
+    lines: Lines,
 }
 
 /// One append on its way.
@@ -85,21 +89,22 @@ impl Committer {
         settings: Settings,
     ) -> Committer {
         let hands = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
-        let shared = Arc::new(Shared {
-            queue: Queue::new(settings.committers, hands),
-            room: Arc::new(Semaphore::new(settings.waiting_bytes / 1024)),
-            bell,
-            settings,
-        });
         let login = login.application_name("bizing-desk committer").options([
             // New streams cannot be skipped: whoever makes the same one is waited for, and not for long.
             ("lock_timeout", "250ms"),
             ("idle_in_transaction_session_timeout", "15s"),
         ]);
+        let shared = Arc::new(Shared {
+            queue: Queue::new(settings.committers, hands),
+            room: Arc::new(Semaphore::new(settings.waiting_bytes / 1024)),
+            bell,
+            lines: Lines::new(settings.committers + 1, login),
+            settings,
+        });
         for who in 0..shared.settings.committers {
-            let (shared, login, stop) = (shared.clone(), login.clone(), tasks.stopping());
+            let (shared, stop) = (shared.clone(), tasks.stopping());
             tasks.forever("committer", move || {
-                Task::new(shared.clone(), who, login.clone()).run(stop.clone())
+                Task::new(shared.clone(), who).run(stop.clone())
             });
         }
         Committer(shared)
@@ -136,8 +141,14 @@ impl Committer {
             asked_at: Instant::now(),
             _room: room,
         };
-        if !shared.queue.push(request) {
-            return Err(AppendError::Closing);
+        match shared.queue.enter(request) {
+            Entered::Closed => return Err(AppendError::Closing),
+            Entered::Waits => {}
+            Entered::Goes(batch) => {
+                // Others may wait for it by now, so it goes on also when the caller does not.
+                let task = Task::new(shared.clone(), shared.settings.committers);
+                tasks::to_its_end(async move { task.carry_out(batch).await }).await;
+            }
         }
         // A committer answers whatever it took; one that panicked drops it.
         answered

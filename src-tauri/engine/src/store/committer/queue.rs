@@ -96,6 +96,15 @@ pub struct Most {
     pub bytes: usize,
 }
 
+pub enum Entered {
+    /// It waits for a committer.
+    Waits,
+    /// The caller is to carry it out at once, and to give it back as a committer does.
+    Goes(Vec<Request>),
+    /// Nothing is taken any more.
+    Closed,
+}
+
 pub enum Take {
     Batch(Vec<Request>),
     /// There is something, and it is not worth a transaction yet: the taker is on duty, and comes again when it is called
@@ -119,13 +128,16 @@ impl Queue {
         }
     }
 
-    /// `false`: closed.
-    pub fn push(&self, request: Request) -> bool {
+    /// One more request. Where everything is at rest and nobody is about to come, nobody is called: the caller carries it out.
+    pub fn enter(&self, request: Request) -> Entered {
         let mut all = self.lock();
         if all.closed {
-            return false;
+            return Entered::Closed;
         }
         all.pending += 1;
+        if all.is_at_rest(&request) {
+            return Entered::Goes(all.alone(request));
+        }
         let (stream, events) = (&request.append.stream, request.payload.len());
         // The name is copied for a stream's first request only.
         let fresh = match all.streams.get(stream) {
@@ -147,7 +159,7 @@ impl Queue {
             }
         }
         self.call(&mut all);
-        true
+        Entered::Waits
     }
 
     /// Up to so many requests, sorted by stream, each stream's in order. They are the taker's until it says
@@ -212,6 +224,12 @@ impl Queue {
             }
         }
         self.call(&mut all);
+        // Somebody has to look when these may go again, also where it was no committer who gives them back.
+        if !held.is_empty()
+            && let Some(who) = all.resting.last()
+        {
+            self.calls[*who].notify_one();
+        }
     }
 
     /// Until there may be something to do for this committer.
@@ -260,6 +278,19 @@ impl Waiting {
     fn is_worth_it(&self, hands: usize) -> bool {
         self.flying == 0
             || (self.ready_events >= WORTH_IT && self.ready_events * hands >= self.flying)
+    }
+
+    /// Nothing waits or is on its way, and the last that went was no crowd that comes again.
+    fn is_at_rest(&self, request: &Request) -> bool {
+        self.pending == 1 && self.last_flight <= request.payload.len()
+    }
+
+    fn alone(&mut self, request: Request) -> Vec<Request> {
+        let line = self.streams.entry(request.append.stream.clone());
+        line.or_default().place = Place::Taken;
+        self.commands.extend(request.append.command.map(|c| c.0));
+        self.flying += request.payload.len();
+        vec![request]
     }
 
     fn batch(&mut self, most: Most) -> Vec<Request> {

@@ -4,12 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::lines::IDLE;
 use super::queue::{Most, Take, Taken};
 use super::resolve::{self, Backend};
 use super::{Request, Shared};
@@ -22,17 +21,10 @@ const LINGER: Duration = Duration::from_millis(2);
 const CROWD: Duration = Duration::from_micros(100);
 /// When a stream that somebody else holds is tried again.
 const HELD: Duration = Duration::from_millis(10);
-/// How long a connection is tried for, and how often.
-const CONNECT: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_millis(100);
-/// A connection that nobody needed for so long is given back.
-const IDLE: Duration = Duration::from_secs(60);
 
 pub struct Task {
     shared: Arc<Shared>,
     who: usize,
-    login: PgConnectOptions,
-    line: Option<(PgConnection, Backend)>,
 }
 
 /// Why a statement has no answer.
@@ -46,24 +38,19 @@ enum Failure {
 }
 
 impl Task {
-    pub fn new(shared: Arc<Shared>, who: usize, login: PgConnectOptions) -> Task {
-        Task {
-            shared,
-            who,
-            login,
-            line: None,
-        }
+    pub fn new(shared: Arc<Shared>, who: usize) -> Task {
+        Task { shared, who }
     }
 
     /// Until the process stops and nothing waits any more.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         while let Some(batch) = self.next(&stop).await {
             self.carry_out(batch).await;
         }
     }
 
     /// What is to be done next; waits for it.
-    async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Request>> {
+    async fn next(&self, stop: &CancellationToken) -> Option<Vec<Request>> {
         let shared = self.shared.clone();
         let (queue, who) = (&shared.queue, self.who);
         let most = Most {
@@ -102,7 +89,7 @@ impl Task {
                         () = queue.called(who) => {}
                         () = stop.cancelled() => {}
                         () = sleep_until(at.unwrap_or(idle).min(idle)) => {
-                            if at.is_none() { self.line = None; }
+                            shared.lines.release_idle();
                         }
                     }
                 }
@@ -110,7 +97,7 @@ impl Task {
         }
     }
 
-    async fn carry_out(&mut self, batch: Vec<Request>) {
+    pub async fn carry_out(&self, batch: Vec<Request>) {
         let shared = self.shared.clone();
         let mut hold = Hold::of(&shared, &batch);
         let (requests, events) = (batch.len(), batch.iter().map(|r| r.payload.len()).sum());
@@ -140,12 +127,7 @@ impl Task {
     }
 
     /// One request that the database cannot take must not fail the others.
-    async fn one_by_one(
-        &mut self,
-        hold: &mut Hold<'_>,
-        mut batch: Vec<Request>,
-        error: sqlx::Error,
-    ) {
+    async fn one_by_one(&self, hold: &mut Hold<'_>, mut batch: Vec<Request>, error: sqlx::Error) {
         if batch.len() == 1 {
             if let Some(request) = batch.pop() {
                 refuse(hold, request, error);
@@ -179,59 +161,35 @@ impl Task {
     }
 
     /// One statement in a transaction of its own: one round trip, commit included.
-    async fn send(&mut self, batch: &[Request]) -> Result<Vec<sqlx::postgres::PgRow>, Failure> {
-        let (mut conn, backend) = match self.line.take() {
-            Some(line) => line,
-            None => self.connect().await.map_err(Failure::NotSent)?,
-        };
+    async fn send(&self, batch: &[Request]) -> Result<Vec<sqlx::postgres::PgRow>, Failure> {
+        let lines = &self.shared.lines;
+        let mut line = lines.take(self.who).await.map_err(Failure::NotSent)?;
         let mut columns = Columns::default();
         for request in batch {
             columns.push(&request.append, &request.context, &request.payload);
         }
         let sent = timeout(
             self.shared.settings.lookup,
-            columns.send(&mut conn, Wait::No),
+            columns.send(&mut line.conn, Wait::No),
         );
         match sent.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(rows) => {
-                self.line = Some((conn, backend));
+                lines.keep(self.who, line);
                 Ok(rows)
             }
             // An error that ends the session may have come after the commit.
             Err(sqlx::Error::Database(d)) if !d.code().is_some_and(|c| c.starts_with("57P")) => {
-                self.line = Some((conn, backend));
+                lines.keep(self.who, line);
                 Err(Failure::Refused(sqlx::Error::Database(d)))
             }
-            Err(error) => Err(Failure::Lost(error, backend)),
-        }
-    }
-
-    /// Nothing was sent yet, so a server that restarts or a session that is killed at its birth is simply asked again.
-    async fn connect(&self) -> sqlx::Result<(PgConnection, Backend)> {
-        let until = Instant::now() + CONNECT;
-        loop {
-            let connecting = timeout_at(until, async {
-                let mut conn = PgConnection::connect_with(&self.login).await?;
-                let backend = Backend::of(&mut conn).await?;
-                Ok((conn, backend))
-            });
-            match connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
-                Err(error) if Instant::now() + AGAIN < until => {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        "a committer does not reach the database yet"
-                    );
-                    sleep(AGAIN).await;
-                }
-                ended => return ended,
-            }
+            Err(error) => Err(Failure::Lost(error, line.backend)),
         }
     }
 
     /// After a lost connection: what is in the log was committed; what is not, once the old backend has ended, never will
     /// be and goes again.
     async fn look_up(
-        &mut self,
+        &self,
         hold: &mut Hold<'_>,
         batch: Vec<Request>,
         error: sqlx::Error,
@@ -247,7 +205,7 @@ impl Task {
             .flat_map(|r| r.append.events.iter().map(|e| e.id.0))
             .collect();
         let until = Instant::now() + self.shared.settings.lookup;
-        match resolve::committed(&self.login, &backend, &ids, until).await {
+        match resolve::committed(&self.shared.lines.login, &backend, &ids, until).await {
             Ok(found) => {
                 for request in batch {
                     match found.of(&request.append) {
