@@ -5,7 +5,7 @@ use std::time::Duration;
 use bizing_engine::app::wire::{AppError, Retry};
 use bizing_engine::store::append::{AppendError, Expected};
 use bizing_engine::store::read;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use super::{append, new_booking, notes, one, texts};
 use crate::support::db::TestDb;
@@ -102,18 +102,55 @@ async fn a_stream_is_read_from_its_own_partitions_alone() {
     .await
     .unwrap();
     let query = source
-        .replace("p_stream", &format!("'booking-{booking}'"))
-        .replace("p_after", "0");
-    // The text is the function's own.
-    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
-        "explain (analyze, costs off, timing off, summary off) {query}"
-    )))
+        .split_once("return query")
+        .and_then(|(_, rest)| rest.split_once(';'))
+        .expect("it returns one query")
+        .0
+        .replace("p_stream", "$1")
+        .replace("p_after", "$2")
+        .replace("= no ", "= $3 ")
+        .replace("between lo and hi", "between $4 and $5");
+    let settings: Vec<String> = sqlx::query_scalar(
+        "select 'set ' || c from pg_proc, unnest(proconfig) c where oid = 'api.read_stream_v2(text, bigint)'::regprocedure",
+    )
     .fetch_all(&superuser)
     .await
     .unwrap();
+    let here: (i64, i64, i64) = sqlx::query_as(
+        "select stream_no, first_position, last_position from core.streams where stream_id = $1",
+    )
+    .bind(format!("booking-{booking}"))
+    .fetch_one(&superuser)
+    .await
+    .unwrap();
+    // The texts are the function's own, and so is its plan, which is kept and does not know the stream.
+    let mut conn = superuser.acquire().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "{}; prepare reading(text, bigint, bigint, bigint, bigint) as {query}",
+        settings.join("; ")
+    )))
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    let plan: Vec<String> = sqlx::raw_sql(AssertSqlSafe(format!(
+        "explain (analyze, costs off, timing off, summary off) execute reading('booking-{booking}', 0, {}, {}, {})",
+        here.0, here.1, here.2
+    )))
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap()
+    .iter()
+    .map(|row| row.get(0))
+    .collect();
     let plan = plan.join("\n");
     let touched: Vec<&str> = partitions_in(&plan, false);
     assert_eq!(touched, ["events_0002", "events_0003"], "{plan}");
+    assert_eq!(
+        plan.matches("stream_no_version").count(),
+        2,
+        "by the stream's versions, not by the positions of everybody's events: {plan}"
+    );
+    assert!(!plan.contains("Sort  "), "{plan}");
     assert_eq!(texts(&worker, booking).await, ["mine", "mine"]);
 }
 
