@@ -1,7 +1,7 @@
 //! Two people, and words as long as they may be.
 
 import { expect, test } from 'vitest'
-import { asking, compensation, differing, orphan, sagaList, sagaRows } from '../src/backend/sagas'
+import { asking, batch, compensation, differing, orphan, sagaList, sagaRows } from '../src/backend/sagas'
 import { world } from '../src/backend/world'
 import { accessible, click, find, open, press, says, seen, type, until } from './desk'
 
@@ -70,4 +70,16 @@ test('the figures say how sagas went, for as long as the address says, and lead 
   await until(() => location.hash.includes('figures=30'), 'in the address')
   click(find('figures-failures')!.querySelector('button')!)
   await until(() => location.hash.includes('group=notify') && !location.hash.includes('figures'), 'the group of that cause')
+})
+
+test('a decision for many can be looked at a second time, with what was seen the first', async () => {
+  const backend = world()
+  backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), batches: [batch] }))
+  open('/sagas', backend)
+  click(await seen('batch-look'))
+  await seen('batch-items')
+  click(find('batch-dialog-keep')!)
+  await until(() => find('batch-dialog') === null, 'closed')
+  click(find('batch-look')!)
+  await seen('batch-items')
 })
