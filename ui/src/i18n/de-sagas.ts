@@ -298,7 +298,7 @@ export const sagas: Pick<Catalogue, keyof typeof english> = {
   'approve.no': 'Nein sagen',
   'approve.yes': 'Genehmigen',
   'approve.yes_money': '{money} genehmigen',
-  'approve.why_no': 'Warum nicht, für den, der bat',
+  'approve.why_no': 'Für ein Nein: warum, für den, der bat',
   'approve.done': 'Genehmigt: Es geschieht.',
   'approve.refused': 'Sie haben Nein gesagt.',
   'approve.two': 'Zwei Menschen: Niemand genehmigt, worum er selbst bat.',

@@ -298,7 +298,7 @@ export const sagas = {
   'approve.no': 'Say no',
   'approve.yes': 'Approve',
   'approve.yes_money': 'Approve {money}',
-  'approve.why_no': 'Why not, for whoever asked',
+  'approve.why_no': 'To say no: why, for whoever asked',
   'approve.done': 'Approved: it is being done.',
   'approve.refused': 'You said no.',
   'approve.two': 'Two people: nobody approves what they asked for.',
