@@ -119,6 +119,16 @@ async fn send(
     }
     let others = Sinks::of(others, &desk).await?;
     let worker = desk.work();
+    // What it takes to start, to connect and to know the endpoints is not the way of a message.
+    desk.append(ids::v7()).await?;
+    let began = Instant::now();
+    while sink.arrived() < HEALTHY as u64 {
+        if began.elapsed() > STALLED {
+            return Err("the first event did not arrive at all healthy endpoints".into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sink.taken();
     let mut appended: HashMap<Uuid, (Instant, Instant)> = HashMap::new();
     let began = Instant::now();
     for n in 0..events {
