@@ -46,6 +46,8 @@ export const sagas: Pick<Catalogue, keyof typeof english> = {
   'sagas.nobody': 'noch niemand',
   'sagas.you': 'Sie',
   'sagas.key.retry': 'neuer Versuch',
+  'sagas.key.correct': 'berichtigen',
+  'sagas.key.pause': 'pausieren',
   'sagas.key.undo': 'zurücknehmen',
 
   'park.guard_money': 'G1 viel Geld',

@@ -43,6 +43,8 @@ export const sagas = {
   'sagas.nobody': 'nobody yet',
   'sagas.you': 'you',
   'sagas.key.retry': 'try again',
+  'sagas.key.correct': 'correct',
+  'sagas.key.pause': 'pause',
   'sagas.key.undo': 'undo',
 
   // ---- why
