@@ -5,7 +5,7 @@ use std::time::Duration;
 use bizing_engine::saga::definition::Policy;
 use bizing_engine::webhook::inbox::{self, Came};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{event, record};
@@ -264,4 +264,39 @@ async fn what_an_event_led_to_is_told_from_the_log() {
     )
     .await;
     worker.close().await;
+}
+
+/// The plan is kept from when the table was empty, and nobody has counted the rows since.
+#[tokio::test]
+async fn an_event_is_taken_in_without_looking_through_those_that_came_before() {
+    let t = TestDesk::new().await;
+    let many = 400;
+    let mut conn = PgConnection::connect_with(&t.db.login("worker"))
+        .await
+        .unwrap();
+    for n in 0..many {
+        let about = json!({ "id": format!("pi_{n}"), "object": "payment_intent" });
+        let came = event(&format!("evt_{n:04}"), "payment_intent.succeeded", about);
+        // Each comes twice, by both ways of the plan.
+        for _ in 0..2 {
+            inbox::keep(&mut conn, &[record(&came)], Came::Poll)
+                .await
+                .unwrap();
+        }
+    }
+    conn.close().await.unwrap();
+    let owner = t.db.superuser_pool().await;
+    let mut read = 0;
+    wait_until("all is counted", Duration::from_secs(30), async || {
+        let (scans, entries): (i64, i64) = sqlx::query_as(
+            "select idx_scan, idx_tup_read from pg_stat_user_indexes where indexrelname = 'inbox_source_external_id_key'",
+        )
+        .fetch_one(&owner)
+        .await
+        .unwrap();
+        read = entries;
+        scans >= many
+    })
+    .await;
+    assert!(read <= 4 * many, "{read} entries for {many} events");
 }
