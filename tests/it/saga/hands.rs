@@ -182,3 +182,21 @@ pub async fn caught_up(t: &TestDesk) {
     let tail = Tail::new(t.worker_pool.clone(), Hints::default());
     while tail.round().await.unwrap() {}
 }
+
+/// The policies as they are, once more.
+pub fn put(now: &SagaPolicy, reason: String) -> PutSagaPolicy {
+    PutSagaPolicy {
+        version: now.version,
+        on_exhausted: now.on_exhausted,
+        approval: now.approval.clone(),
+        blast_sagas: now.blast_sagas,
+        blast_minutes: now.blast_minutes,
+        late_hours: now.late_hours,
+        cancel_free_hours: now.cancel_free_hours,
+        cancel_fee_percent: now.cancel_fee_percent,
+        cancel_late_hours: now.cancel_late_hours,
+        cancel_late_percent: now.cancel_late_percent,
+        steps: now.steps.clone(),
+        reason,
+    }
+}

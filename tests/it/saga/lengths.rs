@@ -212,21 +212,3 @@ fn look_of(page: &SagaPage) -> SagaPlan {
         threshold: page.row.kept.clone(),
     }
 }
-
-/// The policies as they are, once more.
-fn put(now: &SagaPolicy, reason: String) -> PutSagaPolicy {
-    PutSagaPolicy {
-        version: now.version,
-        on_exhausted: now.on_exhausted,
-        approval: now.approval.clone(),
-        blast_sagas: now.blast_sagas,
-        blast_minutes: now.blast_minutes,
-        late_hours: now.late_hours,
-        cancel_free_hours: now.cancel_free_hours,
-        cancel_fee_percent: now.cancel_fee_percent,
-        cancel_late_hours: now.cancel_late_hours,
-        cancel_late_percent: now.cancel_late_percent,
-        steps: now.steps.clone(),
-        reason,
-    }
-}

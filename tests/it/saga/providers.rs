@@ -31,22 +31,13 @@ async fn a_hold_lasts_as_long_as_people_set_it() {
     let desk = t.desk(None);
     let now = sagas::get_policy(&desk, Empty {}).await.unwrap();
     assert_eq!(now.steps.hold_card_minutes, 15, "as configured");
+    let why = "customers need longer on the phone".to_owned();
     let put = PutSagaPolicy {
-        version: now.version,
-        on_exhausted: now.on_exhausted,
-        approval: now.approval.clone(),
-        blast_sagas: now.blast_sagas,
-        blast_minutes: now.blast_minutes,
-        late_hours: now.late_hours,
-        cancel_free_hours: now.cancel_free_hours,
-        cancel_fee_percent: now.cancel_fee_percent,
-        cancel_late_hours: now.cancel_late_hours,
-        cancel_late_percent: now.cancel_late_percent,
         steps: StepRules {
             hold_card_minutes: 45,
             ..now.steps.clone()
         },
-        reason: "customers need longer on the phone".to_owned(),
+        ..put(&now, why)
     };
     let bad = PutSagaPolicy {
         steps: StepRules {
