@@ -177,3 +177,50 @@ async fn nobody_writes_in_one_pass_what_they_may_not_and_a_person_acts_for_nobod
     assert_eq!(claimed, 0);
     hold_together(&owner, 2).await;
 }
+
+/// Nor is a stream that is at no version yet held by anybody: an append without events begins it.
+#[tokio::test]
+async fn who_does_not_wait_is_told_at_once_that_a_stream_is_held() {
+    let db = TestDb::new().await;
+    let worker = db.pool("worker").await;
+    let [held, empty] = streams();
+    for stream in [&held, &empty] {
+        let events = i32::from(stream == &held);
+        sqlx::query(
+            "select api.append(array[$1], array[0], array[null]::uuid[], array[null]::bytea[], array_fill(1, array[$2]), array_fill(gen_random_uuid(), array[$2]),
+               array_fill('NotificationSent'::text, array[$2]), array_fill(1::smallint, array[$2]), array_fill(now(), array[$2]), array_fill(gen_random_uuid(), array[$2]),
+               array_fill(null::uuid, array[$2]), array_fill('{}'::jsonb, array[$2]), array_fill('{}'::jsonb, array[$2]))",
+        )
+        .bind(stream)
+        .bind(events)
+        .execute(&worker)
+        .await
+        .unwrap();
+    }
+    let one = "select status, version from api.append_one($1, $2, gen_random_uuid(), 'NotificationSent', 1::smallint, now(), gen_random_uuid(), null, '{}', '{}', $3)";
+    let mut other = worker.begin().await.unwrap();
+    sqlx::query(one)
+        .bind(&held)
+        .bind(None::<i64>)
+        .bind(true)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    for (stream, expected, answer) in [
+        (&held, None, said("busy", None)),
+        (&held, Some(0), said("conflict", 1)),
+        (&held, Some(-1), said("busy", None)),
+        (&held, Some(1), said("busy", None)),
+        (&empty, None, said("appended", 1)),
+    ] {
+        let now: Said = sqlx::query_as(one)
+            .bind(stream)
+            .bind(expected)
+            .bind(false)
+            .fetch_one(&worker)
+            .await
+            .unwrap();
+        assert_eq!(now, answer, "{stream} {expected:?}");
+    }
+    other.rollback().await.unwrap();
+}

@@ -234,3 +234,61 @@ async fn the_database_refuses_the_same_whoever_calls_it() {
         (0, 0)
     );
 }
+
+/// A table holds ten megabytes of one letter in a hundredth of them, and hands them out as they lie there.
+#[tokio::test]
+async fn data_out_of_a_table_is_measured_as_it_is_and_not_as_it_lies_there() {
+    let db = TestDb::new().await;
+    let staff = db.pool("staff").await;
+    let mut conn = db.superuser_pool().await.acquire().await.unwrap();
+    // People may not make tables, but what they read and hand on may lie in one.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "create temp table lying as select jsonb_build_object('n', repeat('x', 10000000)) as large, '{{}}'::jsonb as small;
+         grant select on lying to public;
+         set session authorization {};",
+        staff.connect_options().get_username()
+    )))
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    let lying: i32 = sqlx::query_scalar("select pg_column_size(large) from lying")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert!(lying < 1_048_576, "{lying}: nothing is compressed here");
+    for (metadata, data, field) in [("small", "large", "data"), ("large", "small", "metadata")] {
+        let one = format!(
+            "'BookingCreated', 1::smallint, now(), gen_random_uuid(), null, {metadata}, {data}"
+        );
+        let run = format!(
+            "array['BookingCreated'], array[1]::smallint[], now(), gen_random_uuid(), null, {metadata}, array[{data}]"
+        );
+        let each = format!(
+            "array['BookingCreated'], array[1]::smallint[], array[now()], array[gen_random_uuid()], array[null]::uuid[], array[{metadata}], array[{data}]"
+        );
+        for call in [
+            format!("append_one('booking-1', null, gen_random_uuid(), {one})"),
+            format!("append_run('booking-1', 0, array[gen_random_uuid()], {run})"),
+            format!("append_each(array['booking-1'], array[0], array[gen_random_uuid()], {each})"),
+        ] {
+            // The text is made of our own names.
+            let refused = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "select a.* from lying cross join lateral api.{call} a"
+            )))
+            .execute(&mut *conn)
+            .await
+            .expect_err(&call);
+            let said = refused
+                .as_database_error()
+                .unwrap()
+                .downcast_ref::<sqlx::postgres::PgDatabaseError>();
+            assert_eq!(
+                (said.code(), said.column()),
+                ("54000", Some(field)),
+                "{call}: {}",
+                said.message()
+            );
+        }
+    }
+    assert_eq!(count(&db.superuser_pool().await, "core.events").await, 0);
+}
