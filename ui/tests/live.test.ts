@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { QueryClient } from '@tanstack/svelte-query'
+import { QueryClient, QueryObserver } from '@tanstack/svelte-query'
 import { Unreachable } from '../src/backend/backend'
 import { retryingPage, row, status } from '../src/backend/fixtures'
 import { world } from '../src/backend/world'
-import { Connection } from '../src/live/connection.svelte'
+import { Connection, ROUND_MS } from '../src/live/connection.svelte'
+import { keys } from '../src/live/topics'
 import { all, click, find, open, press, says, seen, type, until } from './desk'
 
 describe('with a clock of its own', () => {
@@ -113,6 +114,73 @@ describe('with a clock of its own', () => {
     for (let i = 0; i < 50; i++) backend.hint('bookings')
     await vi.advanceTimersByTimeAsync(100)
     expect(heard).toEqual(['bookings'])
+    stop()
+  })
+
+  /** A list on screen, and how often it was asked for. */
+  function listed(client: QueryClient) {
+    const seen = { asked: 0, saw: 0, now: 0 }
+    const query = new QueryObserver(client, {
+      queryKey: keys.sagaList('running', null, null, ''),
+      queryFn: () => {
+        seen.asked += 1
+        return seen.now
+      },
+      staleTime: Infinity,
+    })
+    const stop = query.subscribe((answer) => (seen.saw = answer.data ?? seen.saw))
+    return { seen, stop }
+  }
+
+  test('under a storm of hints a view is read five times a second at most, and ends with the newest', async () => {
+    const client = new QueryClient()
+    const backend = world()
+    const live = new Connection(backend, client)
+    const stop = live.start()
+    live.watchDatabase(true)
+    const { seen, stop: unseen } = listed(client)
+    await vi.advanceTimersByTimeAsync(2500)
+    const before = seen.asked
+    // A change every 5 ms for three seconds, told for several topics each.
+    for (let i = 1; i <= 600; i++) {
+      seen.now = i
+      backend.hint('sagas')
+      backend.hint(`booking:${i}`)
+      await vi.advanceTimersByTimeAsync(5)
+    }
+    const asked = seen.asked - before
+    expect(asked).toBeLessThanOrEqual(3 * 5 + 1)
+    expect(asked).toBeGreaterThanOrEqual(10)
+    await vi.advanceTimersByTimeAsync(ROUND_MS + 10)
+    expect(seen.saw).toBe(600)
+    unseen()
+    stop()
+  })
+
+  test('while nobody looks nothing is read for a hint, and once when somebody does', async () => {
+    const client = new QueryClient()
+    const backend = world()
+    const live = new Connection(backend, client)
+    const stop = live.start()
+    live.watchDatabase(true)
+    const { seen, stop: unseen } = listed(client)
+    await vi.advanceTimersByTimeAsync(2500)
+    const before = seen.asked
+    const visibility = vi.spyOn(document, 'visibilityState', 'get').mockReturnValue('hidden')
+    for (let i = 1; i <= 500; i++) {
+      seen.now = i
+      backend.hint('sagas')
+      backend.hint(`booking:${i}`)
+      await vi.advanceTimersByTimeAsync(5)
+    }
+    expect(seen.asked).toBe(before)
+    visibility.mockReturnValue('visible')
+    document.dispatchEvent(new Event('visibilitychange'))
+    await vi.advanceTimersByTimeAsync(ROUND_MS + 10)
+    expect(seen.asked).toBe(before + 1)
+    expect(seen.saw).toBe(500)
+    visibility.mockRestore()
+    unseen()
     stop()
   })
 })

@@ -16,7 +16,10 @@ export const STALE_MS = 4000
 const SILENT_MS = 4000
 /** Topics that come close together become one round of questions. */
 const GATHER_MS = 60
-const AGAIN_MS = 150
+/** And of those no more than five a second, however many changes are told: nobody reads faster, and each costs questions. */
+export const ROUND_MS = 200
+/** As many topics that wait for somebody to look are one: everything. */
+const MOST_TOPICS = 200
 const SOON_MS = 300
 const GIVE_UP_MS = 15_000
 
@@ -47,6 +50,7 @@ export class Connection {
   #lastHint = 0
   #listeningSince = 0
   #lastPulse = 0
+  #lastRound = 0
   #hintedSincePulse = false
   #missed = false
   #tries = 0
@@ -72,6 +76,7 @@ export class Connection {
       // Nobody asked while nobody looked: that silence proves nothing.
       this.#lastAnswer = Date.now()
       this.#beat()
+      if (this.#topics.size > 0) this.#gather()
     }
     document.addEventListener('visibilitychange', shown)
     return () => {
@@ -124,7 +129,8 @@ export class Connection {
   /** Something changed, said by a hint or by this window's own command. */
   changed(...topics: string[]): void {
     for (const topic of topics) this.#topics.add(topic)
-    this.#gathering ??= setTimeout(() => this.#tell(), GATHER_MS)
+    if (this.#topics.size > MOST_TOPICS) this.#topics = new Set(['*'])
+    this.#gather()
   }
 
   tryNow(): void {
@@ -253,8 +259,15 @@ export class Connection {
 
   // ---- telling ---------------------------------------------------------------------------------------
 
+  #gather(): void {
+    this.#gathering ??= setTimeout(() => this.#tell(), Math.max(GATHER_MS, Math.min(ROUND_MS, this.#lastRound + ROUND_MS - Date.now())))
+  }
+
   #tell(): void {
     this.#gathering = undefined
+    // Nobody looks: what changed is asked for once when somebody does.
+    if (!visible()) return
+    this.#lastRound = Date.now()
     const topics = [...this.#topics]
     this.#topics.clear()
     for (const topic of topics) {
@@ -273,7 +286,7 @@ export class Connection {
     }
     if (busy) {
       for (const topic of topics) this.#topics.add(topic)
-      this.#gathering ??= setTimeout(() => this.#tell(), AGAIN_MS)
+      this.#gather()
     }
   }
 }
