@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { batch, compensation, differing, orphan, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
-import type { CommandSaga, StartBatch } from '../src/backend/types'
+import type { CommandSaga, SagaPlan, StartBatch } from '../src/backend/types'
 import { world } from '../src/backend/world'
 import { caseOf } from '../src/views/sagas/case'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -525,4 +525,45 @@ test('money that Stripe has and the ledger does not know is taken into the books
   click(find('orphan-decide-go')!)
   await says('Stripe has the refund.')
   expect(asked(backend, 'decide_orphan')[1]!.params).toMatchObject({ case_id: one, deed: 'give_back' })
+})
+
+test('an undoing that waits goes on from the step that is chosen, and what is not undone is passed over by nobody', async () => {
+  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null }
+  const plans: Record<string, SagaPlan> = {
+    capture: { ...compensation, step: 'capture', choices: ['capture', 'payment', 'hold'] },
+    hold: {
+      ...compensation,
+      hash: 'c3d4',
+      step: 'hold',
+      choices: ['capture', 'payment', 'hold'],
+      code: 'undo_open',
+      refused: 'A step that would be passed over is not taken back yet. Begin there, or settle its call first.',
+      refund: null,
+      operations: [
+        { ...plain, step: 'capture', op: 'undo_open' },
+        { ...plain, step: 'payment', op: 'passed' },
+        { ...plain, step: 'hold', op: 'release', count: 2 },
+      ],
+    },
+  }
+  const backend = open(`/sagas/${one}`)
+  backend.on('preview_saga', ({ params }) => plans[params.step ?? 'capture']!)
+  await seen('more')
+  find('more')!.focus()
+  press('Enter')
+  await seen('more-undo_from')
+  click(find('more-undo_from')!)
+  await until(() => find('decide-dialog')?.querySelector('[data-testid="plan"]'), 'its plan')
+  expect((find('from-capture') as HTMLInputElement).checked).toBe(true)
+  click(find('from-hold')!)
+  await seen('decide-refused')
+  await accessible()
+  expect(find('decide-dialog')!.querySelector('[data-testid="plan"]')!.textContent).toContain('not done yet')
+  type('decide-reason', 'the slot is wanted by somebody else')
+  expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  click(find('from-capture')!)
+  await until(() => find('decide-go')!.getAttribute('aria-disabled') !== 'true', 'it can be pressed')
+  click(find('decide-go')!)
+  await until(() => asked(backend, 'command_saga').length === 1, 'asked')
+  expect(asked(backend, 'command_saga')[0]!.params).toMatchObject({ action: 'undo_from', plan_hash: 'a1b2', params: { step: 'capture' } })
 })

@@ -78,7 +78,7 @@ pub fn decision(case: &Orphan, deed: &str) -> DecideOrphan {
 }
 
 /// Decides, lets a worker do it, and says what came of it.
-async fn done(t: &TestDesk, desk: &Desk, case: &Orphan, deed: &str) -> StripeAsk {
+pub async fn done(t: &TestDesk, desk: &Desk, case: &Orphan, deed: &str) -> StripeAsk {
     let asked = sagas::decide_orphan(desk, decision(case, deed))
         .await
         .unwrap();
@@ -96,13 +96,15 @@ pub async fn found(t: &TestDesk, desk: &Desk) -> Orphan {
 }
 
 /// Paid, and taken back again since nobody could be told; no worker is left.
-async fn taken_back(t: &TestDesk) -> Made {
+pub async fn taken_back(t: &TestDesk) -> Made {
     let worker = t.work().await;
     let booked = t
         .book(&t.desk(Some(worker.worker.clone())), by_link(0))
         .await;
     let saga = saga_of(t, booked.booking_id).await;
     pay_page(t, booked.booking_id).await;
+    // Until then its worker is still at it.
+    t.wait_for_saga(booked.booking_id, "waiting").await;
     let desk = t.desk(None);
     let plan = look(&desk, saga, "compensate").await;
     sagas::command(&desk, ask(saga, "compensate", &plan))

@@ -210,5 +210,7 @@ fn look_of(page: &SagaPage) -> SagaPlan {
         kept: page.row.kept.clone(),
         needs_approval: false,
         threshold: page.row.kept.clone(),
+        step: None,
+        choices: vec![],
     }
 }

@@ -30,4 +30,5 @@ mod referee;
 mod searched;
 mod second;
 mod steps;
+mod undo_from;
 mod zombie;

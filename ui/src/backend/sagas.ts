@@ -106,7 +106,7 @@ function attempt(n: number, seconds: number, more: Partial<SagaAttempt>): SagaAt
 }
 
 const offers = (refused: Record<string, string | null>): SagaOffer[] =>
-  ['retry', 'compensate', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease', 'correct', 'migrate'].map((action) => ({
+  ['retry', 'compensate', 'undo_from', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease', 'correct', 'migrate'].map((action) => ({
     action,
     code: refused[action] ? 'other' : null,
     refused: refused[action] ?? null,
@@ -129,6 +129,8 @@ export const compensation: SagaPlan = {
   kept: eur(95),
   needs_approval: false,
   threshold: eur(150),
+  step: null,
+  choices: [],
 }
 
 export function sagaPage(): SagaPage {

@@ -2166,7 +2166,11 @@ payment_method?: string | null,
 /**
  * `migrate`: the version to go over to; the newest when left out.
  */
-to_version?: number | null, };
+to_version?: number | null, 
+/**
+ * `undo_from`: the step from which the undoing goes on.
+ */
+step?: string | null, };
 
 export type SagaParked = { 
 /**
@@ -2188,7 +2192,11 @@ hash: string, version: number, code: string | null, refused: string | null, oper
 /**
  * From this sum on a second person decides.
  */
-threshold: Money, };
+threshold: Money, 
+/**
+ * `undo_from`: the step that was chosen, and those that can be, in the order of an undoing.
+ */
+step: string | null, choices: Array<string>, };
 
 export type SagaPolicy = { version: number, on_exhausted: OnExhausted, 
 /**

@@ -4,6 +4,17 @@ import type { Catalogue } from './index'
 import type { console as english } from './en-console'
 
 export const console: Pick<Catalogue, keyof typeof english> = {
+  // ---- Zurücknehmen ab einem Schritt
+  'act.undo_from': 'Weiter zurücknehmen ab…',
+  'decide.title.undo_from': 'Buchung {reference} weiter zurücknehmen?',
+  'decide.title.undo_from_money': 'Buchung {reference} weiter zurücknehmen und {money} erstatten?',
+  'decide.go.undo_from': 'Weiter zurücknehmen',
+  'decide.from': 'Ab welchem Schritt',
+  'op.passed': '{step}: schon geschehen, wird übergangen',
+  'op.undo_open': '{step}: noch nicht geschehen',
+  'op.undo_open.so': 'Nichts wird übergangen, was nicht zurückgenommen ist',
+  'park.money_here': 'Es liegt noch Geld hier',
+  'why.money_here': 'Hier liegt Geld, das kein Schritt darunter zurückgibt. Nehmen Sie ab der Erstattung zurück, oder klären Sie es von Hand.',
   'keys.correct': 'Berichtigen und erneut versuchen',
   'keys.stripe': 'Stripe jetzt fragen',
   'stripe.says': 'Stripe sagt',

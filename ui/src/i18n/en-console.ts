@@ -1,6 +1,17 @@
 //! Words of the operator's console that came with asking Stripe, correcting, policies of steps and providers.
 
 export const console = {
+  // ---- undoing from a step
+  'act.undo_from': 'Go on undoing from…',
+  'decide.title.undo_from': 'Go on undoing booking {reference}?',
+  'decide.title.undo_from_money': 'Go on undoing booking {reference} and refund {money}?',
+  'decide.go.undo_from': 'Go on undoing',
+  'decide.from': 'From which step',
+  'op.passed': '{step}: done already, passed over',
+  'op.undo_open': '{step}: not done yet',
+  'op.undo_open.so': 'Nothing that is not undone is passed over',
+  'park.money_here': 'Money is still here',
+  'why.money_here': 'Money is here that no step below gives back. Undo from the refund, or settle it by hand.',
   // ---- asking Stripe
   'keys.correct': 'Correct and try again',
   'keys.stripe': 'Ask Stripe now',

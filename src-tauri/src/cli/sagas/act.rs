@@ -41,6 +41,14 @@ pub enum Act {
     },
     /// Undoes everything that was done: refund, booking, slot.
     Compensate(About),
+    /// Goes on with an undoing that waits for a person, from a step that is chosen.
+    UndoFrom {
+        #[command(flatten)]
+        about: About,
+        /// notify, confirm, capture, payment or hold. Left out: where money goes back, if some is here, else where it stands.
+        #[arg(long)]
+        step: Option<String>,
+    },
     /// Cancels a confirmed booking under its terms.
     Cancel {
         #[command(flatten)]
@@ -156,6 +164,7 @@ impl Act {
                 )
             },
             Act::Compensate(about) => of("compensate", about, none()),
+            Act::UndoFrom { about, step } => of("undo_from", about, SagaParams { step, ..none() }),
             Act::Cancel { about, waive_fee } => of(
                 "cancel",
                 about,

@@ -73,6 +73,8 @@ fn operation(op: &PlannedOp) -> String {
     let step = op.step.as_deref().unwrap_or("step");
     match op.op.as_str() {
         "nothing" => format!("{step}: nothing to undo"),
+        "passed" => format!("{step}: taken back already, passed over"),
+        "undo_open" => format!("{step}: NOT taken back yet"),
         "refund" => format!("{sum} goes back to the customer; a refund cannot be taken back"),
         "void" => "the authorisation is let go".to_owned(),
         "cancel_booking" => {

@@ -25,6 +25,7 @@ const parks: Record<string, PlainKey> = {
   forged: 'park.forged',
   key_reused: 'park.key_reused',
   rule: 'park.rule',
+  money_here: 'park.money_here',
   poison: 'park.poison',
   plan: 'park.plan',
   no_booking: 'park.no_booking',
@@ -101,6 +102,8 @@ function parkedBecause(row: SagaRow): string {
       return `${t('why.exhausted')} ${noted}`
     case 'contradiction':
       return t('why.contradiction')
+    case 'money_here':
+      return t('why.money_here')
     case 'poison':
       return t('why.poison')
     case 'declined':
@@ -183,6 +186,10 @@ export function opLine(op: PlannedOp): OpLine {
     case 'disputed':
     case 'dispute_lost':
       return { ...line('shield-alert', t(op.op === 'disputed' ? 'op.disputed' : 'op.dispute_lost', { money: sum }), `${t('op.disputed.so')} ${op.object ?? ''}`), amount: null }
+    case 'passed':
+      return { ...line('check', t('op.passed', { step: stepWord(op.step, true) })), quiet: true }
+    case 'undo_open':
+      return line('triangle-alert', t('op.undo_open', { step: stepWord(op.step, true) }), t('op.undo_open.so'))
     case 'contradicts':
       return line('triangle-alert', t('op.contradicts'))
     case 'migrate':
@@ -266,6 +273,7 @@ export function known(attempt: SagaAttempt): [we: string, not: string] {
 const asked: Record<string, PlainKey> = {
   retry: 'act.retry',
   compensate: 'act.compensate',
+  undo_from: 'act.undo_from',
   skip: 'act.skip',
   resolve_step: 'act.resolve_step',
   resolve: 'act.resolve',

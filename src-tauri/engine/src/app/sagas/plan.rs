@@ -19,6 +19,9 @@ struct Plan {
     needs_approval: bool,
     threshold_minor: i64,
     facts: Facts,
+    step: Option<String>,
+    #[serde(default)]
+    choices: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +55,8 @@ pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
         kept: money(plan.kept_minor, &currency),
         needs_approval: plan.needs_approval,
         threshold: money(plan.threshold_minor, &currency),
+        step: plan.step,
+        choices: plan.choices,
     })
 }
 

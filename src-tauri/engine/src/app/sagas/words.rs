@@ -105,6 +105,16 @@ pub fn refusal(code: &str) -> String {
         "dispute_lost" => {
             "The customer's bank has taken the money back: a refund on top would pay twice."
         }
+        "not_undoing" => "It is not being taken back. Undoing everything begins where it stands.",
+        "undone_already" => "That step is taken back already.",
+        "all_undone" => "Everything is taken back already.",
+        "no_step" => "Its definition has no such step.",
+        "undo_open" => {
+            "A step that would be passed over is not taken back yet. Begin there, or settle its call first."
+        }
+        "money_here" => {
+            "Money is here, and from this step on nothing gives it back. Undo from the refund instead."
+        }
         "changed" | "plan_changed" => "It changed while you looked.",
         other => return format!("The database refused: {other}."),
     };

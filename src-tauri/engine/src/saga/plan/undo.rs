@@ -41,6 +41,11 @@ pub fn undo(world: &World, step: Step, policy: &Policy) -> Next {
             refund::back(world, policy, refunding)
         }
         Step::Payment => undo_payment(world, policy),
+        // Nothing below the refund gives money back: it must not end with some here.
+        Step::Hold if money_here(world) => Next::Park {
+            code: "money_here",
+            reason: "money is here that nothing below this step gives back".to_owned(),
+        },
         Step::Hold => {
             let mut commands = if world.booking.cancelled.is_some() {
                 vec![]
@@ -63,6 +68,12 @@ pub fn undo(world: &World, step: Step, policy: &Policy) -> Next {
             }
         }
     }
+}
+
+fn money_here(world: &World) -> bool {
+    let payment = &world.booking.payment;
+    world.definition.steps.contains(&Step::Capture)
+        && payment.captured_minor > payment.refunded_minor
 }
 
 fn cancel_if(world: &World, status: Status) -> Vec<Command> {
@@ -168,6 +179,13 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
             // The intent of an expired page cannot be cancelled on its own, and holds no money.
             IntentStatus::RequiresPaymentMethod if world.seen.checkout.is_some() => {
                 void("page_expired")
+            }
+            // A person says, with evidence, that it holds nothing any more, and Stripe has not taken it.
+            _ if intent.status != IntentStatus::Succeeded
+                && newest
+                    .is_some_and(|e| e.outcome == Outcome::Confirmed && e.evidence.is_some()) =>
+            {
+                void("settled_by_hand")
             }
             _ => intend(Operation::CancelIntent {
                 payment_intent: intent.id.clone(),

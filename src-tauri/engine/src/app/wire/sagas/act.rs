@@ -67,6 +67,9 @@ pub struct SagaParams {
     /// `migrate`: the version to go over to; the newest when left out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub to_version: Option<i32>,
+    /// `undo_from`: the step from which the undoing goes on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -82,6 +85,9 @@ pub struct SagaPlan {
     pub needs_approval: bool,
     /// From this sum on a second person decides.
     pub threshold: Money,
+    /// `undo_from`: the step that was chosen, and those that can be, in the order of an undoing.
+    pub step: Option<String>,
+    pub choices: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
