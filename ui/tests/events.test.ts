@@ -142,10 +142,36 @@ test('the log of a filter that fits nothing says so and gives a way out', async 
 
 test('an empty log, one that loads, and one that cannot be read', async () => {
   const backend = world()
-  backend.on('list_events', () => ({ rows: [], more: false, total: { count: 0, estimated: false }, matched: null, safe_position: 0, chain: null }))
+  backend.on('list_events', () => ({ rows: [], more: false, searched: null, total: { count: 0, estimated: false }, matched: null, safe_position: 0, chain: null }))
   open('/events', backend)
   await says('Nothing has happened yet')
   await accessible()
+})
+
+test('a search that no index answers says how far back it came, is stopped and goes on', async () => {
+  const backend = world()
+  let held = true
+  backend.on('list_events', async (p) => {
+    const page = { ...listEvents({ ...p, filter: { ...p.filter, actor: null } }), matched: null }
+    if (!p.filter.actor) return page
+    const at = { ...page.rows[0]!.occurred }
+    const position = (p.before ?? NEWEST + 1) - 1_000
+    await until(() => !held || p.before === null, 'the next look')
+    if (held || position > NEWEST - 3_000) return { ...page, rows: [], more: true, searched: { position, at } }
+    return { ...page, rows: page.rows.slice(0, 3), more: false, searched: null }
+  })
+  open('/events?by=sofia', backend)
+  await seen('none-yet')
+  await says('Nothing found yet')
+  await says('Searching, back to')
+  await accessible()
+  click(await seen('search-stop'))
+  held = false
+  await says('What is older was not looked at.')
+  await accessible()
+  click(await seen('search-on'))
+  await until(() => rows().length === 3, 'what was found at last')
+  expect(find('searched')).toBe(null)
 })
 
 test('a log that cannot be read says why and tries again', async () => {

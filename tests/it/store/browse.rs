@@ -1,8 +1,10 @@
 //! Looking through the log: each filter finds what it says, from either end, by an index where that matters.
 
+use std::time::Duration;
+
 use bizing_engine::domain::event::Event;
 use bizing_engine::domain::ids::StreamId;
-use bizing_engine::store::browse::{self, BrowseError, Filter, Way, page};
+use bizing_engine::store::browse::{self, BrowseError, Effort, Filter, Way, page};
 use bizing_engine::store::read::{self, AsOf, Recorded, StreamWay};
 use chrono::TimeDelta;
 use serde_json::json;
@@ -360,6 +362,73 @@ async fn a_page_never_shows_what_lies_above_an_open_append() {
         positions(&look(&viewer, &Filter::default(), Way::NEWEST, 10).await)[0],
         6
     );
+}
+
+/// What no index answers is looked for stretch by stretch. However little is done at a time, and from whichever end, all that
+/// matches is found, once and in order.
+#[tokio::test]
+async fn a_search_says_how_far_it_came_and_goes_on_from_there() {
+    let db = TestDb::new().await;
+    let viewer = big_log(&db, 2_000).await;
+    let mut conn = viewer.acquire().await.unwrap();
+    let safe = read::safe_position(&mut conn).await.unwrap();
+    let little = Effort {
+        stretch: 1_000,
+        time: Duration::ZERO,
+    };
+    let by_rita = Filter {
+        actor: Some("rita".to_owned()),
+        json_path: Some("$.flag".to_owned()),
+        category: Some("booking".to_owned()),
+        ..Filter::default()
+    };
+    for (mut way, oldest_first) in [(Way::NEWEST, false), (Way::OLDEST, true)] {
+        let (mut found, mut looks) = (vec![], 0);
+        loop {
+            let looked = browse::look(&mut conn, &by_rita, way, safe, 100, little)
+                .await
+                .unwrap();
+            looks += 1;
+            found.extend(positions(&looked.events));
+            match looked.stopped {
+                Some(at) if oldest_first => way = Way::After(at),
+                Some(at) => way = Way::Before(at),
+                None => break,
+            }
+        }
+        assert_eq!(looks, 20, "a stretch each");
+        let mut expected: Vec<i64> = (61..=70).collect();
+        if !oldest_first {
+            expected.reverse();
+        }
+        assert_eq!(found, expected);
+    }
+
+    // With enough time it is one look; and a page that is full says where it ends by its last event.
+    let patient = Effort {
+        stretch: 1_000,
+        time: Duration::from_secs(3_600),
+    };
+    let looked = browse::look(&mut conn, &by_rita, Way::NEWEST, safe, 100, patient)
+        .await
+        .unwrap();
+    assert_eq!((looked.events.len(), looked.stopped), (10, None));
+    let looked = browse::look(&mut conn, &by_rita, Way::NEWEST, safe, 4, little)
+        .await
+        .unwrap();
+    assert_eq!(looked.events.len(), 0);
+    let looked = browse::look(&mut conn, &by_rita, Way::Before(1_000), safe, 4, little)
+        .await
+        .unwrap();
+    assert_eq!(positions(&looked.events), [70, 69, 68, 67, 66]);
+    assert_eq!(looked.stopped, None);
+
+    // What an index answers is not looked for.
+    let of_type = types(&["BookingCancelled"]);
+    let looked = browse::look(&mut conn, &of_type, Way::NEWEST, safe, 100, little)
+        .await
+        .unwrap();
+    assert_eq!((looked.events.len(), looked.stopped), (2, None));
 }
 
 #[tokio::test]

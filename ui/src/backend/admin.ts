@@ -93,6 +93,7 @@ export function listEvents(ask: ListEvents, newest = NEWEST, total = NEWEST): Ev
   return {
     rows,
     more: rows.length === ask.limit,
+    searched: null,
     total: { count: total, estimated: total > 1_000_000 },
     matched: narrowed && rows.length < ask.limit && ask.before === null && ask.after === null ? { count: rows.length, estimated: false } : null,
     safe_position: newest,

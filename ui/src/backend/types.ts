@@ -1034,9 +1034,13 @@ export type EventPage = {
  */
 rows: Array<EventRow>, 
 /**
- * There are more in the direction that was read.
+ * There are more in the direction that was read, or may be: see `searched`.
  */
 more: boolean, 
+/**
+ * The filter has to look at one event after the other, and stopped here for now.
+ */
+searched: Searched | null, 
 /**
  * Events in the whole log.
  */
@@ -2297,6 +2301,16 @@ path: string, state: SealState,
  * Whose key it is.
  */
 subject_id: string, };
+
+export type Searched = { 
+/**
+ * `before` or `after` of the page that goes on.
+ */
+position: number, 
+/**
+ * When the event there was recorded.
+ */
+at: Moment | null, };
 
 export type SecretShown = { secret_id: string, secret: string, };
 

@@ -1,10 +1,10 @@
 //! Reading the log as a person does: what matches, a page at a time, from either end.
 //!
 //! Promises: a page starts at a position and not at an offset, so it is cheap wherever it lies; nothing above the safe
-//! position is shown, so that no page ever misses an event that appears later below it; what would take too long is cut
-//! off and says so.
+//! position is shown, so that no page ever misses an event that appears later below it; what no index answers is looked
+//! for stretch by stretch, and a look that has taken long enough says how far it came, so that the next one goes on there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
@@ -67,8 +67,38 @@ impl From<sqlx::Error> for BrowseError {
     }
 }
 
-/// A look takes no longer. A filter without an index reads backwards until it has found enough.
+/// A statement takes no longer.
 pub const LONGEST: Duration = Duration::from_secs(10);
+
+/// How much of the log one look goes through where no index answers the filter.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Positions of the first stretch. Those that follow are as long as what was learned from it.
+    pub stretch: i64,
+    /// After that much time the look ends with the stretch that it is in.
+    pub time: Duration,
+}
+
+impl Effort {
+    /// Somebody waits, and is told how far it is.
+    pub const WHILE_WAITING: Effort = Effort {
+        stretch: 20_000,
+        time: Duration::from_secs(1),
+    };
+}
+
+/// A stretch is never shorter, nor longer.
+const STRETCHES: (i64, i64) = (1_000, 2_000_000);
+
+/// What a look found.
+#[derive(Debug)]
+pub struct Looked {
+    /// One more than was asked for where there are more.
+    pub events: Vec<Recorded>,
+    /// `Some`: it ended before it had found enough or had come to the end. All on this side of it was looked at: with this
+    /// for its position, the same [`Way`] goes on.
+    pub stopped: Option<i64>,
+}
 /// Positions follow recorded times but for this much: longer than an append waits for a stream, or a clock is set back.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 
@@ -85,10 +115,82 @@ pub async fn page(
     let Some(found) = Found::new(conn, filter, upto).await? else {
         return Ok(vec![]);
     };
-    let mut query = found.query(way, limit);
-    // Not kept: a plan made without the values would not know how many rows a filter leaves.
-    let rows = query.build().persistent(false).fetch_all(conn).await?;
-    Ok(all_recorded(&rows)?)
+    found
+        .read(conn, way, found.bounds(way), limit.saturating_add(1))
+        .await
+}
+
+/// The same, no further than `effort` goes: see [`Looked::stopped`].
+pub async fn look(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    way: Way,
+    upto: i64,
+    limit: i64,
+    effort: Effort,
+) -> Result<Looked, BrowseError> {
+    limit_time(conn).await?;
+    let mut looked = Looked {
+        events: vec![],
+        stopped: None,
+    };
+    let Some(found) = Found::new(conn, filter, upto).await? else {
+        return Ok(looked);
+    };
+    let (above, upto) = found.bounds(way);
+    let wanted = limit.saturating_add(1);
+    if !found.searches() {
+        looked.events = found.read(conn, way, (above, upto), wanted).await?;
+        return Ok(looked);
+    }
+    let (began, mut stretch) = (Instant::now(), effort.stretch.max(1));
+    // Above `low` and up to `high` nobody has looked yet.
+    let (mut low, mut high) = (above, upto);
+    while low < high {
+        let of = match way {
+            Way::Before(_) => (low.max(high.saturating_sub(stretch)), high),
+            Way::After(_) => (low, high.min(low.saturating_add(stretch))),
+        };
+        let stretch_began = Instant::now();
+        let left = wanted - looked.events.len() as i64;
+        let more = found.read(conn, way, of, left).await?;
+        looked.events.extend(more);
+        if looked.events.len() as i64 == wanted {
+            return Ok(looked);
+        }
+        match way {
+            Way::Before(_) => high = of.0,
+            Way::After(_) => low = of.1,
+        }
+        if low < high && began.elapsed() >= effort.time {
+            looked.stopped = Some(match way {
+                Way::Before(_) => high + 1,
+                Way::After(_) => low,
+            });
+            break;
+        }
+        // Some eight stretches to a look: few enough to cost nothing, and the last one does not overrun it by much.
+        let took = stretch_began.elapsed();
+        if took < effort.time / 8 {
+            stretch = stretch.saturating_mul(2).min(STRETCHES.1);
+        } else if took > effort.time / 3 {
+            stretch = (stretch / 2).max(STRETCHES.0);
+        }
+    }
+    Ok(looked)
+}
+
+/// When the last event at or below a position was recorded: how far back a look has come.
+pub async fn time_at(
+    conn: &mut PgConnection,
+    position: i64,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar(
+        "select recorded_at from read.log_v1 where position <= $1 order by position desc limit 1",
+    )
+    .bind(position)
+    .fetch_optional(conn)
+    .await
 }
 
 /// The plan of [`page`], for tests that ask whether an index is used.
@@ -103,7 +205,7 @@ pub async fn explain(
         return Ok(String::new());
     };
     let mut query = QueryBuilder::new("explain (analyze, timing off, costs off) ");
-    found.push(&mut query, way, limit);
+    found.push(&mut query, way, found.bounds(way), limit.saturating_add(1));
     let rows = query.build().persistent(false).fetch_all(conn).await?;
     let lines: Vec<String> = rows
         .iter()
@@ -128,7 +230,7 @@ pub async fn count(
         return Ok(None);
     }
     let mut query = QueryBuilder::new("select count(*) from read.log_v1 e");
-    found.push_where(&mut query, Way::NEWEST);
+    found.push_where(&mut query, found.bounds(Way::NEWEST));
     let row = query.build().persistent(false).fetch_one(conn).await?;
     Ok(Some(row.try_get(0)?))
 }
@@ -231,13 +333,42 @@ impl<'a> Found<'a> {
         self.stream.is_some() || self.filter.correlation.is_some() || self.conversations.is_some()
     }
 
-    fn query(&self, way: Way, limit: i64) -> QueryBuilder<Postgres> {
-        let mut query = QueryBuilder::new("");
-        self.push(&mut query, way, limit);
-        query
+    /// Whether what matches can only be found by looking at one event after the other.
+    fn searches(&self) -> bool {
+        let f = self.filter;
+        let by_content = f.actor.is_some() || f.category.is_some() || f.json_path.is_some();
+        !self.narrow() && (by_content || f.causation.is_some())
     }
 
-    fn push(&self, query: &mut QueryBuilder<Postgres>, way: Way, limit: i64) {
+    /// Above the first, up to the second: where what matches can stand.
+    fn bounds(&self, way: Way) -> (i64, i64) {
+        let (mut above, mut upto) = (self.above, self.upto);
+        match way {
+            Way::Before(position) => upto = upto.min(position.saturating_sub(1)),
+            Way::After(position) => above = above.max(position),
+        }
+        if let Some((_, first, last)) = self.stream {
+            above = above.max(first - 1);
+            upto = upto.min(last);
+        }
+        (above, upto)
+    }
+
+    async fn read(
+        &self,
+        conn: &mut PgConnection,
+        way: Way,
+        of: (i64, i64),
+        rows: i64,
+    ) -> Result<Vec<Recorded>, BrowseError> {
+        let mut query = QueryBuilder::new("");
+        self.push(&mut query, way, of, rows);
+        // Not kept: a plan made without the values would not know how many rows a filter leaves.
+        let rows = query.build().persistent(false).fetch_all(conn).await?;
+        Ok(all_recorded(&rows)?)
+    }
+
+    fn push(&self, query: &mut QueryBuilder<Postgres>, way: Way, of: (i64, i64), rows: i64) {
         let order = match way {
             Way::Before(_) => " order by e.position desc",
             Way::After(_) => " order by e.position",
@@ -252,36 +383,27 @@ impl<'a> Found<'a> {
                 for (n, type_no) in types.iter().enumerate() {
                     query.push(if n == 0 { "((" } else { " union all (" });
                     query.push("select e.* from read.log_v1 e");
-                    self.push_where(query, way);
+                    self.push_where(query, of);
                     query.push(" and e.type_no = ").push_bind(*type_no);
-                    query.push(order).push(" limit ").push_bind(limit + 1);
+                    query.push(order).push(" limit ").push_bind(rows);
                     query.push(")");
                 }
                 query.push(") e");
             }
             _ => {
                 query.push("read.log_v1 e");
-                self.push_where(query, way);
+                self.push_where(query, of);
             }
         }
         query
             .push(order)
             .push(" limit ")
-            .push_bind(limit + 1)
+            .push_bind(rows)
             .push(") e join read.streams_v1 s on s.stream_no = e.stream_no join read.event_types_v1 t on t.type_no = e.type_no")
             .push(order);
     }
 
-    fn push_where(&self, query: &mut QueryBuilder<Postgres>, way: Way) {
-        let (mut above, mut upto) = (self.above, self.upto);
-        match way {
-            Way::Before(position) => upto = upto.min(position.saturating_sub(1)),
-            Way::After(position) => above = above.max(position),
-        }
-        if let Some((_, first, last)) = self.stream {
-            above = above.max(first - 1);
-            upto = upto.min(last);
-        }
+    fn push_where(&self, query: &mut QueryBuilder<Postgres>, (above, upto): (i64, i64)) {
         query.push(" where e.position > ").push_bind(above);
         query.push(" and e.position <= ").push_bind(upto);
         if let Some((stream_no, ..)) = self.stream {

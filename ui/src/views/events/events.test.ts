@@ -204,3 +204,73 @@ test('rows far from the view are let go and read again when they are wanted', as
     expect(feed.at(first)!.position).toBe(NEWEST - first)
   }
 })
+
+// ---- a search ------------------------------------------------------------------------------------------------------------
+
+/** A log in which nothing matches, looked through a stretch at a time. */
+function searchOver(newest: { at: number }, stretch: number) {
+  const asked: ListEvents[] = []
+  const desk = {
+    call: async (_: string, params: ListEvents) => {
+      asked.push(params)
+      const page = { rows: [], matched: null, total: { count: newest.at, estimated: false }, safe_position: newest.at, chain: null }
+      const stopped = params.after !== null ? params.after + stretch : Math.min(newest.at + 1, params.before ?? newest.at + 1) - stretch
+      const end = params.after !== null ? stopped >= newest.at : stopped <= 1
+      return { ...page, more: !end, searched: end ? null : { position: stopped, at: null } }
+    },
+  }
+  return { feed: new EventFeed(desk as unknown as Desk), asked }
+}
+const patiently = async () => {
+  for (let i = 0; i < 400; i++) await Promise.resolve()
+}
+const byNobody = { ...everything, actor: 'nobody' }
+
+test('a search goes on by itself, says how far back it came, and rests until somebody says so', async () => {
+  const { feed, asked } = searchOver({ at: 1_000 }, 10)
+  feed.ask(byNobody, null)
+  await patiently()
+  expect(feed.rests).toBe(true)
+  const looks = asked.length
+  expect(looks).toBeLessThan(20)
+  // Each look begins where the one before it ended.
+  expect(asked.slice(1).map((ask) => ask.before)).toEqual(asked.slice(1).map((_, i) => 1_001 - (i + 1) * 10))
+  expect(feed.searched!.position).toBe(1_001 - looks * 10)
+  // Nobody scrolls a search on.
+  feed.need(0, 40)
+  await patiently()
+  expect(asked.length).toBe(looks)
+  feed.goOn()
+  await patiently()
+  expect(asked.length).toBeGreaterThan(looks)
+  // Another question begins anew.
+  feed.ask({ ...byNobody, actor: 'somebody' }, null)
+  await patiently()
+  expect(asked.filter((ask) => ask.filter.actor === 'somebody')[0]!.before).toBe(null)
+})
+
+test('a search that came to the end of the log says that nothing matches, and one that is stopped that it did not', async () => {
+  const { feed, asked } = searchOver({ at: 100 }, 40)
+  feed.ask(byNobody, null)
+  await patiently()
+  expect([feed.searched, feed.rests, feed.count, asked.length]).toEqual([null, false, 0, 3])
+
+  const other = searchOver({ at: 1_000 }, 10)
+  other.feed.ask(byNobody, null)
+  while (other.asked.length < 3) await Promise.resolve()
+  other.feed.stop()
+  await patiently()
+  expect([other.asked.length, other.feed.rests, other.feed.searched !== null]).toEqual([3, true, true])
+})
+
+test('what is new is looked for from where the last look ended, not from the last row that matched', async () => {
+  const newest = { at: 10 }
+  const { feed, asked } = searchOver(newest, 40)
+  feed.ask(byNobody, null)
+  await patiently()
+  newest.at = 100
+  for (const after of [10, 50, 90, 100]) {
+    await feed.tail()
+    expect(asked.at(-1)!.after).toBe(after)
+  }
+})

@@ -3,8 +3,11 @@
 //! counting to it would read the log.
 //!
 //! What is new waits in `fresh`: the list takes it in when no row would move under somebody's pointer.
+//!
+//! A filter that no index answers is looked for a second at a time, page after page, and says how far back it came. After
+//! a while it rests, so that nobody's forgotten window reads a large log to its end, and goes on when somebody says so.
 
-import type { ChainCheck, Count, EventFilter, EventPage, EventRow } from '../../backend/types'
+import type { ChainCheck, Count, EventFilter, EventPage, EventRow, Searched } from '../../backend/types'
 import type { Desk } from '../../live/desk'
 import { narrowing } from './filters'
 
@@ -15,6 +18,8 @@ const AHEAD = 120
 const FAR = 600
 /** Rows held at most; what is far from the view is let go. */
 const KEPT = 6000
+/** Looks of a search in a row before it rests: a second each. */
+const LOOKS = 15
 
 type Work = { where: 'fresh'; near: number | null } | { where: 'newer' | 'older' }
 
@@ -34,6 +39,10 @@ export class EventFeed {
   fresh = $state.raw<EventRow[]>([])
   /** There is more that is new than was read. */
   freshMore = $state(false)
+  /** How far back a search came that is not at its end. */
+  searched = $state.raw<Searched | null>(null)
+  /** It goes no further until somebody says so. */
+  rests = $state(false)
 
   onshift: (rows: number) => void = () => {}
   /** A new stretch begins; the row at its head belongs at this place. */
@@ -51,6 +60,11 @@ export class EventFeed {
   #near: number | null = null
   #pumping = false
   #tailing = false
+  /** Newer than this nothing was asked for. */
+  #tailed = 0
+  /** Where a search for newer ones goes on. */
+  #newer: number | null = null
+  #looks = 0
 
   constructor(desk: Desk) {
     this.#desk = desk
@@ -62,6 +76,17 @@ export class EventFeed {
     this.#key = key
     this.#filter = filter
     this.#restart(near)
+  }
+
+  /** A search that rests goes on. */
+  goOn(): void {
+    this.#looks = 0
+    this.rests = false
+    void this.#pump()
+  }
+
+  stop(): void {
+    if (this.searched) this.rests = true
   }
 
   /** Reads anew from the newest on. */
@@ -111,14 +136,15 @@ export class EventFeed {
     this.#tailing = true
     const round = this.#round
     try {
-      const newest = this.fresh[0]?.position ?? this.rows[0]?.position ?? null
-      const reply = await this.#desk.call('list_events', { filter: this.#filter, before: null, after: newest ?? 0, limit: PAGE })
+      const newest = Math.max(this.#tailed, this.fresh[0]?.position ?? this.rows[0]?.position ?? 0)
+      const reply = await this.#desk.call('list_events', { filter: this.#filter, before: null, after: newest, limit: PAGE })
       if (round !== this.#round) return
       this.total = reply.total
       this.#safe = reply.safe_position
       this.chain = reply.chain
       this.fresh = [...reply.rows, ...this.fresh]
-      this.freshMore = reply.more
+      this.#tailed = newestLooked(reply)
+      this.freshMore = reply.more && !reply.searched
     } catch {
       // The pulse tells of a database that does not answer; the next hint tries again.
     } finally {
@@ -147,6 +173,10 @@ export class EventFeed {
     this.error = null
     this.fresh = []
     this.freshMore = false
+    this.searched = null
+    this.rests = false
+    this.#newer = null
+    this.#looks = 0
     void this.#pump()
   }
 
@@ -164,8 +194,8 @@ export class EventFeed {
         const round = this.#round
         const reply = await this.#desk.call('list_events', {
           filter: this.#filter,
-          before: work.where === 'older' ? this.rows.at(-1)!.position : work.where === 'fresh' && work.near !== null ? work.near + 1 : null,
-          after: work.where === 'newer' ? this.rows[0]!.position : null,
+          before: work.where === 'older' ? (this.searched?.position ?? this.rows.at(-1)!.position) : work.where === 'fresh' && work.near !== null ? work.near + 1 : null,
+          after: work.where === 'newer' ? (this.#newer ?? this.rows[0]!.position) : null,
           limit: PAGE,
         })
         // The question changed meanwhile: this answer is nobody's.
@@ -182,6 +212,10 @@ export class EventFeed {
 
   #next(): Work | null {
     if (this.pending) return { where: 'fresh', near: this.#near }
+    if (this.searched && !this.rests && (this.rows.length === 0 || this.#last > this.start + this.rows.length - AHEAD)) {
+      if (++this.#looks > LOOKS) this.rests = true
+      else return { where: 'older' }
+    }
     if (this.rows.length === 0) return null
     const end = this.start + this.rows.length
     if (this.#whole && this.total && (this.#last < this.start - FAR || this.#first > end + FAR)) {
@@ -192,7 +226,7 @@ export class EventFeed {
       return { where: 'fresh', near: this.#near }
     }
     if (!this.#atNewest && this.#first < this.start + AHEAD) return { where: 'newer' }
-    if (!this.#atOldest && this.#last > end - AHEAD) return { where: 'older' }
+    if (!this.#atOldest && !this.searched && this.#last > end - AHEAD) return { where: 'older' }
     return null
   }
 
@@ -204,7 +238,9 @@ export class EventFeed {
     if (work.where === 'fresh') {
       this.rows = reply.rows
       this.#atOldest = !reply.more
+      this.searched = reply.searched
       this.#atNewest = work.near === null
+      if (this.#atNewest) this.#tailed = reply.safe_position
       this.start = work.near === null || !this.#whole ? 0 : this.#reckon(work.near)
       this.pending = false
       this.answered = true
@@ -217,10 +253,13 @@ export class EventFeed {
     }
     if (work.where === 'older') {
       this.rows = [...this.rows, ...reply.rows]
-      this.#atOldest = !reply.more || reply.rows.length === 0
+      this.searched = reply.searched
+      this.#atOldest = !reply.more || (reply.rows.length === 0 && !reply.searched)
     } else {
       this.rows = [...reply.rows, ...this.rows]
-      this.#atNewest = !reply.more || reply.rows.length === 0
+      this.#newer = reply.searched?.position ?? null
+      this.#atNewest = !reply.more || (reply.rows.length === 0 && !reply.searched)
+      if (this.#atNewest) this.#tailed = reply.safe_position
       const start = this.start - reply.rows.length
       // The reckoned place was off: at the newest end the truth is known.
       const right = this.#atNewest ? 0 : Math.max(0, start)
@@ -242,6 +281,7 @@ export class EventFeed {
     } else {
       this.rows = this.rows.slice(0, KEPT)
       this.#atOldest = false
+      this.searched = null
     }
   }
 
@@ -252,8 +292,14 @@ export class EventFeed {
 
   #measure(): void {
     const held = this.start + this.rows.length
-    if (this.#atOldest) this.count = held
+    if (this.#atOldest || this.searched) this.count = held
     else if (this.#whole) this.count = Math.max(held + 1, this.total?.count ?? 0)
     else this.count = Math.max(held + PAGE / 4, this.matched?.count ?? 0)
   }
+}
+
+/** Up to where nothing that is newer than what was asked after is left out of the page. */
+function newestLooked(reply: EventPage): number {
+  if (reply.searched) return reply.searched.position
+  return reply.more ? (reply.rows[0]?.position ?? 0) : reply.safe_position
 }

@@ -7,9 +7,10 @@ use super::READ_ONLY;
 use super::rows::{Subjects, event_row, stream_named, zone};
 use crate::app::desk::Desk;
 use crate::app::doctor;
+use crate::app::place;
 use crate::app::wire::*;
 use crate::domain::slot::{self, Fold};
-use crate::store::browse::{self, Filter, Way};
+use crate::store::browse::{self, Effort, Filter, Way};
 use crate::store::read;
 
 /// Above this many the total is the server's own estimate: counting would cost more than it tells.
@@ -38,12 +39,22 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
     let filter = filter(&mut tx, &request.filter, &zone).await?;
     let safe = read::safe_position(&mut tx).await?;
     let limit = i64::from(request.limit);
-    let mut events = browse::page(&mut tx, &filter, way, safe, limit).await?;
+    let effort = Effort::WHILE_WAITING;
+    let looked = browse::look(&mut tx, &filter, way, safe, limit, effort).await?;
+    let searched = match looked.stopped {
+        Some(position) => {
+            let at = browse::time_at(&mut tx, position).await?;
+            let at = at.map(|at| place::moment(at, &zone)).transpose()?;
+            Some(Searched { position, at })
+        }
+        None => None,
+    };
+    let mut events = looked.events;
     let matched = browse::count(&mut tx, &filter, safe).await?;
     let total = total(&mut tx, safe).await?;
     let chain = doctor::last_chain(&mut tx, &zone).await?;
 
-    let more = events.len() > request.limit as usize;
+    let more = searched.is_some() || events.len() > request.limit as usize;
     events.truncate(request.limit as usize);
     if let Way::After(_) = way {
         events.reverse();
@@ -56,6 +67,7 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
             .map(|e| event_row(e, &subjects, &zone))
             .collect::<Result<_, _>>()?,
         more,
+        searched,
         matched: match matched {
             Some(count) => Some(Count {
                 count,

@@ -49,8 +49,10 @@ pub struct ListEvents {
 pub struct EventPage {
     /// Newest first, whichever way was read.
     pub rows: Vec<EventRow>,
-    /// There are more in the direction that was read.
+    /// There are more in the direction that was read, or may be: see `searched`.
     pub more: bool,
+    /// The filter has to look at one event after the other, and stopped here for now.
+    pub searched: Option<Searched>,
     /// Events in the whole log.
     pub total: Count,
     /// Events that match. `None`: nobody counted, because it would read the log.
@@ -60,6 +62,16 @@ pub struct EventPage {
     pub safe_position: i64,
     /// The last check of the hash chain; `None`: never checked.
     pub chain: Option<ChainCheck>,
+}
+
+/// How far a search came before somebody waited too long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Searched {
+    /// `before` or `after` of the page that goes on.
+    #[ts(type = "number")]
+    pub position: i64,
+    /// When the event there was recorded.
+    pub at: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
