@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bizing_engine::app::bookings::no_show;
+use bizing_engine::app::bookings::page::page;
+use bizing_engine::app::wire::{Code, GetBooking, Group, SetNoShow};
 use bizing_engine::domain::ids::StreamId;
 use bizing_engine::projection::{self, Projection};
 use bizing_engine::store::read::{self, Recorded};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use uuid::Uuid;
 
 use crate::projection::{Seeded, seeded};
+use crate::reading::desk;
 
 const SIX: [&str; 6] = [
     "schedule",
@@ -201,14 +206,123 @@ async fn a_customers_history_is_what_their_bookings_say() {
            from read.bookings_v1 where captured_minor > 0 group by 1, 2",
     )
     .await;
-    let known: i64 = sqlx::query_scalar("select count(no_shows) from read.customer_history_v1")
-        .fetch_one(&s.people)
-        .await
-        .unwrap();
-    assert_eq!(
-        known, 0,
-        "no event tells of a no-show, so none is claimed not to be one"
+    let missed: i64 =
+        sqlx::query_scalar("select sum(no_shows)::bigint from read.customer_history_v1")
+            .fetch_one(&s.people)
+            .await
+            .unwrap();
+    assert_eq!(missed, 0, "nobody noted that somebody did not come");
+}
+
+/// Of two that were noted, one came after all.
+#[tokio::test]
+async fn who_did_not_come_counts_with_the_customer_and_on_the_day_of_the_visit() {
+    let s = followed().await;
+    let visits: Vec<(Uuid, Uuid)> = sqlx::query_as(
+        "select booking_id, customer_id from read.bookings_v1 where state = 'confirmed' and starts_at < now() order by starts_at limit 2",
+    )
+    .fetch_all(&s.people)
+    .await
+    .unwrap();
+    let desk = desk(&s, s.db.pool("staff").await, Group::Staff);
+    let set = |booking_id, no_show| {
+        let asked = SetNoShow {
+            command_id: Uuid::now_v7(),
+            booking_id,
+            no_show,
+        };
+        no_show::set(&desk, asked)
+    };
+    for (booking, _) in &visits {
+        set(*booking, true).await.unwrap();
+        // Noted twice, by whomever, is noted once.
+        set(*booking, true).await.unwrap();
+    }
+    let (missed, came) = (visits[0], visits[1]);
+    set(came.0, false).await.unwrap();
+    s.follow().await;
+
+    let of = async |customer: Uuid| -> i64 {
+        sqlx::query_scalar("select no_shows from read.customer_history_v1 where customer_id = $1")
+            .bind(customer)
+            .fetch_one(&s.people)
+            .await
+            .unwrap()
+    };
+    assert_eq!(of(missed.1).await, 1);
+    if came.1 != missed.1 {
+        assert_eq!(of(came.1).await, 0);
+    }
+    same(
+        &s,
+        "select day, no_shows, no_show_rate from read.daily_report_v1 where no_shows > 0",
+        "with of_day as (select (b.starts_at at time zone b.zone)::date as day, count(*) as visits,
+                                count(*) filter (where exists (select 1 from read.events_v1 e where e.stream_id = 'booking-' || b.booking_id and e.name = 'NoShowRecorded')
+                                                   and not exists (select 1 from read.events_v1 e where e.stream_id = 'booking-' || b.booking_id and e.name = 'NoShowWithdrawn')) as no_shows
+                           from read.bookings_v1 b where b.state = 'confirmed' group by 1)
+         select day, no_shows, round(no_shows::numeric / visits, 4) as no_show_rate from of_day where no_shows > 0",
+    )
+    .await;
+    // Its page says so, and offers to take it back.
+    let page = page(
+        &desk,
+        GetBooking {
+            booking: missed.0.to_string(),
+        },
+    )
+    .await
+    .unwrap();
+    assert!(page.no_show);
+    assert!(
+        page.actions
+            .iter()
+            .any(|a| a.name == "withdraw_no_show" && a.refused.is_none())
     );
+}
+
+#[tokio::test]
+async fn nobody_is_missed_before_it_begins_nor_without_the_right_to_say_so() {
+    let s = followed().await;
+    let later: Uuid = sqlx::query_scalar(
+        "select booking_id from read.bookings_v1 where state = 'confirmed' and starts_at > now() + interval '1 hour' limit 1",
+    )
+    .fetch_one(&s.people)
+    .await
+    .unwrap();
+    let past: Uuid = sqlx::query_scalar(
+        "select booking_id from read.bookings_v1 where state = 'confirmed' and starts_at < now() limit 1",
+    )
+    .fetch_one(&s.people)
+    .await
+    .unwrap();
+    let asked = |booking_id| SetNoShow {
+        command_id: Uuid::now_v7(),
+        booking_id,
+        no_show: true,
+    };
+    let staff = desk(&s, s.db.pool("staff").await, Group::Staff);
+    assert_eq!(
+        no_show::set(&staff, asked(later)).await.unwrap_err().code,
+        Code::Refused
+    );
+    assert_eq!(
+        no_show::set(&staff, asked(Uuid::now_v7()))
+            .await
+            .unwrap_err()
+            .code,
+        Code::NotFound
+    );
+    let looks = desk(&s, s.db.pool("viewer").await, Group::Viewer);
+    assert_eq!(
+        no_show::set(&looks, asked(past)).await.unwrap_err().code,
+        Code::Forbidden
+    );
+    let written: i64 =
+        sqlx::query_scalar("select count(*) from read.events_v1 where name like 'NoShow%'")
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
+    assert_eq!(written, 0);
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ export const bookingStates: Record<BookingState, Sign> = {
   expired: sign('state.booking.expired', 'timer-off', 'idle'),
 }
 
+/** Said beside the state: a booking that was missed stays confirmed. */
+export const noShow: Sign = sign('booking.no_show', 'user-round-x', 'risk')
+
 export const paymentStates: Record<PaymentState, Sign> = {
   not_asked: sign('state.payment.not_asked', 'minus', 'idle'),
   requested: sign('state.payment.requested', 'loader', 'wait'),

@@ -140,3 +140,23 @@ test('a disputed payment shows until when it can be answered, on its page and wh
   location.hash = '#/sagas'
   await until(() => find('dispute')?.textContent?.includes(disputed.row.reference), 'among what waits for a person')
 })
+
+test('who did not come is noted with one press, and taken back with another', async () => {
+  const backend = world()
+  const past = retryingPage()
+  let no_show = false
+  backend.on('get_booking', () => ({ ...past, no_show, actions: [{ name: no_show ? 'withdraw_no_show' : 'record_no_show', refused: null }] }))
+  backend.on('set_no_show', (p) => {
+    no_show = p.no_show
+    return { booking_id: p.booking_id, no_show }
+  })
+  open(`/bookings/${past.row.reference}`, backend)
+  expect(find('no-show')).toBe(null)
+  click(await seen('no-show-button'))
+  await seen('no-show')
+  await until(() => find('headline')!.textContent!.startsWith('Did not come, paid €80.00.'), 'the sentence')
+  await accessible()
+  await until(() => find('no-show-button')!.textContent!.includes('Came after all'), 'the way back')
+  click(find('no-show-button')!)
+  await until(() => find('no-show') === null, 'taken back')
+})

@@ -97,6 +97,8 @@ async fn people_write_what_they_ask_for_and_never_what_follows_from_it() {
             "CustomerRegistered",
             "HoldExtended",
             "InventoryHeld",
+            "NoShowRecorded",
+            "NoShowWithdrawn",
         ];
         if group != "staff" {
             // What cannot be taken back, or charges another card, is decided by a manager.

@@ -279,6 +279,7 @@ export function retryingPage(): BookingPage {
     row: r,
     customer: { ...customer(0), customer_id: r.customer.id, name: r.customer.name, bookings: 14, email: 'ines@lindqvist.example', phone: '+46 70 123 18 02' },
     cancelled: null,
+    no_show: false,
     money: { price: r.price, authorised: eur(80), captured: eur(80), refunded: eur(0), disputed: eur(0), kept: eur(80), payment_intent: 'pi_3QK8vR2eZvKYlo2C1d2Lw', as_of: before(250), unknown: false },
     disputes: [],
     saga,

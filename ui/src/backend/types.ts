@@ -222,7 +222,11 @@ export type BookingPage = { row: BookingRow, customer: CustomerRow,
 /**
  * What took the booking there: `cancelled_by`, `reason_code`, `reason`.
  */
-cancelled: Cancelled | null, money: MoneyLine, 
+cancelled: Cancelled | null, 
+/**
+ * Somebody noted that they did not come.
+ */
+no_show: boolean, money: MoneyLine, 
 /**
  * Of its payment, oldest first.
  */
@@ -446,7 +450,11 @@ leave_database: [Empty, HostState], session: [Empty, Session], status: [Empty, S
 /**
  * Asks the saga to stop and take everything back.
  */
-cancel_booking: [CancelBooking, CancelAsked], catalogue: [Empty, Catalogue], free_times: [FreeTimes, FreeTimesReply], find_customers: [FindCustomers, Array<CustomerRow>], 
+cancel_booking: [CancelBooking, CancelAsked], 
+/**
+ * Whether the customer came, as the place saw it.
+ */
+set_no_show: [SetNoShow, NoShowSet], catalogue: [Empty, Catalogue], free_times: [FreeTimes, FreeTimesReply], find_customers: [FindCustomers, Array<CustomerRow>], 
 /**
  * What the sandbox's mail catch-all holds, newest first.
  */
@@ -1459,6 +1467,8 @@ unknown: boolean, };
 
 export type Named = { id: string, name: string, };
 
+export type NoShowSet = { booking_id: string, no_show: boolean, };
+
 export type OnExhausted = "compensate" | "park" | "continue";
 
 export type OpenGate = { provider: string, reason: string, };
@@ -2343,6 +2353,12 @@ read_only: string | null,
  * This process runs background work.
  */
 works_here: boolean, };
+
+export type SetNoShow = { command_id: string, booking_id: string, 
+/**
+ * They did not come; `false`: they did, after all.
+ */
+no_show: boolean, };
 
 export type SetRebuildSpeed = { command_id: string, rebuild_id: string, speed: ReplaySpeed, };
 

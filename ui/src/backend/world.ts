@@ -107,6 +107,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     },
     create_booking: () => ({ booking_id: all[3]!.booking_id, reference: all[3]!.reference, saga_id: 's' }),
     cancel_booking: ({ booking_id }) => ({ booking_id }),
+    set_no_show: ({ booking_id, no_show }) => ({ booking_id, no_show }),
     list_events: (p) => listEvents(p),
     get_event: ({ position }) => {
       if (position > NEWEST) throw new DeskError(appError('request.not_found', `There is no event at position ${position}.`, { hint: 'The newest one is at the top of the list.' }))

@@ -107,6 +107,7 @@ import User from '@lucide/svelte/icons/user'
 import UserPlus from '@lucide/svelte/icons/user-plus'
 import UserRound from '@lucide/svelte/icons/user-round'
 import UserRoundCheck from '@lucide/svelte/icons/user-round-check'
+import UserRoundX from '@lucide/svelte/icons/user-round-x'
 import Users from '@lucide/svelte/icons/users'
 import Wallet from '@lucide/svelte/icons/wallet'
 import Webhook from '@lucide/svelte/icons/webhook'
@@ -232,6 +233,7 @@ export const icons = {
   'user-plus': UserPlus,
   'user-round': UserRound,
   'user-round-check': UserRoundCheck,
+  'user-round-x': UserRoundX,
   'users': Users,
   'wallet': Wallet,
   'webhook': Webhook,

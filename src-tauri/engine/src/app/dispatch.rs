@@ -63,6 +63,8 @@ commands! {
         create_booking(CreateBooking) -> Booked = bookings::create::create;
         /// Asks the saga to stop and take everything back.
         cancel_booking(CancelBooking) -> CancelAsked = bookings::cancel::cancel;
+        /// Whether the customer came, as the place saw it.
+        set_no_show(SetNoShow) -> NoShowSet = bookings::no_show::set;
         catalogue(Empty) -> Catalogue = catalogue::catalogue;
         free_times(FreeTimes) -> FreeTimesReply = catalogue::free_times;
         find_customers(FindCustomers) -> Vec<CustomerRow> = customers::find;

@@ -21,6 +21,8 @@ pub struct Booking {
     /// iCalendar `SEQUENCE` of the last thing the customer was told.
     pub sequence: i32,
     pub cancelled: Option<BookingCancelled>,
+    /// They did not come.
+    pub no_show: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,6 +118,8 @@ pub enum Command {
     Release {
         reason: String,
     },
+    RecordNoShow,
+    WithdrawNoShow,
 }
 
 /// Why a command is refused. Expected failures of the business (a declined card) are events, not refusals.
@@ -151,6 +155,8 @@ pub enum Refusal {
     PaymentOpen,
     #[error("the booking is not paid yet")]
     NotPaid,
+    #[error("it begins at {0}: until then nobody can have failed to come")]
+    NotBegun(DateTime<Utc>),
 }
 
 /// How far back a front desk may book a walk-in that is already being served.
@@ -359,6 +365,23 @@ pub fn decide(
                 was_confirmed: Some(state.status == Confirmed),
             })]
         }
+        Command::RecordNoShow => {
+            if state.status != Confirmed {
+                return Err(Refusal::WrongStatus(state.status, "missed"));
+            }
+            if now < created.start_utc {
+                return Err(Refusal::NotBegun(created.start_utc));
+            }
+            when(
+                !state.no_show,
+                Event::NoShowRecorded(NoShowRecorded { recorded_at: now }),
+            )
+        }
+        // Whatever became of the booking since: what was not so is taken back.
+        Command::WithdrawNoShow => when(
+            state.no_show,
+            Event::NoShowWithdrawn(NoShowWithdrawn { withdrawn_at: now }),
+        ),
         Command::Release { reason } => {
             if state.claims.is_empty() {
                 return Ok(vec![]);
@@ -556,6 +579,8 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
             state.status = Status::Expired;
             p.pay_url = None;
         }
+        Event::NoShowRecorded(_) => state.no_show = true,
+        Event::NoShowWithdrawn(_) => state.no_show = false,
         Event::InventoryReleased(_) | Event::InventoryHoldExpired(_) => state.claims.clear(),
         Event::NotificationFailed(_)
         | Event::CalendarSynced(_)

@@ -155,6 +155,42 @@ fn nothing_can_be_asked_of_a_booking_that_is_not_there() {
 }
 
 #[test]
+fn who_did_not_come_is_noted_once_it_has_begun_and_taken_back_when_they_did() {
+    let mut begun = confirmed();
+    let Event::BookingCreated(created) = &mut begun[0] else {
+        unreachable!("a booking begins with it");
+    };
+    created.start_utc = now();
+    let missed = [
+        begun.clone(),
+        vec![Event::NoShowRecorded(NoShowRecorded { recorded_at: now() })],
+    ]
+    .concat();
+    check(&begun, Command::RecordNoShow, Ok(&["NoShowRecorded"]));
+    check(&missed, Command::RecordNoShow, Ok(&[]));
+    check(&missed, Command::WithdrawNoShow, Ok(&["NoShowWithdrawn"]));
+    check(&begun, Command::WithdrawNoShow, Ok(&[]));
+    let Some(Event::BookingCreated(later)) = confirmed().into_iter().next() else {
+        unreachable!("a booking begins with it");
+    };
+    check(
+        &confirmed(),
+        Command::RecordNoShow,
+        Err(Refusal::NotBegun(later.start_utc)),
+    );
+    check(
+        &held(),
+        Command::RecordNoShow,
+        Err(Refusal::WrongStatus(Status::Held, "missed")),
+    );
+    check(
+        &cancelled(),
+        Command::RecordNoShow,
+        Err(Refusal::WrongStatus(Status::Cancelled, "missed")),
+    );
+}
+
+#[test]
 fn inventory_is_held_once_and_nothing_is_no_hold() {
     let hold = |claims| Command::Hold {
         claims,

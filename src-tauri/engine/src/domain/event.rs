@@ -78,6 +78,8 @@ event_types! {
     CalendarSynced(CalendarSynced): 1;
     BookingCancelled(BookingCancelled): 1, 2;
     BookingExpired(BookingExpired): 1;
+    NoShowRecorded(NoShowRecorded): 1;
+    NoShowWithdrawn(NoShowWithdrawn): 1;
     InventoryReleased(InventoryReleased): 1;
     InventoryHoldExpired(InventoryReleased): 1;
     CustomerRegistered(CustomerRegistered): 1;
@@ -421,6 +423,18 @@ pub enum CancelReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BookingExpired {
     pub expired_at: DateTime<Utc>,
+}
+
+/// The customer did not come, as somebody of the place saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoShowRecorded {
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// They came after all, or it was another booking that was meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoShowWithdrawn {
+    pub withdrawn_at: DateTime<Utc>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

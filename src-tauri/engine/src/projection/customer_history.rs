@@ -1,7 +1,6 @@
 //! What each customer did here: how often they booked and how that ended, and what they paid, by currency.
 //!
-//! Nothing personal stands here. Whether somebody did not come is told by no event yet: `no_shows` is null, which means
-//! "not known", and nobody should show it as none.
+//! Nothing personal stands here.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +24,8 @@ pub static PROJECTION: Projection = Projection {
         "BookingConfirmed",
         "BookingCancelled",
         "BookingExpired",
+        "NoShowRecorded",
+        "NoShowWithdrawn",
     ]),
     reads: Reads::Said { bare: &[] },
     rows: Rows::OfMany("A customer's row adds up what all their bookings say."),
@@ -50,6 +51,7 @@ struct Change {
     confirmed: i64,
     cancelled: i64,
     expired: i64,
+    no_shows: i64,
     first_booking_at: Option<DateTime<Utc>>,
     last_booking_at: Option<DateTime<Utc>>,
     last_start_at: Option<DateTime<Utc>>,
@@ -131,6 +133,9 @@ impl Change {
                 booking.ended = true;
                 self.expired += 1;
             }
+            // Each is written only where the other, or none, was before it.
+            Event::NoShowRecorded(_) => self.no_shows += 1,
+            Event::NoShowWithdrawn(_) => self.no_shows -= 1,
             _ => {}
         }
     }
@@ -148,11 +153,12 @@ async fn write_changes(
         |of: fn(&Change) -> Option<DateTime<Utc>>| changes.values().map(of).collect::<Vec<_>>();
     // `least` and `greatest` pass over nulls.
     sqlx::query(
-        "insert into customer_history as h (customer_id, bookings, confirmed, cancelled, expired, first_booking_at, last_booking_at, last_start_at)
-         select * from unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[])
+        "insert into customer_history as h (customer_id, bookings, confirmed, cancelled, expired, no_shows, first_booking_at, last_booking_at, last_start_at)
+         select * from unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[])
          on conflict (customer_id) do update set
            bookings = h.bookings + excluded.bookings, confirmed = h.confirmed + excluded.confirmed,
            cancelled = h.cancelled + excluded.cancelled, expired = h.expired + excluded.expired,
+           no_shows = h.no_shows + excluded.no_shows,
            first_booking_at = least(h.first_booking_at, excluded.first_booking_at),
            last_booking_at = greatest(h.last_booking_at, excluded.last_booking_at),
            last_start_at = greatest(h.last_start_at, excluded.last_start_at)",
@@ -162,6 +168,7 @@ async fn write_changes(
     .bind(column(|c| c.confirmed))
     .bind(column(|c| c.cancelled))
     .bind(column(|c| c.expired))
+    .bind(column(|c| c.no_shows))
     .bind(time(|c| c.first_booking_at))
     .bind(time(|c| c.last_booking_at))
     .bind(time(|c| c.last_start_at))

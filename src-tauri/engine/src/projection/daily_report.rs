@@ -26,6 +26,8 @@ pub static PROJECTION: Projection = Projection {
         "BookingConfirmed",
         "BookingCancelled",
         "BookingExpired",
+        "NoShowRecorded",
+        "NoShowWithdrawn",
     ]),
     reads: Reads::Said { bare: &[] },
     rows: Rows::OfBooking,
@@ -48,6 +50,7 @@ table! {
         cancelled_day: Option<NaiveDate>,
         cancelled_by: Option<String>,
         expired_day: Option<NaiveDate>,
+        no_show: bool,
     }
 }
 
@@ -118,6 +121,7 @@ fn begun(created: &BookingCreated, recorded: &Recorded) -> Result<Booking, Apply
         cancelled_day: None,
         cancelled_by: None,
         expired_day: None,
+        no_show: false,
         zone,
     })
 }
@@ -140,6 +144,8 @@ impl Booking {
             Event::BookingExpired(_) => {
                 self.expired_day.get_or_insert(day);
             }
+            Event::NoShowRecorded(_) => self.no_show = true,
+            Event::NoShowWithdrawn(_) => self.no_show = false,
             _ => {}
         }
     }

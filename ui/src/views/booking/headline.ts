@@ -32,7 +32,7 @@ function standing(page: BookingPage, now: number): string {
     case 'awaiting_payment':
       return until ? t('says.awaiting_until', { time: until }) : t('says.awaiting')
     case 'confirmed':
-      return t('says.confirmed')
+      return t(page.no_show ? 'says.missed' : 'says.confirmed')
     case 'expired':
       return t('says.expired')
     case 'cancelled':

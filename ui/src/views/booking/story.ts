@@ -98,6 +98,10 @@ function event(item: TimelineItem, me: string | null): Told {
         return ['booking', 'ban', 'undo', t('story.cancelled', { why: cancelReason(d.reason_code) }), quote(d.reason)]
       case 'BookingExpired':
         return ['booking', 'timer-off', 'idle', t('story.expired')]
+      case 'NoShowRecorded':
+        return ['booking', 'user-round-x', 'risk', t('story.no_show', { actor: who(item, me) })]
+      case 'NoShowWithdrawn':
+        return ['booking', 'user-round-check', 'ok', t('story.came', { actor: who(item, me) })]
       case 'InventoryReleased':
         return ['booking', 'door-open', 'undo', t('story.released')]
       case 'InventoryHoldExpired':

@@ -33,6 +33,8 @@ const events: Record<string, Kind> = {
   CalendarSynced: ['calendar', 'ok'],
   BookingCancelled: ['ban', 'undo'],
   BookingExpired: ['timer-off', 'idle'],
+  NoShowRecorded: ['user-round-x', 'risk'],
+  NoShowWithdrawn: ['user-round-check', 'ok'],
   InventoryReleased: ['door-open', 'undo'],
   InventoryHoldExpired: ['timer-off', 'idle'],
   CustomerRegistered: ['user-plus', 'idle'],

@@ -5,6 +5,7 @@ pub mod create;
 mod cursor;
 pub mod list;
 pub(in crate::app) mod money;
+pub mod no_show;
 pub mod page;
 pub(in crate::app) mod row;
 pub(in crate::app) mod saga;

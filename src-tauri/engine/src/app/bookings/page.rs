@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::money::{Effect, money_line, with_the_bank};
+use super::no_show;
 use super::row::{COLUMNS, NEWEST_SAGA, booking_row};
 use super::saga::{SAGA_COLUMNS, Saga};
 use super::timeline::{DeliveryRow, EventRow, timeline};
@@ -43,6 +44,8 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
     tx.commit().await?;
 
     let now = around.now;
+    let no_show = no_show::noted(&events);
+    let begun = row.try_get::<DateTime<Utc>, _>("starts_at")? <= now;
     let cancelled: Option<Cancelled> = row
         .try_get::<Option<Value>, _>("cancelled")?
         .map(serde_json::from_value)
@@ -65,10 +68,12 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
         actions: actions(
             desk,
             row.try_get("state")?,
+            begun.then_some(no_show),
             saga.as_ref(),
             pay_url.as_deref(),
         ),
         cancelled,
+        no_show,
         pay_url,
         version: row.try_get("version")?,
     })
@@ -190,7 +195,14 @@ fn message_view(d: &DeliveryRow) -> MessageView {
     }
 }
 
-fn actions(desk: &Desk, state: &str, saga: Option<&Saga>, pay_url: Option<&str>) -> Vec<Action> {
+/// `no_show`: whether it was noted; `None` while it cannot be, since nobody is expected yet.
+fn actions(
+    desk: &Desk,
+    state: &str,
+    no_show: Option<bool>,
+    saga: Option<&Saga>,
+    pay_url: Option<&str>,
+) -> Vec<Action> {
     // What the customer counts on is given up under terms; what is not confirmed is only taken back.
     let confirmed = state == "confirmed";
     let action = |name: &str, refused: Option<String>| Action {
@@ -201,9 +213,18 @@ fn actions(desk: &Desk, state: &str, saga: Option<&Saga>, pay_url: Option<&str>)
     if pay_url.is_some() {
         actions.push(action("open_payment_page", None));
     }
+    let may_not = match &desk.read_only {
+        Some(why) => Some(why.clone()),
+        None if desk.group < Group::Staff => Some("Your login may look, not change.".to_owned()),
+        None => None,
+    };
+    match no_show {
+        Some(true) => actions.push(action("withdraw_no_show", may_not.clone())),
+        Some(false) if confirmed => actions.push(action("record_no_show", may_not.clone())),
+        _ => {}
+    }
     let refused = match saga {
-        _ if desk.read_only.is_some() => desk.read_only.clone(),
-        _ if desk.group < Group::Staff => Some("Your login may look, not change.".to_owned()),
+        _ if may_not.is_some() => may_not,
         None => {
             Some("No background work runs this booking, so there is nothing to stop.".to_owned())
         }

@@ -292,6 +292,8 @@ pub struct BookingPage {
     pub customer: CustomerRow,
     /// What took the booking there: `cancelled_by`, `reason_code`, `reason`.
     pub cancelled: Option<Cancelled>,
+    /// Somebody noted that they did not come.
+    pub no_show: bool,
     pub money: MoneyLine,
     /// Of its payment, oldest first.
     pub disputes: Vec<Dispute>,

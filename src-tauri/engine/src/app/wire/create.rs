@@ -137,3 +137,17 @@ pub struct CancelBooking {
 pub struct CancelAsked {
     pub booking_id: Uuid,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SetNoShow {
+    pub command_id: Uuid,
+    pub booking_id: Uuid,
+    /// They did not come; `false`: they did, after all.
+    pub no_show: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct NoShowSet {
+    pub booking_id: Uuid,
+    pub no_show: bool,
+}

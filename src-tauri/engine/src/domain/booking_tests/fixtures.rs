@@ -128,10 +128,12 @@ fn the_samples_show_every_type_of_event() {
         | Event::CalendarSynced(_)
         | Event::BookingCancelled(_)
         | Event::BookingExpired(_)
+        | Event::NoShowRecorded(_)
+        | Event::NoShowWithdrawn(_)
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
         | Event::CustomerRegistered(_)
-        | Event::CustomerErased(_) => 29,
+        | Event::CustomerErased(_) => 31,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

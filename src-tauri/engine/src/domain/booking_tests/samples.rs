@@ -255,6 +255,8 @@ pub fn every_command() -> Vec<Command> {
         Command::Release {
             reason: "compensated".to_owned(),
         },
+        Command::RecordNoShow,
+        Command::WithdrawNoShow,
     ]
 }
 
@@ -313,6 +315,10 @@ pub fn every_event() -> Vec<Event> {
             was_confirmed: Some(true),
         }),
         Event::BookingExpired(BookingExpired { expired_at: now() }),
+        Event::NoShowRecorded(NoShowRecorded { recorded_at: now() }),
+        Event::NoShowWithdrawn(NoShowWithdrawn {
+            withdrawn_at: now(),
+        }),
         Event::InventoryReleased(released()),
         Event::InventoryHoldExpired(InventoryReleased {
             reason: "expired".to_owned(),
