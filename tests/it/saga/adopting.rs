@@ -95,6 +95,21 @@ pub async fn found(t: &TestDesk, desk: &Desk) -> Orphan {
     cases(desk).await.remove(0)
 }
 
+/// Whatever a person changed of a saga stands in the audit, with where it stood before and after.
+pub async fn no_change_without_a_command(owner: &PgPool) {
+    let missing: Vec<Uuid> = sqlx::query_scalar(
+        "select a.saga_id from saga.attempt a
+          where a.kind in ('operator', 'skip')
+            and not exists (select from saga.command c where c.saga_id = a.saga_id and c.status = 'applied' and c.command_id = (a.output->>'command_id')::uuid)
+         union all
+         select c.saga_id from saga.command c where c.status = 'applied' and (c.before is null or c.applied_version is null and c.action <> 'cancel')",
+    )
+    .fetch_all(owner)
+    .await
+    .unwrap();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Paid, and taken back again since nobody could be told; no worker is left.
 pub async fn taken_back(t: &TestDesk) -> Made {
     let worker = t.work().await;
@@ -212,6 +227,20 @@ async fn a_refund_made_at_stripes_pages_is_taken_into_the_books_once_whoever_die
     assert!(cases(&desk).await.is_empty());
     let last = shown.attempts.last().unwrap();
     assert_eq!(last.result.as_deref(), Some("adopted"));
+    // A command of its saga like all others, once, with where it stood before and after.
+    let line = shown.commands.last().unwrap();
+    assert_eq!(
+        (line.action.as_str(), line.status.as_str()),
+        ("adopt", "applied")
+    );
+    assert_eq!(line.object.as_deref(), Some(case.object.as_str()));
+    let kept: Vec<(Uuid, bool)> = sqlx::query_as("select command_id, before->>'state' = 'completed' and after->>'state' = 'completed' and plan is not null from saga.command where saga_id = $1")
+        .bind(saga)
+        .fetch_all(&owner)
+        .await
+        .unwrap();
+    assert_eq!(kept, [(asked.ask_id, true)]);
+    no_change_without_a_command(&owner).await;
 
     // Asked again it is the same one; another decision finds the case closed; and no walk finds it anew.
     let again = sagas::decide_orphan(&desk, request.clone()).await.unwrap();
@@ -240,6 +269,7 @@ async fn a_lost_payment_of_a_booking_that_is_over_is_adopted_and_goes_back_by_it
     );
     let told = done(&t, &desk, &case, "adopt").await;
     assert_eq!(told.problem, None);
+    no_change_without_a_command(&owner).await;
     caught_up(&t).await;
     let shown = page(&desk, it.saga).await;
     assert_eq!(shown.money.kept.amount_minor, 8000);

@@ -443,7 +443,7 @@ async fn hand_over(
     sqlx::query(
         "insert into saga.attempt (saga_id, no, step, direction, kind, effect_id, fence, started_at, ended_at, result, output)
          select i.saga_id, 1 + coalesce((select max(no) from saga.attempt where saga_id = i.saga_id), 0), e.step, e.direction, 'operator', e.effect_id,
-                i.fence, now(), clock_timestamp(), 'adopted', jsonb_build_object('by', $3::text, 'reason', $4::text, 'case_id', $5::uuid, 'object', $6::text)
+                i.fence, now(), clock_timestamp(), 'adopted', jsonb_build_object('by', $3::text, 'reason', $4::text, 'case_id', $5::uuid, 'object', $6::text, 'command_id', $7::uuid)
            from saga.instance i join saga.effect e on e.effect_id = $2 where i.saga_id = $1",
     )
     .bind(ground.saga_id)
@@ -452,6 +452,7 @@ async fn hand_over(
     .bind(&ground.reason)
     .bind(ground.case_id)
     .bind(&deed.object)
+    .bind(deed.ask_id)
     .execute(conn)
     .await?;
     Ok(())

@@ -342,11 +342,11 @@ async fn commands(
     saga: Option<Uuid>,
     command: Option<Uuid>,
 ) -> Result<Vec<SagaCommand>, AppError> {
-    // What was decided about a case at Stripe stands with what was asked of its saga.
+    // What was asked about a case at Stripe stands with it, also while it waits.
     let rows = sqlx::query(
         "select c.*, b.reference, c.requested_by = session_user as own
            from (select command_id, saga_id, action, reason, requested_by, requested_at, status, refusal, approved_by, approved_at, expires_at, outcome,
-                        (plan->>'refund_minor')::bigint as refund_minor, plan->>'currency' as currency, null as object
+                        (plan->>'refund_minor')::bigint as refund_minor, plan->>'currency' as currency, params->>'object' as object
                    from read.saga_commands_v2
                  union all
                  select command_id, saga_id, action, reason, requested_by, requested_at, status, refusal, approved_by, approved_at, expires_at, null,
@@ -374,9 +374,11 @@ async fn commands(
                 by: row.try_get("requested_by")?,
                 at: row.try_get("requested_at")?,
                 status: row.try_get("status")?,
+                // A code of the database in words; what a person said as it was said.
                 refusal: row.try_get::<Option<String>, _>("refusal")?.map(|said| {
                     match said.strip_prefix("refused:") {
                         Some(code) => words::refusal(code),
+                        None if !said.contains(' ') => words::refusal(&said),
                         None => said,
                     }
                 }),
