@@ -12,6 +12,7 @@ test('the page says it in a sentence and then shows the proof', async () => {
   await seen('headline')
   expect(find('headline')!.textContent).toBe('Confirmed, paid €80.00. The e-mail is not delivered yet: next try in 4 min.')
   expect(find('money-captured')!.textContent).toContain('€80.00')
+  expect(find('money-captured')!.textContent).toContain('Stripe’s fee €1.45')
   expect(all('timeline-item').length).toBe(13)
   await accessible()
 })

@@ -77,7 +77,7 @@ pub fn charge(intent: &Intent, charge: &Charge) -> Value {
             ChargeState::Captured => charge.amount - charge.captured + charge.refunded,
             ChargeState::Failed | ChargeState::Authorised => 0,
         },
-        "balance_transaction": null,
+        "balance_transaction": captured.then(|| booked(charge)),
         "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
         "captured": captured,
         "created": charge.created,
@@ -103,6 +103,26 @@ pub fn charge(intent: &Intent, charge: &Charge) -> Value {
         },
         "refunded": captured && charge.refunded == charge.captured,
         "status": if charge.state == ChargeState::Failed { "failed" } else { "succeeded" },
+    })
+}
+
+fn booked(charge: &Charge) -> String {
+    format!("txn_{}", charge.id)
+}
+
+/// The line of the account that a captured payment makes, with a fee of the usual height: 1.5 % and 25 minor units.
+pub fn balance_transaction(intent: &Intent, charge: &Charge) -> Value {
+    let fee = charge.captured * 15 / 1_000 + 25;
+    json!({
+        "id": booked(charge),
+        "object": "balance_transaction",
+        "amount": charge.captured,
+        "currency": intent.currency,
+        "fee": fee,
+        "net": charge.captured - fee,
+        "reporting_category": "charge",
+        "source": charge.id,
+        "type": "charge",
     })
 }
 

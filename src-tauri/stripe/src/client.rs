@@ -3,9 +3,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Answer, Checkout, Dispute, Encoded, EventRecord, Failure, Intent, Marked, Object, Refund,
+    Answer, Checkout, Dispute, Encoded, EventRecord, Failure, Fee, Intent, Marked, Object, Refund,
     Secret, encode,
-    object::{View, without_client_secrets},
+    object::{Carried, View, without_client_secrets},
     transport::{Reply, attempt},
 };
 
@@ -58,6 +58,12 @@ impl Stripe {
 
     pub async fn intent(&self, id: &str) -> Result<Intent, Failure> {
         self.get(&encode::intent(id)).await
+    }
+
+    /// What Stripe kept of a captured payment. `None`: not booked yet, which takes it moments to days.
+    pub async fn fee(&self, intent: &str) -> Result<Option<Fee>, Failure> {
+        let Carried(fee) = self.get(&encode::fee(intent)).await?;
+        Ok(fee)
     }
 
     pub async fn checkout(&self, id: &str) -> Result<Checkout, Failure> {

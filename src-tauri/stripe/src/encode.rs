@@ -140,6 +140,13 @@ pub(crate) fn intent(id: &str) -> Encoded {
     encoded(RetrievePaymentIntent::new(id).expand(charge()).build())
 }
 
+/// Apart from [`intent`], which decides about money: a restricted key that may not read the account's books is refused the
+/// whole answer.
+pub(crate) fn fee(intent: &str) -> Encoded {
+    let books = vec!["latest_charge.balance_transaction".to_owned()];
+    encoded(RetrievePaymentIntent::new(intent).expand(books).build())
+}
+
 pub(crate) fn checkout(id: &str) -> Encoded {
     encoded(RetrieveCheckoutSession::new(id).build())
 }

@@ -27,7 +27,7 @@ pub use client::{Config, EventPage, Stripe};
 pub use failure::Failure;
 pub use object::{
     Answer, Checkout, CheckoutStatus, Decline, Dispute, DisputeMove, DisputeStatus, EventRecord,
-    Intent, IntentStatus, Marked, Object, PaymentStatus, Refund, RefundStatus,
+    Fee, Intent, IntentStatus, Marked, Object, PaymentStatus, Refund, RefundStatus,
 };
 pub use operation::{CancelReason, Encoded, Operation};
 pub use secret::Secret;

@@ -45,6 +45,18 @@ pub struct Intent {
     pub cancellation_reason: Option<String>,
 }
 
+/// What Stripe kept of a payment for carrying it, in the currency in which it keeps the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fee {
+    pub amount: i64,
+    pub currency: String,
+    /// `txn_…`
+    pub balance_transaction: String,
+}
+
+/// An intent, read for its fee. `None`: Stripe has not booked the payment yet.
+pub(crate) struct Carried(pub Option<Fee>);
+
 /// Why the bank or Stripe said no.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decline {
@@ -227,6 +239,20 @@ impl View for Intent {
             metadata: metadata(raw),
             cancellation_reason: optional(raw, "cancellation_reason"),
         })
+    }
+}
+
+impl View for Carried {
+    fn view(raw: &Value) -> Result<Carried, String> {
+        let line = &raw["latest_charge"]["balance_transaction"];
+        if !line.is_object() {
+            return Ok(Carried(None));
+        }
+        Ok(Carried(Some(Fee {
+            amount: number(line, "fee")?,
+            currency: text(line, "currency")?,
+            balance_transaction: text(line, "id")?,
+        })))
     }
 }
 

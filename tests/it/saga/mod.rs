@@ -12,6 +12,7 @@ mod correcting;
 mod crash;
 mod disputes;
 mod elsewhere;
+mod fees;
 mod figures;
 mod figures_shown;
 mod gate;

@@ -1453,6 +1453,10 @@ disputed: Money,
  */
 kept: Money, 
 /**
+ * What the provider kept for carrying the payment, in its account's currency; known some time after the payment.
+ */
+fee: Money | null, 
+/**
  * `pi_…`, once known.
  */
 payment_intent: string | null, 

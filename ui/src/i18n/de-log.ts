@@ -180,6 +180,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'moment.action': 'Bank fragt nach',
   'moment.authorised': 'reserviert',
   'moment.declined': 'abgelehnt',
+  'moment.fee': 'Gebühr',
   'moment.paid': 'bezahlt',
   'moment.voided': 'freigegeben',
   'moment.refunded': 'erstattet',

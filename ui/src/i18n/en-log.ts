@@ -177,6 +177,7 @@ export const log = {
   'moment.action': 'to be confirmed by the bank',
   'moment.authorised': 'authorised',
   'moment.declined': 'declined',
+  'moment.fee': 'fee',
   'moment.paid': 'paid',
   'moment.voided': 'voided',
   'moment.refunded': 'refunded',

@@ -45,6 +45,8 @@ pub struct Payment {
     pub pay_url: Option<String>,
     pub authorised_minor: i64,
     pub captured_minor: i64,
+    /// What the provider kept for it, once that is known.
+    pub fee: Option<Money>,
     pub refunded_minor: i64,
     pub refund_pending_minor: i64,
     /// Asked for and not failed. Only the last one can be pending.
@@ -97,6 +99,7 @@ pub enum Command {
     Authorise(PaymentAuthorized),
     Decline(PaymentFailed),
     ReceivePayment(PaymentReceived),
+    SeeFee(ProviderFeeCharged),
     VoidPayment(PaymentVoided),
     ExpireLink(PaymentRef),
     RequestRefund(RefundRequested),
@@ -251,6 +254,13 @@ pub fn decide(
             }
             check_amount(&received.amount_received, &created.price)?;
             vec![Event::PaymentReceived(received)]
+        }
+        Command::SeeFee(seen) => {
+            if payment.captured_minor == 0 || payment.intent.as_ref() != Some(&seen.payment_intent)
+            {
+                return Err(Refusal::NotPaid);
+            }
+            when(payment.fee.is_none(), Event::ProviderFeeCharged(seen))
         }
         Command::VoidPayment(voided) => when(
             payment.captured_minor == 0
@@ -513,6 +523,7 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
             p.pay_url = None;
             state.hold_expires_at = None;
         }
+        Event::ProviderFeeCharged(e) => p.fee = Some(e.fee.clone()),
         Event::PaymentVoided(_) => {
             p.state = PaymentState::Voided;
             p.authorised_minor = 0;

@@ -418,6 +418,25 @@ fn only_the_refund_that_was_asked_for_is_recorded_and_at_its_amount() {
 }
 
 #[test]
+fn a_fee_belongs_to_the_payment_that_was_captured_and_is_told_once() {
+    let see = |intent: &str| {
+        Command::SeeFee(ProviderFeeCharged {
+            payment_intent: intent.to_owned(),
+            ..fee(145)
+        })
+    };
+    check(&confirmed(), see("pi_1"), Ok(&["ProviderFeeCharged"]));
+    check(&refunding(3000), see("pi_1"), Ok(&["ProviderFeeCharged"]));
+    check(&confirmed(), see("pi_2"), Err(Refusal::NotPaid));
+    check(&requested(), see("pi_1"), Err(Refusal::NotPaid));
+    check(
+        &[confirmed(), vec![Event::ProviderFeeCharged(fee(145))]].concat(),
+        Command::SeeFee(fee(200)),
+        Ok(&[]),
+    );
+}
+
+#[test]
 fn only_what_went_back_through_the_provider_can_come_back_and_no_older_try_for_it() {
     let back = Command::ReturnRefund(returned(1, 3000));
     let went = |as_what: &str| {

@@ -62,6 +62,7 @@ event_types! {
     PaymentFailed(PaymentFailed): 1;
     PaymentMethodCorrected(PaymentMethodCorrected): 1;
     PaymentReceived(PaymentReceived): 1;
+    ProviderFeeCharged(ProviderFeeCharged): 1;
     PaymentVoided(PaymentVoided): 1;
     PaymentLinkExpired(PaymentRef): 1;
     RefundRequested(RefundRequested): 1;
@@ -248,6 +249,17 @@ pub struct PaymentReceived {
     pub payment_intent: String,
     pub amount_received: Money,
     pub charge_id: Option<String>,
+}
+
+/// What the provider kept of a payment for carrying it, in the currency in which the account is kept. It is known some
+/// time after the payment, and no refund gives it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderFeeCharged {
+    pub payment_id: PaymentId,
+    pub payment_intent: String,
+    pub fee: Money,
+    /// The line of the provider's books that says so: `txn_…`.
+    pub balance_transaction: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `BookingConfirmed` | customer_receivable | revenue: the price, which the customer now owes |
 //! | `PaymentReceived` | provider_clearing | customer_receivable |
+//! | `ProviderFeeCharged` | fees | provider_clearing |
 //! | `BookingCancelled` of a confirmed booking | revenue | customer_receivable: the price is owed no more, and what was paid is owed back; a fee that its terms keep stays revenue |
 //! | `PaymentRefunded` while the booking stands | refunds | provider_clearing: a part of the price is given up |
 //! | `PaymentRefunded` otherwise | customer_receivable | provider_clearing |
@@ -12,8 +13,7 @@
 //! | `DisputeFundsReinstated` | provider_clearing | what the withdrawal had debited, with the fee where that comes back |
 //! | `RefundReturned` | provider_clearing | what the refund had debited: the money is here, and owed, again |
 //!
-//! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Of
-//! fees only those of disputes are told by an event. Money paid at the venue leaves no event either: it stays receivable.
+//! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Money paid at the venue leaves no event either: it stays receivable.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
@@ -31,6 +31,7 @@ pub static PROJECTION: Projection = Projection {
     event_types: Some(&[
         "BookingCreated",
         "PaymentReceived",
+        "ProviderFeeCharged",
         "PaymentRefunded",
         "RefundReturned",
         "DisputeFundsWithdrawn",
@@ -153,6 +154,7 @@ impl Booking {
                 self.captured_minor += e.amount_received.amount_minor;
                 money(CLEARING, RECEIVABLE, &e.amount_received)
             }
+            Event::ProviderFeeCharged(e) => money(FEES, CLEARING, &e.fee),
             Event::BookingCancelled(_) | Event::BookingExpired(_) if !self.ended => {
                 self.ended = true;
                 let fee = self.fee(event);
@@ -242,6 +244,7 @@ fn money(debit: &'static str, credit: &'static str, amount: &Money) -> Vec<Post>
 fn provider_ref(event: &Event) -> Option<String> {
     match event {
         Event::PaymentReceived(e) => e.charge_id.clone().or(Some(e.payment_intent.clone())),
+        Event::ProviderFeeCharged(e) => Some(e.balance_transaction.clone()),
         Event::PaymentRefunded(e) => Some(e.provider_refund.clone()),
         Event::RefundReturned(e) => Some(e.provider_refund.clone()),
         Event::DisputeFundsWithdrawn(e) | Event::DisputeFundsReinstated(e) => {

@@ -11,6 +11,7 @@ pub mod commit;
 pub mod definition;
 pub mod disputes;
 pub mod executor;
+pub mod fees;
 pub mod gate;
 pub mod guards;
 pub mod instance;

@@ -33,6 +33,7 @@ use crate::saga::ask::Asks;
 use crate::saga::definition::Policy;
 use crate::saga::disputes::Disputes;
 use crate::saga::executor::{Executor, Handed};
+use crate::saga::fees::Fees;
 use crate::saga::gate::{self, Calls};
 use crate::saga::late::Late;
 use crate::saga::orphans::{self, Sweep};
@@ -254,6 +255,18 @@ impl Worker {
             forget_arrivals(pool.clone(), stop.clone())
         });
         self.start_disputes(parts);
+        if let Some(stripe) = parts.stripe.clone() {
+            let fees = Arc::new(Fees {
+                pool: parts.pool.clone(),
+                stripe,
+                crash: parts.crash.clone(),
+            });
+            let stop = parts.tasks.stopping();
+            parts.tasks.forever("fees", move || {
+                let (fees, stop) = (fees.clone(), stop.clone());
+                async move { fees.run(stop).await }
+            });
+        }
         if let Some(stripe) = parts.stripe.clone() {
             let late = Arc::new(Late {
                 pool: parts.pool.clone(),

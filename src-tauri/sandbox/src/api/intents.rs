@@ -83,10 +83,22 @@ impl World {
     }
 
     pub fn get_intent(&mut self, id: &str, mut params: Params) -> Outcome {
-        let expand = expands_charge(&mut params)?;
+        let expand = params.texts("expand")?;
         params.text("client_secret")?;
         params.finish()?;
-        Ok(wire::intent(&self.find_intent(id)?, expand))
+        let intent = self.find_intent(id)?;
+        let books = expand
+            .iter()
+            .any(|e| e == "latest_charge.balance_transaction");
+        let mut answer = wire::intent(
+            &intent,
+            books || expand.iter().any(|e| e == "latest_charge"),
+        );
+        if books && let Some(charge) = intent.charge.as_ref().filter(|c| c.captured > 0) {
+            answer["latest_charge"]["balance_transaction"] =
+                wire::balance_transaction(&intent, charge);
+        }
+        Ok(answer)
     }
 
     pub fn list_intents(&mut self, mut params: Params) -> Outcome {

@@ -239,3 +239,19 @@ async fn an_authorisation_lapses_after_seven_days() {
         "payment_intent_unexpected_state"
     );
 }
+
+#[tokio::test]
+async fn the_fee_of_a_payment_is_known_once_it_is_captured() {
+    let world = world().await;
+    let held = world.authorised("held").await;
+    assert_eq!(world.stripe.fee(&held.id).await.unwrap(), None);
+    let paid = world.captured("paid").await;
+    let fee = world.stripe.fee(&paid.id).await.unwrap().unwrap();
+    // 1.5 % of 80.00, and 0.25.
+    assert_eq!((fee.amount, fee.currency.as_str()), (145, "eur"));
+    assert!(fee.balance_transaction.starts_with("txn_"), "{fee:?}");
+    assert_eq!(
+        refused(world.stripe.fee("pi_none").await),
+        "resource_missing"
+    );
+}

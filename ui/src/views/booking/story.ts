@@ -62,6 +62,8 @@ function event(item: TimelineItem, me: string | null): Told {
         return ['money', 'circle-x', 'fail', t('story.declined'), join(text(d.message), text(d.decline_code ?? d.code))]
       case 'PaymentReceived':
         return ['money', 'circle-check', 'ok', t('story.received', { amount: sum('amount_received') }), join(id(d.payment_intent), id(d.charge_id))]
+      case 'ProviderFeeCharged':
+        return ['money', 'credit-card', 'idle', t('story.fee', { amount: sum('fee') }), id(d.balance_transaction)]
       case 'PaymentVoided':
         return ['money', 'undo-2', 'undo', t('story.voided'), join(id(d.payment_intent), text(d.reason))]
       case 'PaymentLinkExpired':

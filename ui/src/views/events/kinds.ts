@@ -16,6 +16,7 @@ const events: Record<string, Kind> = {
   PaymentMethodCorrected: ['credit-card', 'accent'],
   PaymentFailed: ['circle-x', 'fail'],
   PaymentReceived: ['credit-card', 'ok'],
+  ProviderFeeCharged: ['credit-card', 'idle'],
   PaymentVoided: ['undo-2', 'undo'],
   PaymentLinkExpired: ['timer-off', 'idle'],
   RefundRequested: ['undo-2', 'undo'],

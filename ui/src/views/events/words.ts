@@ -10,6 +10,7 @@ export const moments: Record<string, PlainKey> = {
   PaymentAuthorized: 'moment.authorised',
   PaymentFailed: 'moment.declined',
   PaymentReceived: 'moment.paid',
+  ProviderFeeCharged: 'moment.fee',
   PaymentVoided: 'moment.voided',
   PaymentRefunded: 'moment.refunded',
   BookingConfirmed: 'moment.confirmed',

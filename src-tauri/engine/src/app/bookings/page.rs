@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::money::{Effect, money_line, with_the_bank};
+use super::money::{Effect, beside, money_line};
 use super::no_show;
 use super::row::{COLUMNS, NEWEST_SAGA, booking_row};
 use super::saga::{SAGA_COLUMNS, Saga};
@@ -40,7 +40,7 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
     .await?;
     let deliveries = deliveries(&mut tx, booking_id).await?;
     let disputes = disputes::of_booking(&mut tx, booking_id).await?;
-    let disputed = with_the_bank(&mut tx, booking_id).await?;
+    let beside = beside(&mut tx, booking_id).await?;
     tx.commit().await?;
 
     let now = around.now;
@@ -58,7 +58,7 @@ pub async fn page(desk: &Desk, request: GetBooking) -> Result<BookingPage, AppEr
     Ok(BookingPage {
         row: booking_row(&row)?,
         customer: customer_row(&row, "c_")?,
-        money: money_line(&row, &effects, disputed)?,
+        money: money_line(&row, &effects, beside)?,
         disputes,
         saga: saga
             .as_ref()

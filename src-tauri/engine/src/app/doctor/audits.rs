@@ -84,7 +84,7 @@ pub static ALL: [Audit; 27] = [
            from read.bookings_v1 b
            left join (select booking_id, coalesce(sum(amount_minor) filter (where debit = 'provider_clearing'), 0) as captured,
                              coalesce(sum(amount_minor) filter (where credit = 'provider_clearing'), 0) as refunded
-                        from read.ledger_transfers_v1 where event_name not like 'Dispute%' group by 1) l using (booking_id)
+                        from read.ledger_transfers_v1 where event_name not like 'Dispute%' and event_name <> 'ProviderFeeCharged' group by 1) l using (booking_id)
           where (coalesce(l.captured, 0), coalesce(l.refunded, 0)) <> (b.captured_minor, b.refunded_minor)
             and (select count(*) = 2 and min(position) = max(position) from read.checkpoints where name in ('bookings', 'ledger'))",
         "The books and the bookings tell different sums for the same payments.",

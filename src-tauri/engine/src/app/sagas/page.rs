@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::list::{BOOKING, ROW, gates, provider_of, saga_row};
 use super::{act, ask, plan, words};
-use crate::app::bookings::money::{Effect, money_line, with_the_bank};
+use crate::app::bookings::money::{Effect, beside, money_line};
 use crate::app::bookings::page::deliveries;
 use crate::app::bookings::row::COLUMNS;
 use crate::app::bookings::saga::{Attempt, SAGA_COLUMNS, Saga};
@@ -49,7 +49,7 @@ pub async fn page(desk: &Desk, request: GetSaga) -> Result<SagaPage, AppError> {
     let undo = plan::plan(
         act::planned(&mut tx, saga.saga_id, "compensate", &SagaParams::default()).await?,
     )?;
-    let disputed = with_the_bank(&mut tx, booking_id).await?;
+    let beside = beside(&mut tx, booking_id).await?;
     let shown = saga_row(&row)?;
     let gate = match shown.step.as_deref().and_then(provider_of) {
         Some(provider) => gates(&mut tx)
@@ -60,7 +60,7 @@ pub async fn page(desk: &Desk, request: GetSaga) -> Result<SagaPage, AppError> {
     };
     let page = SagaPage {
         saga: saga.view(messages.last(), None, alive, now),
-        money: money_line(&row, &known(&effects), disputed)?,
+        money: money_line(&row, &known(&effects), beside)?,
         email: row.try_get("c_email")?,
         paused: paused(&row)?,
         gate,

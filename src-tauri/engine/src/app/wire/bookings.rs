@@ -181,6 +181,8 @@ pub struct MoneyLine {
     pub disputed: Money,
     /// Captured less refunded and disputed: what the business keeps before fees.
     pub kept: Money,
+    /// What the provider kept for carrying the payment, in its account's currency; known some time after the payment.
+    pub fee: Option<Money>,
     /// `pi_…`, once known.
     pub payment_intent: Option<String>,
     /// When the provider's answer behind these figures was recorded.

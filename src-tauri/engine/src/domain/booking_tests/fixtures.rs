@@ -112,6 +112,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::PaymentAuthorized(_)
         | Event::PaymentFailed(_)
         | Event::PaymentReceived(_)
+        | Event::ProviderFeeCharged(_)
         | Event::PaymentVoided(_)
         | Event::PaymentLinkExpired(_)
         | Event::RefundRequested(_)
@@ -133,7 +134,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
         | Event::CustomerRegistered(_)
-        | Event::CustomerErased(_) => 31,
+        | Event::CustomerErased(_) => 32,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

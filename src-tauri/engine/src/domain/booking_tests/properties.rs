@@ -54,6 +54,7 @@ fn command() -> impl Strategy<Value = Command> {
                 amount_received,
                 ..receipt(0)
             })),
+        Just(Command::SeeFee(fee(145))),
         Just(Command::VoidPayment(voided())),
         Just(Command::ExpireLink(payment_ref())),
         (n.clone(), amount.clone()).prop_map(|(n, amount)| Command::RequestRefund(
@@ -224,7 +225,7 @@ proptest! {
 
     /// History is never rejected: not when it is out of order, doubled, or of amounts that nobody would believe.
     #[test]
-    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..31, any::<i64>()), 0..60)) {
+    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..32, any::<i64>()), 0..60)) {
         let events: Vec<Event> = picks.into_iter().map(|(n, minor)| match every_event().swap_remove(n) {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), ..e }),
             Event::PaymentReceived(e) => Event::PaymentReceived(PaymentReceived { amount_received: eur(minor), ..e }),
@@ -238,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn any_event_survives_its_json(n in 0usize..31, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
+    fn any_event_survives_its_json(n in 0usize..32, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
         let at = DateTime::from_timestamp_micros(micros).unwrap();
         let optional = (number % 2 == 0).then(|| text.clone());
         let event = match every_event().swap_remove(n) {
@@ -251,6 +252,7 @@ proptest! {
             Event::PaymentAuthorized(e) => Event::PaymentAuthorized(PaymentAuthorized { amount_capturable: eur(minor), capture_before: optional.map(|_| at), ..e }),
             Event::PaymentFailed(e) => Event::PaymentFailed(PaymentFailed { message: text, decline_code: optional, ..e }),
             Event::PaymentReceived(e) => Event::PaymentReceived(PaymentReceived { amount_received: eur(minor), charge_id: optional, ..e }),
+            Event::ProviderFeeCharged(e) => Event::ProviderFeeCharged(ProviderFeeCharged { balance_transaction: text, fee: eur(minor), ..e }),
             Event::PaymentVoided(e) => Event::PaymentVoided(PaymentVoided { reason: text, payment_intent: optional, ..e }),
             Event::PaymentLinkExpired(e) => Event::PaymentLinkExpired(PaymentRef { payment_intent: optional, ..e }),
             Event::RefundRequested(e) => Event::RefundRequested(RefundRequested { amount: eur(minor), reason: text, ..e }),

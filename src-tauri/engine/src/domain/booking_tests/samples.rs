@@ -159,6 +159,15 @@ pub fn returned(n: u128, minor: i64) -> RefundReturned {
     }
 }
 
+pub fn fee(minor: i64) -> ProviderFeeCharged {
+    ProviderFeeCharged {
+        payment_id: PaymentId(id(20)),
+        payment_intent: "pi_1".to_owned(),
+        fee: eur(minor),
+        balance_transaction: "txn_1".to_owned(),
+    }
+}
+
 pub fn disputed() -> PaymentDisputed {
     PaymentDisputed {
         dispute_id: "dp_1".to_owned(),
@@ -285,6 +294,7 @@ pub fn every_event() -> Vec<Event> {
             payment_intent: None,
             ..payment_ref()
         }),
+        Event::ProviderFeeCharged(fee(145)),
         Event::RefundRequested(refund_request(1, 8000)),
         Event::PaymentRefunded(refunded(1, 8000)),
         Event::RefundFailed(refund_failure(1)),

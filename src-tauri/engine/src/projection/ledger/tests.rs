@@ -64,6 +64,22 @@ fn a_paid_booking_owes_nothing_and_its_price_is_revenue() {
 }
 
 #[test]
+fn the_providers_fee_comes_off_what_lies_there_and_no_refund_brings_it_back() {
+    let paid = [
+        Event::PaymentReceived(receipt(8000)),
+        confirmed(),
+        Event::ProviderFeeCharged(fee(145)),
+    ];
+    check(&paid, &[(CLEARING, 7855), (FEES, 145), (REVENUE, -8000)]);
+    let refunded = [
+        &paid[..],
+        &[cancelled(), Event::PaymentRefunded(refunded(1, 8000))],
+    ]
+    .concat();
+    check(&refunded, &[(CLEARING, -145), (FEES, 145)]);
+}
+
+#[test]
 fn a_venue_booking_stays_owed_because_no_event_tells_of_the_money() {
     check(&[confirmed()], &[(RECEIVABLE, 8000), (REVENUE, -8000)]);
 }
@@ -110,15 +126,16 @@ fn money_that_came_for_a_booking_that_never_stood_goes_back_whole() {
 
 proptest! {
     /// Whatever happens, in whatever order and however often: the books balance, and the money at the provider is what
-    /// was captured less what was refunded.
+    /// was captured less what was refunded and what it kept.
     #[test]
-    fn the_books_always_balance(order in proptest::collection::vec(0usize..6, 0..20)) {
+    fn the_books_always_balance(order in proptest::collection::vec(0usize..7, 0..20)) {
         let events: Vec<Event> = order.into_iter().map(|n| match n {
             0 => Event::PaymentReceived(receipt(8000)),
             1 => Event::PaymentRefunded(refunded(1, 3000)),
             2 => Event::PaymentRefunded(refunded(2, 5000)),
             3 => confirmed(),
             4 => cancelled(),
+            5 => Event::ProviderFeeCharged(fee(145)),
             _ => Event::BookingExpired(BookingExpired { expired_at: now() }),
         }).collect();
         let held = balances(&events);
@@ -126,6 +143,7 @@ proptest! {
         let at_provider: i64 = events.iter().map(|e| match e {
             Event::PaymentReceived(e) => e.amount_received.amount_minor,
             Event::PaymentRefunded(e) => -e.amount.amount_minor,
+            Event::ProviderFeeCharged(e) => -e.fee.amount_minor,
             _ => 0,
         }).sum();
         prop_assert_eq!(held.get(CLEARING).copied().unwrap_or_default(), at_provider);
