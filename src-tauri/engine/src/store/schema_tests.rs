@@ -69,7 +69,14 @@ fn the_rules_of_each_version_are_those_that_were_released() {
     }
     let path = folder("fingerprints.txt");
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    if std::env::var_os("NEW_SCHEMAS").is_some() && kept.lines().all(|l| prints.contains(l)) {
+    // A schema that was written in this very run is known only to the next build.
+    let begun = TYPES
+        .iter()
+        .any(|kind| kind.versions.iter().any(|s| s.json_schema.trim() == "{}"));
+    if std::env::var_os("NEW_SCHEMAS").is_some()
+        && !begun
+        && kept.lines().all(|l| prints.contains(l))
+    {
         std::fs::write(&path, &prints).unwrap();
         return;
     }
