@@ -53,6 +53,17 @@ async fn a_decision_for_many_is_for_those_that_were_seen_and_ends_with_all_of_th
         deliveries::start(&desk, other).await.unwrap_err().code,
         Code::Conflict
     );
+    let too_long = StartRedelivery {
+        reason: "x".repeat(1_001),
+        bulk_id: Uuid::now_v7(),
+        ..start.clone()
+    };
+    let refused = deliveries::start(&desk, too_long).await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.field.as_deref()),
+        (Code::Invalid, Some("reason")),
+        "it is refused at its field, and not cut"
+    );
     let no_reason = StartRedelivery {
         reason: " ".to_owned(),
         ..start.clone()
