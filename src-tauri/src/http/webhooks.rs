@@ -9,7 +9,8 @@ use bizing_engine::app::host::WebhookAnswer;
 
 use super::Door;
 
-pub const LARGEST_EVENT: usize = 256 * 1024;
+/// Several times what Stripe sends at most.
+pub const LARGEST_EVENT: usize = 1024 * 1024;
 
 pub async fn stripe(
     State(door): State<Arc<Door>>,

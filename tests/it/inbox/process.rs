@@ -248,6 +248,45 @@ async fn what_an_event_led_to_is_told_from_the_log() {
         raw.contains("\"object\": \"event\"") && !raw.contains("client_secret"),
         "{raw}"
     );
+    // Another of the same saga, consumed in the very moment in which the first was: it led to nothing, and says so.
+    let root = t.db.superuser_pool().await;
+    let first = led.row.external_id.unwrap();
+    keep(
+        &t.worker_pool,
+        &[event(
+            "evt_silent",
+            "payment_intent.succeeded",
+            json!({ "id": "pi_silent", "object": "payment_intent" }),
+        )],
+    )
+    .await;
+    sqlx::query(
+        "insert into saga.signal (signal_id, correlation_key, type, payload, saga_id) select 'evt_silent', correlation_key, type, '{}', saga_id from saga.signal where signal_id = $1",
+    )
+    .bind(&first)
+    .execute(&root)
+    .await
+    .unwrap();
+    sqlx::query("update saga.signal set consumed_at = (select consumed_at from saga.signal where signal_id = $1) where signal_id = 'evt_silent' and consumed_at is null")
+        .bind(&first)
+        .execute(&root)
+        .await
+        .unwrap();
+    let arrival: i64 = sqlx::query_scalar(
+        "select arrival_id from read.arrivals_v1 where external_id = 'evt_silent'",
+    )
+    .fetch_one(&root)
+    .await
+    .unwrap();
+    let request = serde_json::from_value(json!({ "arrival_id": arrival })).unwrap();
+    let silent = bizing_engine::app::inbox::get(&desk, request)
+        .await
+        .unwrap();
+    assert!(
+        !silent.steps.iter().any(|step| step.what == "event"),
+        "{:?}",
+        silent.steps
+    );
     // What else came of it meanwhile is nobody's, or rang the same saga.
     wait_until(
         "nothing waits to be processed",

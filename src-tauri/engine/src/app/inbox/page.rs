@@ -32,7 +32,7 @@ pub async fn get(desk: &Desk, request: GetArrival) -> Result<Arrival, AppError> 
     };
     let mut steps = arrivals(&mut tx, &shown).await?;
     if let Some(external) = &shown.external_id {
-        steps.extend(consequences(&mut tx, external, saga_id).await?);
+        steps.extend(consequences(&mut tx, external).await?);
     }
     steps.sort_by_key(|step| step.at);
     let reprocess_refused = refused(desk, inbox);
@@ -143,17 +143,13 @@ struct Processed {
     again_at: Option<DateTime<Utc>>,
     again_by: Option<String>,
     again_why: Option<String>,
-    consumed_at: Option<DateTime<Utc>>,
+    led_to: Option<Vec<i64>>,
 }
 
 /// What the desk made of it: the saga was told, looked at the provider itself, and wrote what it found in one transaction.
-async fn consequences(
-    conn: &mut PgConnection,
-    external: &str,
-    saga: Option<Uuid>,
-) -> Result<Vec<InboxStep>, AppError> {
+async fn consequences(conn: &mut PgConnection, external: &str) -> Result<Vec<InboxStep>, AppError> {
     let all: Vec<Processed> = sqlx::query_as(
-        "select i.result, i.processed_at, c.at as again_at, c.by::text as again_by, c.reason as again_why, s.consumed_at
+        "select i.result, i.processed_at, c.at as again_at, c.by::text as again_by, c.reason as again_why, s.led_to
            from read.inbox_v1 i
            left join read.inbox_commands_v1 c using (inbox_id)
            left join read.saga_signals_v1 s on s.signal_id = i.external_id
@@ -183,15 +179,11 @@ async fn consequences(
         };
         steps.push(step(what, at));
     }
-    if let (Some(at), Some(saga)) = (last.consumed_at, saga) {
+    if let Some(led_to) = &last.led_to {
         let events: Vec<(DateTime<Utc>, String, i64, Uuid)> = sqlx::query_as(
-            "select e.recorded_at, e.name, e.position, e.event_id from read.events_v1 e
-              where e.correlation_id = (select i.correlation_id from read.sagas_v1 i where i.saga_id = $1)
-                and e.causation_id = $1 and e.recorded_at >= $2 and e.recorded_at < $2 + interval '1 second'
-              order by e.position limit 20",
+            "select e.recorded_at, e.name, e.position, e.event_id from read.events_v1 e where e.position = any($1) order by e.position",
         )
-        .bind(saga)
-        .bind(at)
+        .bind(led_to)
         .fetch_all(conn)
         .await?;
         steps.extend(
