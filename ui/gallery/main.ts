@@ -6,6 +6,7 @@ import App from '../src/App.svelte'
 import { appError, type ScriptedBackend } from '../src/backend/testing'
 import { ready, world } from '../src/backend/world'
 import { proofs } from '../src/backend/admin'
+import { endpointRows } from '../src/backend/deliveries'
 import { moment, NOW, status } from '../src/backend/fixtures'
 import { applyPrefs, setPrefs, type Density, type Language, type Theme } from '../src/lib/prefs.svelte'
 import '../src/styles/index.css'
@@ -62,6 +63,10 @@ const scenes: Record<string, (backend: ScriptedBackend) => void> = {
       stripe: { ...status.stripe, state: 'down', problem: 'Stripe refuses our key (401).', hint: 'An admin must enter a new key.' },
       projections: [{ ...status.projections[0]!, lag_events: 412, lag_seconds: 12 }],
       lag_cause: 'pid 4242, open for 12 s: insert into booking.hold …',
+      endpoints_in_trouble: [
+        { destination_id: endpointRows[0]!.destination_id, name: endpointRows[0]!.name, off: null, since: '2026-11-21T09:00:00Z', off_at: '2026-11-26T09:00:00Z', error: 'answered 503', news: 41 },
+        { destination_id: endpointRows[1]!.destination_id, name: endpointRows[1]!.name, off: 'gone', since: null, off_at: null, error: 'answered 410', news: 40 },
+      ],
     })),
 }
 

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
-import { allowList, deliveryRows, endpointRows, endpoints, listDeliveries, redelivery } from '../src/backend/deliveries'
+import { allowList, deliveryDetail, deliveryRows, endpointRows, endpoints, listDeliveries, redelivery } from '../src/backend/deliveries'
 import { appError } from '../src/backend/testing'
 import type { ListDeliveries, PutEndpoint, StartRedelivery } from '../src/backend/types'
 import { world } from '../src/backend/world'
+import { status } from '../src/backend/fixtures'
+import { toldOnce } from '../src/views/shell/told'
 import { memory, type SavedView } from '../src/views/deliveries/memory.svelte'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
 
@@ -466,4 +468,77 @@ test('a kept view asks again what was asked, shows as chosen, and is forgotten w
   click((await seen('own-view')).parentElement!.querySelectorAll('button')[1]!)
   await until(() => memory.views('sofia', 'log').length === 0, 'forgotten')
   expect(kept()).toHaveLength(0)
+})
+
+// ---- cards, notices and trouble ------------------------------------------------------------------------
+
+test('an address of a chat program is sent messages that it shows, unless somebody chooses otherwise', async () => {
+  const backend = open('/deliveries/endpoints', quiet())
+  click(await seen('new-endpoint'))
+  await seen('endpoint-drawer')
+  expect(find('shape-event')!.getAttribute('aria-checked')).toBe('true')
+  type('endpoint-url', 'https://hooks.slack.com/services/T0/B0/x')
+  await until(() => find('shape-slack')!.getAttribute('aria-checked') === 'true', 'it is Slack')
+  expect(find('endpoint-drawer')!.textContent).toContain('a message that Slack shows')
+  await accessible()
+  find('shape-slack')!.focus()
+  find('shape-slack')!.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true }))
+  await until(() => find('shape-discord')!.getAttribute('aria-checked') === 'true', 'by the keyboard')
+  type('endpoint-url', 'https://example.com/in')
+  expect(find('shape-discord')!.getAttribute('aria-checked')).toBe('true')
+  click(await seen('star-Payment*'))
+  await until(() => find('endpoint-save')!.getAttribute('aria-disabled') !== 'true', 'it can be saved')
+  click(find('endpoint-save')!)
+  await until(() => asked(backend, 'put_endpoint').length === 1, 'saved')
+  expect((asked(backend, 'put_endpoint')[0]!.params as PutEndpoint).shape).toBe('discord')
+})
+
+test('who is told of endpoints is written down, one a line and with a reason', async () => {
+  const backend = open('/deliveries/endpoints', quiet())
+  await until(() => all('endpoint-row').length > 2, 'endpoints')
+  click(await seen('notice-list'))
+  await until(() => (find('notice-entries') as HTMLTextAreaElement | null)?.value.includes('hooks.slack.com'), 'the list')
+  await accessible()
+  backend.fail('put_notice_list', appError('request.invalid', '`nobody` is neither an e-mail address nor the address of a chat program (`https://…`).', { field: 'entries' }))
+  type('notice-entries', 'nobody')
+  type('notice-reason', 'Those who look after it now')
+  click(find('notice-go')!)
+  await says('is neither an e-mail address')
+})
+
+test('whoever may not change it sees how many are told, and not whom', async () => {
+  const backend = quiet()
+  backend.on('get_notice_list', () => ({ version: 3, count: 2, entries: [], mail_set: false, problems: [], changed_by: 'sofia', changed_at: '2026-11-20T10:00:00Z', reason: null, refused: 'An admin makes and changes endpoints.' }))
+  open('/deliveries/endpoints', backend)
+  await until(() => all('endpoint-row').length > 2, 'endpoints')
+  click(await seen('notice-list'))
+  await until(() => find('notice-dialog')?.textContent?.includes('2 addresses are told. Only admins see which.'), 'told')
+  expect(find('notice-entries')).toBeNull()
+})
+
+test('an endpoint that turned itself off is told once, and stays in the status bar until somebody decides', async () => {
+  localStorage.removeItem('bizing-desk.told')
+  const backend = quiet()
+  const row = endpointRows[0]!
+  const trouble = { destination_id: row.destination_id, name: row.name, off: 'days_of_failures', since: '2026-11-19T10:00:00Z', off_at: null, error: 'answered 500', news: 41 }
+  backend.on('status', () => ({ ...status, endpoints_in_trouble: [trouble] }))
+  open('/bookings', backend)
+  await says(`${row.name} turned itself off. Events are no longer owed to it.`)
+  expect((await seen('status-endpoints')).textContent).toContain('An endpoint is off')
+  click(find('status-endpoints')!)
+  const link = await seen('trouble-look')
+  await accessible()
+  click(link)
+  await until(() => location.hash === `#/deliveries/endpoints/${row.destination_id}`, 'at the endpoint')
+  expect(toldOnce.news('sofia', [trouble]).length + toldOnce.news('sofia', [trouble]).length).toBeLessThan(2)
+  expect(toldOnce.news('sofia', [{ ...trouble, news: 42 }])).toHaveLength(1)
+})
+
+test('a large message warns whoever looks at it', async () => {
+  const backend = quiet()
+  const detail = deliveryDetail(delivered.delivery_id)!
+  backend.on('get_delivery', () => ({ ...detail, body: JSON.stringify({ type: 'BookingCancelled', data: { reason: 'x'.repeat(30_000) } }) }))
+  open(`/deliveries/${delivered.delivery_id}`, backend)
+  expect((await seen('try-large')).textContent).toContain('Many receivers take up to 20 kB')
+  expect(find('try-peer')!.textContent).toContain('by TLS 1.3')
 })

@@ -1,6 +1,7 @@
 //! Webhooks that leave: real receivers, a real worker, the real database.
 
 mod basics;
+mod cards;
 mod certificates;
 mod health;
 mod kept;

@@ -137,6 +137,7 @@ fn record<'q, T>(
         .bind(vec![1_i32])
         .bind(vec![0_i32])
         .bind(vec![0_i32; 11])
+        .bind(vec![None::<&str>; n])
 }
 
 /// A server that goes down may forget a claim, and give out its fence a second time.

@@ -86,6 +86,7 @@ async fn a_worker_process() {
                 polls: false,
                 poll_awaited: Duration::from_secs(1),
                 poll_quiet: Duration::from_secs(1),
+                poll_alone: Duration::from_secs(1),
             },
             vault: Default::default(),
             names: Arc::new(bizing_engine::delivery::http::Names),

@@ -156,6 +156,7 @@ impl TestDesk {
                 polls: true,
                 poll_awaited: Duration::from_millis(100),
                 poll_quiet: Duration::from_millis(500),
+                poll_alone: Duration::from_millis(500),
             },
             vault: self.vault.clone(),
             names: self.names.clone(),

@@ -17,6 +17,7 @@ import type {
   FilterTried,
   HookEvent,
   ListDeliveries,
+  NoticeList,
   Redelivery,
   RedeliveryPlan,
 } from './types'
@@ -134,6 +135,7 @@ export function endpointOf(destination: string): Endpoint | null {
   return {
     row,
     url: webhook ? `https://${row.host}/in/halcyon` : null,
+    shape: 'event',
     note: row.name === 'Atelier CRM' ? 'Customer care keeps its own calendar there.' : null,
     events: webhook ? ['BookingConfirmed', 'Payment*'] : ['BookingConfirmed'],
     matches: webhook ? matches : ['BookingConfirmed'],
@@ -162,6 +164,7 @@ export const tried: FilterTried = {
   types_today: matches,
 }
 
+export const noticeList: NoticeList = { version: 1, count: 2, entries: ['ana@halcyon.example', 'https://hooks.slack.com/services/T0/B0/x'], mail_set: true, problems: [], changed_by: 'sofia', changed_at: before(86_400 * 3), reason: 'Those who look after the web shop', refused: null }
 export const allowList: AllowList = { version: 2, entries: ['10.1.0.0/16', 'printer.local'], changed_by: 'sofia', changed_at: before(86_400 * 12), reason: 'The printer behind the desk', refused: null }
 
 const example = (name: string, data: Record<string, unknown>) => ({ type: name, timestamp: NOW, data })
@@ -290,6 +293,7 @@ function attempt(row: DeliveryRow, no: number, more: Partial<DeliveryTry>): Deli
     code: bad ? (row.code ?? 503) : row.code,
     timings: { dns_ms: 12, connect_ms: 38, tls_ms: 61, first_byte_ms: bad ? 1981 : 44, body_ms: 12, total_ms: bad ? 2104 : 167 },
     peer: '203.0.113.24:443',
+    tls: 'TLSv1.3',
     request_headers: [
       ['content-type', 'application/json'],
       ['webhook-id', 'msg_2pKx9TqvN1c7'],

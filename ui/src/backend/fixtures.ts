@@ -74,6 +74,7 @@ export const status: Status = {
   last_good_backup: moment('2026-11-24T03:30:00Z'),
   backup_overdue: false,
   counts: { sagas_need_person: 1, sagas_open: 3, deliveries_failing: 1, deliveries_need_person: 0 },
+  endpoints_in_trouble: [],
 }
 
 const staff: Named[] = ['Ana Beltrão', 'Tomás Figueiredo', 'Marek Wiśniewski', 'Chidi Okonkwo', 'ليلى حداد', 'Ingrid Sørensen-Nakagawa'].map(

@@ -542,7 +542,7 @@ reveal_secret: [RevealSecret, SecretShown],
 /**
  * Which of the last events would go there. Changes nothing.
  */
-try_filter: [TryFilter, FilterTried], send_test: [SendTest, DeliveryRef], hook_catalogue: [Empty, Array<HookEvent>], get_allow_list: [Empty, AllowList], put_allow_list: [PutAllowList, AllowList], get_delivery_retention: [Empty, DeliveryRetention], 
+try_filter: [TryFilter, FilterTried], send_test: [SendTest, DeliveryRef], hook_catalogue: [Empty, Array<HookEvent>], get_allow_list: [Empty, AllowList], put_allow_list: [PutAllowList, AllowList], get_notice_list: [Empty, NoticeList], put_notice_list: [PutNoticeList, NoticeList], get_delivery_retention: [Empty, DeliveryRetention], 
 /**
  * A new version of how long deliveries are kept, with its reason.
  */
@@ -620,7 +620,7 @@ export type Counts = {
  */
 sagas_need_person: number, sagas_open: number, deliveries_failing: number, 
 /**
- * Gave up, are unclear or held: nobody tries again by itself. Counted up to 1,000.
+ * Gave up, are unclear or held, and endpoints that turned themselves off: nobody tries again by itself. Counted up to 1,000.
  */
 deliveries_need_person: number, };
 
@@ -758,6 +758,10 @@ result: string | null,
  */
 error_class: string | null, error: string | null, code: number | null, timings: TryTimings | null, peer: string | null, 
 /**
+ * `TLSv1.3`; of a webhook that went by `https`.
+ */
+tls: string | null, 
+/**
  * Name and value; secret values are `***`.
  */
 request_headers: Array<[string, string]>, response_headers: Array<[string, string]>, 
@@ -830,7 +834,7 @@ export type Endpoint = { row: EndpointRow,
 /**
  * Of a webhook; other kinds are set up under Settings.
  */
-url: string | null, note: string | null, 
+url: string | null, note: string | null, shape: EndpointShape, 
 /**
  * `BookingConfirmed`, `Payment*`, `*`
  */
@@ -914,7 +918,23 @@ in_order: boolean,
  */
 headers: { [key in string]: string }, };
 
+export type EndpointShape = "event" | "slack" | "discord" | "teams";
+
 export type EndpointState = "works" | "failing" | "waiting" | "paused" | "disabled";
+
+export type EndpointTrouble = { destination_id: string, name: string, 
+/**
+ * `gone`, `days_of_failures`; `None`: it still works on, and warns.
+ */
+off: string | null, since: string | null, 
+/**
+ * When it turns itself off, if nothing gets through.
+ */
+off_at: string | null, error: string | null, 
+/**
+ * Rises with each thing that there is to tell.
+ */
+news: number, };
 
 export type Endpoints = { 
 /**
@@ -1473,6 +1493,24 @@ export type Named = { id: string, name: string, };
 
 export type NoShowSet = { booking_id: string, no_show: boolean, };
 
+export type NoticeList = { version: number, count: number, 
+/**
+ * E-mail addresses, and addresses of chat programs. Only admins see them.
+ */
+entries: Array<string>, 
+/**
+ * Whether this computer has a mail server.
+ */
+mail_set: boolean, 
+/**
+ * What was not taken yet, and why.
+ */
+problems: Array<string>, changed_by: string | null, changed_at: string, reason: string | null, 
+/**
+ * Why the person may not change it.
+ */
+refused: string | null, };
+
 export type OnExhausted = "compensate" | "park" | "continue";
 
 export type OpenGate = { provider: string, reason: string, };
@@ -1767,7 +1805,17 @@ destination_id: string,
 /**
  * `None`: a new one. Otherwise the version that was looked at.
  */
-version: number | null, name: string, url: string, note: string | null, events: Array<string>, filter: Record<string, unknown> | null, sending: EndpointSending | null, };
+version: number | null, name: string, url: string, note: string | null, 
+/**
+ * `None`: stays as it is, or the event.
+ */
+shape: EndpointShape | null, events: Array<string>, filter: Record<string, unknown> | null, sending: EndpointSending | null, };
+
+export type PutNoticeList = { 
+/**
+ * Of the list that was looked at.
+ */
+version: number, entries: Array<string>, reason: string, };
 
 export type PutProvider = { provider: string, 
 /**
@@ -2486,7 +2534,11 @@ last_good_backup: Moment | null,
 /**
  * There is something to lose, and no good backup of the last days.
  */
-backup_overdue: boolean, counts: Counts, };
+backup_overdue: boolean, counts: Counts, 
+/**
+ * Webhook endpoints that turned themselves off and about which nobody has decided, or that will.
+ */
+endpoints_in_trouble: Array<EndpointTrouble>, };
 
 export type StepRules = { card_declined: CardDeclined, 
 /**

@@ -3,7 +3,7 @@
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
-import { allowList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
+import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox } from './inbox'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
@@ -161,6 +161,8 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     get_delivery_retention: () => ({ version: 0, deliveries_days: 730, changed_by: null, changed_at: NOW, reason: null, refused: null }),
     put_delivery_retention: (p) => ({ ...p, version: p.version + 1, changed_by: 'sofia', changed_at: NOW, refused: null }),
     get_allow_list: () => allowList,
+    get_notice_list: () => noticeList,
+    put_notice_list: (p) => ({ ...noticeList, ...p, version: p.version + 1 }),
     put_allow_list: (p) => ({ ...allowList, ...p, version: p.version + 1 }),
     list_deliveries: (p) => listDeliveries(p),
     get_delivery: ({ delivery_id }) => known(deliveryDetail(delivery_id), 'delivery'),

@@ -40,6 +40,7 @@ export const keys = {
   endpoint: (id: string) => ['endpoints', 'one', id],
   tried: (what: string) => ['tried', what],
   allowList: ['endpoints', 'allow_list'],
+  noticeList: ['endpoints', 'notice_list'],
   deliveryRetention: ['endpoints', 'retention'],
   hookCatalogue: ['hook_catalogue'],
   inbox: ['inbox'],

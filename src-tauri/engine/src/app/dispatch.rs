@@ -136,6 +136,8 @@ commands! {
         hook_catalogue(Empty) -> Vec<HookEvent> = endpoints::catalogue;
         get_allow_list(Empty) -> AllowList = endpoints::allow_list;
         put_allow_list(PutAllowList) -> AllowList = endpoints::put_allow_list;
+        get_notice_list(Empty) -> NoticeList = endpoints::notice_list;
+        put_notice_list(PutNoticeList) -> NoticeList = endpoints::put_notice_list;
 
         get_delivery_retention(Empty) -> DeliveryRetention = endpoints::delivery_retention;
         /// A new version of how long deliveries are kept, with its reason.

@@ -15,6 +15,7 @@ pub struct Checked {
     pub problem: Option<String>,
 }
 
+/// At the least; a desk that nobody looks at asks more rarely, and says how often.
 const STRIPE_GOES_STALE: TimeDelta = TimeDelta::seconds(90);
 /// Mail is looked at less often: a connection costs its server more than a list costs Stripe.
 const MAIL_GOES_STALE: TimeDelta = TimeDelta::minutes(15);
@@ -83,13 +84,21 @@ pub fn database(now: DateTime<Utc>, latency: Duration, worries: &Worries<'_>) ->
     }
 }
 
-pub fn stripe(now: DateTime<Utc>, seen: Option<Checked>, workers: i64, set: bool) -> Lamp {
+/// `every`: how often it is asked at present.
+pub fn stripe(
+    now: DateTime<Utc>,
+    seen: Option<Checked>,
+    every: Option<TimeDelta>,
+    workers: i64,
+    set: bool,
+) -> Lamp {
+    let usual = every.unwrap_or_default() + TimeDelta::seconds(30);
     lamp(
         now,
         seen,
         workers,
         set,
-        STRIPE_GOES_STALE,
+        usual.max(STRIPE_GOES_STALE),
         "Stripe is not set up, so nothing can be paid by card or link.",
         "Set `BIZING_STRIPE_KEY` to a secret or restricted key of your Stripe account and start the app again.",
         "Check that this computer reaches api.stripe.com and that the key in `BIZING_STRIPE_KEY` is still valid.",
@@ -165,10 +174,18 @@ mod tests {
 
     #[test]
     fn only_what_was_just_seen_to_work_is_green() {
-        let state = |seen, set| stripe(now(), seen, 1, set).state;
+        let state = |seen, set| stripe(now(), seen, None, 1, set).state;
         assert_eq!(state(seen(5, None), true), LampState::Works);
         assert_eq!(state(seen(5, Some("refused")), true), LampState::Down);
         assert_eq!(state(seen(91, None), true), LampState::Unknown);
+        let alone = stripe(
+            now(),
+            seen(91, None),
+            Some(TimeDelta::seconds(300)),
+            1,
+            true,
+        );
+        assert_eq!(alone.state, LampState::Works);
         assert_eq!(state(None, true), LampState::Unknown);
         assert_eq!(state(None, false), LampState::NotSet);
         // A staff window holds no key; the worker elsewhere does.
@@ -184,10 +201,10 @@ mod tests {
         };
         let with = |worries: Worries<'_>| database(now(), Duration::ZERO, &worries);
         for lamp in [
-            stripe(now(), None, 1, false),
+            stripe(now(), None, None, 1, false),
             mail(now(), None, 1, false),
             mail(now(), seen(1, Some("535 refused")), 1, true),
-            stripe(now(), seen(1, Some("401")), 1, true),
+            stripe(now(), seen(1, Some("401")), None, 1, true),
             database(now(), Duration::from_secs(1), &Worries::default()),
             with(Worries {
                 lag_cause: Some("pid 1"),

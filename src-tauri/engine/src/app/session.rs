@@ -107,6 +107,7 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
         stripe: lamps::stripe(
             now,
             facts.stripe,
+            facts.stripe_every,
             facts.workers,
             desk.connections.stripe_set,
         ),
@@ -126,21 +127,24 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
         last_good_backup: backup.good.map(|at| moment(at, &zone)).transpose()?,
         backup_overdue: backup.overdue,
         counts: facts.counts,
+        endpoints_in_trouble: facts.trouble,
     })
 }
 
 struct Facts {
     workers: i64,
     stripe: Option<Checked>,
+    stripe_every: Option<TimeDelta>,
     mail: Option<Checked>,
     counts: Counts,
+    trouble: Vec<EndpointTrouble>,
     rebuild_percent: Option<i32>,
 }
 
 async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
     let row = sqlx::query(
         "select (select count(*) from read.workers_v1 where heartbeat_at > now() - interval '60 seconds') as workers,
-                s.checked_at as stripe_at, s.problem as stripe_problem, s.source is not null as stripe_asked,
+                s.checked_at as stripe_at, s.problem as stripe_problem, s.source is not null as stripe_asked, s.every_s as stripe_every_s,
                 m.source is not null as mail_asked, m.checked_at as mail_at, m.problem as mail_problem,
                 (select count(*) from read.sagas_v1 where state = 'parked')
                   + (select count(*) from read.disputes_v1 where closed_at is null and coalesce(submissions, 0) = 0) as need_person,
@@ -148,15 +152,18 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
                 (select count(*) from (select from read.deliveries_v2 where state = 'scheduled' and attempt > 0 limit 1000) x) as failing,
                 -- A message to a customer is its saga's to decide, and is counted there.
                 (select count(*) from (select from read.deliveries_v2 d join read.destination_names_v1 n using (destination_id)
-                                        where d.state in ('gave_up', 'unclear', 'held') and n.kind = 'webhook' limit 1000) x) as deliveries_need_person,
+                                        where d.state in ('gave_up', 'unclear', 'held') and n.kind = 'webhook' limit 1000) x)
+                  + (select count(*) from read.destinations_v1 where kind = 'webhook' and state = 'disabled' and state_reason in ('gone', 'days_of_failures'))
+                  as deliveries_need_person,
                 (select min(case when events_total > 0 then least(99, 100 * events_done / events_total) else 0 end)::int
                    from read.rebuilds where state = 'running') as rebuild_percent
            from (select 1) x
-           left join read.poll_cursors_v1 s on s.source = 'stripe'
+           left join read.inbox_sources_v1 s on s.source = 'stripe'
            left join read.poll_cursors_v1 m on m.source = 'email'",
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    let trouble = trouble(conn).await?;
     let stripe = row.try_get::<bool, _>("stripe_asked")?.then_some(Checked {
         at: row.try_get("stripe_at")?,
         problem: row.try_get("stripe_problem")?,
@@ -168,6 +175,9 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
     Ok(Facts {
         workers: row.try_get("workers")?,
         stripe,
+        stripe_every: row
+            .try_get::<Option<i32>, _>("stripe_every_s")?
+            .map(|s| TimeDelta::seconds(s.into())),
         mail,
         counts: Counts {
             sagas_need_person: row.try_get("need_person")?,
@@ -175,8 +185,36 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
             deliveries_failing: row.try_get("failing")?,
             deliveries_need_person: row.try_get("deliveries_need_person")?,
         },
+        trouble,
         rebuild_percent: row.try_get("rebuild_percent")?,
     })
+}
+
+/// After so long of nothing but failures an endpoint turns itself off.
+const DAYS_OF_FAILURES: i64 = 5;
+
+async fn trouble(conn: &mut PgConnection) -> Result<Vec<EndpointTrouble>, AppError> {
+    let rows =
+        sqlx::query("select * from read.endpoints_in_trouble_v1 order by change_id desc limit 20")
+            .fetch_all(conn)
+            .await?;
+    rows.iter()
+        .map(|row| {
+            let off: Option<String> = row.try_get("state_reason")?;
+            let since: Option<DateTime<Utc>> = row.try_get("failing_since")?;
+            Ok(EndpointTrouble {
+                destination_id: row.try_get("destination_id")?,
+                name: row.try_get("name")?,
+                off_at: since
+                    .filter(|_| off.is_none())
+                    .map(|at| at + TimeDelta::days(DAYS_OF_FAILURES)),
+                since,
+                off,
+                error: row.try_get("last_error")?,
+                news: row.try_get("change_id")?,
+            })
+        })
+        .collect()
 }
 
 /// Lag in events counts positions: a refused append may have burnt a few.

@@ -50,6 +50,21 @@ impl std::str::FromStr for Currency {
     }
 }
 
+/// Digits after the decimal mark: ISO 4217's exponent, which says what one minor unit is worth.
+/// `None` for text that is no currency code. An unlisted code has two, like all but these.
+pub fn exponent(currency: &str) -> Option<usize> {
+    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    Some(match currency {
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX"
+        | "UYI" | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+        "CLF" | "UYW" => 4,
+        _ => 2,
+    })
+}
+
 impl Money {
     pub fn new(amount_minor: i64, currency: Currency) -> Money {
         Money {

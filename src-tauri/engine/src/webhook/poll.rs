@@ -102,6 +102,11 @@ impl Poller {
         self.every(if waits { awaited } else { quiet }).await
     }
 
+    /// Whether its last question had no answer.
+    pub fn fails(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a person asked for a look since the last one.
     pub async fn asked(&self) -> sqlx::Result<bool> {
         let asked = sqlx::query_scalar(

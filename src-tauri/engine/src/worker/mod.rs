@@ -4,6 +4,7 @@
 //! leases back at once, and what a killed one held goes on when its lease ends.
 
 mod consequence;
+mod notices;
 pub mod presence;
 
 use std::collections::HashMap;
@@ -42,6 +43,7 @@ use crate::saga::store;
 use crate::saga::world::World;
 use crate::store::vault::Vault;
 use crate::webhook::{inbox, poll::Poller};
+use notices::Notices;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -81,17 +83,21 @@ pub struct Pace {
     pub idle: Duration,
     /// Whether Stripe's list of events is read at all.
     pub polls: bool,
-    /// Ask Stripe this often while a payment is awaited.
+    /// Ask Stripe this often while a payment is awaited,
     pub poll_awaited: Duration,
+    /// while somebody has a window of this process open,
     pub poll_quiet: Duration,
+    /// and while nobody has.
+    pub poll_alone: Duration,
 }
 
 impl Pace {
     pub const LIVE: Pace = Pace {
         idle: Duration::from_secs(2),
         polls: true,
-        poll_awaited: Duration::from_secs(10),
-        poll_quiet: Duration::from_secs(60),
+        poll_awaited: Duration::from_secs(5),
+        poll_quiet: Duration::from_secs(30),
+        poll_alone: Duration::from_secs(300),
     };
     /// The sandbox is on this machine and asks for no mercy.
     pub const SANDBOX: Pace = Pace {
@@ -99,6 +105,7 @@ impl Pace {
         polls: true,
         poll_awaited: Duration::from_secs(1),
         poll_quiet: Duration::from_secs(10),
+        poll_alone: Duration::from_secs(10),
     };
 }
 
@@ -164,6 +171,7 @@ impl Worker {
         }
         worker.start_deliveries(&parts);
         worker.start_webhooks(&parts);
+        worker.start_notices(&parts);
         worker.start_inbox(&parts);
         worker.start_batches(&parts);
         worker.start_asks(&parts);
@@ -240,6 +248,30 @@ impl Worker {
         });
     }
 
+    /// Tells people of endpoints that need them.
+    fn start_notices(&self, parts: &WorkerParts) {
+        let notices = Arc::new(Notices::new(
+            parts.pool.clone(),
+            parts.mail.clone(),
+            parts.names.clone(),
+            parts.installation.clone(),
+        ));
+        let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
+        parts.tasks.forever("notices", move || {
+            let notices = notices.clone();
+            let round = move || {
+                let notices = notices.clone();
+                async move { notices.round().await }
+            };
+            let pulse = Pulse {
+                idle: NOTICES_LOOKED_FOR_EVERY,
+                pause: NOTICES_PAUSE,
+            };
+            let what = "notices about endpoints could not be sent";
+            rounds(round, pulse, what, bell.clone(), stop.clone())
+        });
+    }
+
     fn start_inbox(&self, parts: &WorkerParts) {
         let (pool, bell, idle, stop) = (
             parts.pool.clone(),
@@ -292,9 +324,10 @@ impl Worker {
         let Some(stripe) = parts.stripe.clone().filter(|_| parts.pace.polls) else {
             return;
         };
-        let (pool, bell, pace, stop) = (
+        let (pool, bell, hints, pace, stop) = (
             parts.pool.clone(),
             parts.bell.clone(),
+            parts.hints.clone(),
             parts.pace,
             parts.tasks.stopping(),
         );
@@ -304,17 +337,31 @@ impl Worker {
                 stripe: stripe.clone(),
                 failures: AtomicU32::new(0),
             };
-            let (bell, stop) = (bell.clone(), stop.clone());
+            let (bell, hints, stop) = (bell.clone(), hints.clone(), stop.clone());
             async move {
                 loop {
+                    let alone = !hints.heard();
+                    let quiet = if alone {
+                        pace.poll_alone
+                    } else {
+                        pace.poll_quiet
+                    };
                     let pause = poller
-                        .round(pace.poll_awaited, pace.poll_quiet)
+                        .round(pace.poll_awaited, quiet)
                         .await
                         .unwrap_or(pace.poll_quiet);
                     bell.ring();
+                    let opened = async {
+                        // Whoever opens a window sees what is new soon.
+                        tokio::time::sleep(pace.poll_quiet).await;
+                        while !hints.heard() {
+                            tokio::time::sleep(pace.poll_awaited).await;
+                        }
+                    };
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = wait_for_more_work(&bell, &poller, pause, pace.poll_awaited) => {}
+                        () = opened, if alone && !poller.fails() => {}
                     }
                 }
             }
@@ -605,6 +652,9 @@ async fn forget_arrivals(pool: PgPool, stop: tokio_util::sync::CancellationToken
     }
 }
 
+const NOTICES_LOOKED_FOR_EVERY: Duration = Duration::from_secs(30);
+/// A busy desk rings often, and no endpoint turns itself off twice in this time.
+const NOTICES_PAUSE: Duration = Duration::from_secs(2);
 const SWEEP_LOOKED_EVERY: Duration = Duration::from_secs(60);
 /// A person may want a walk now; a busy desk rings often.
 const SWEEP_PAUSE: Duration = Duration::from_secs(2);

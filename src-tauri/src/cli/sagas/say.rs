@@ -3,7 +3,7 @@
 use bizing_engine::app::wire::{
     Money, PlannedOp, SagaCommand, SagaFigures, SagaPage, SagaPlan, SagaRow,
 };
-use bizing_engine::connectors::email::exponent;
+use bizing_engine::domain::money::exponent;
 
 pub fn row(row: &SagaRow) -> String {
     let state = match (&row.parked, &row.step) {

@@ -21,6 +21,7 @@ fn put(url: &str) -> PutEndpoint {
         name: "Accounting".to_owned(),
         url: url.to_owned(),
         note: None,
+        shape: None,
         events: vec!["CalendarSynced".to_owned()],
         filter: None,
         sending: Some(sending()),

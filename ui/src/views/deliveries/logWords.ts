@@ -69,6 +69,7 @@ const classes: Record<string, PlainKey> = {
   timeout: 'class.timeout',
   blocked_address: 'class.blocked_address',
   redirect: 'class.redirect',
+  too_large: 'class.too_large',
   interrupted: 'class.interrupted',
 }
 

@@ -1,10 +1,12 @@
 //! What the status bar says about each of the things the desk leans on.
 
-import type { Lamp, Session, Status } from '../../backend/types'
+import type { EndpointTrouble, Lamp, Session, Status } from '../../backend/types'
 import { t } from '../../i18n'
 import { duration } from '../../i18n/format'
 import { lampStates, type Role } from '../../states'
 import type { IconName } from '../../ui/icons'
+import { endpointPath } from '../../lib/router.svelte'
+import { atMoment, moment } from '../deliveries/times'
 
 export interface Told {
   id: string
@@ -14,11 +16,20 @@ export interface Told {
   problem: string | null
   hint: string | null
   checkedAt: string | null
+  /** Where it can be looked at. */
+  places?: { name: string; path: string }[]
 }
 
 export function lamps(status: Status | null, session: Session, stale: boolean, now: number): Told[] {
   if (!status) return []
-  return [database(status, session, stale), work(status), lag(status), service('stripe', 'credit-card', status.stripe, now), service('mail', 'mail', status.mail, now)]
+  return [
+    database(status, session, stale),
+    work(status),
+    lag(status),
+    service('stripe', 'credit-card', status.stripe, now),
+    service('mail', 'mail', status.mail, now),
+    ...endpoints(status, session, now),
+  ]
 }
 
 function database(status: Status, session: Session, stale: boolean): Told {
@@ -100,6 +111,31 @@ function service(id: 'stripe' | 'mail', icon: IconName, lamp: Lamp, now: number)
     hint: lamp.hint,
     checkedAt: lamp.checked_at,
   }
+}
+
+/** Endpoints that turned themselves off, or will: only while there is one. */
+function endpoints(status: Status, session: Session, now: number): Told[] {
+  const all = status.endpoints_in_trouble
+  if (all.length === 0) return []
+  const off = all.filter((one) => one.off !== null)
+  return [
+    {
+      id: 'endpoints',
+      icon: off.length ? 'hand' : 'triangle-alert',
+      role: off.length ? 'person' : 'risk',
+      text: off.length ? t('trouble.off', { n: off.length }) : t('trouble.failing', { n: all.length }),
+      problem: all.map((one) => troubleSays(one, session.zone, now)).join(' '),
+      hint: null,
+      checkedAt: status.now.utc,
+      places: all.map((one) => ({ name: one.name, path: endpointPath(one.destination_id) })),
+    },
+  ]
+}
+
+export function troubleSays(one: EndpointTrouble, zone: string, now: number): string {
+  if (one.off === 'gone') return t('trouble.told.gone', { name: one.name })
+  if (one.off !== null || one.since === null || one.off_at === null) return t('trouble.told.off', { name: one.name })
+  return t('trouble.told.failing', { name: one.name, since: moment(one.since, zone, now), at: atMoment(one.off_at, zone, now) })
 }
 
 /** What works has no colour: calm is the resting state. */

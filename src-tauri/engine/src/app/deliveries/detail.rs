@@ -9,8 +9,11 @@ use uuid::Uuid;
 use super::list::{SHOWN, row, trigger};
 use super::{managers_only, refusal, unknown};
 use crate::app::desk::Desk;
+use crate::app::error::internal;
 use crate::app::wire::*;
+use crate::delivery::webhook::began;
 use crate::delivery::webhook::body::{self, Stored};
+use crate::delivery::webhook::card::{Card, Shape};
 
 pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, AppError> {
     let mut conn = desk.people.acquire().await?;
@@ -26,10 +29,18 @@ pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, Ap
     let tries = tries(&mut conn, &shown).await?;
     let webhook = shown.kind == "webhook";
     let (version, body) = rendered(&mut conn, &shown, webhook).await?;
-    let endpoint = sqlx::query("select url, timeout_ms, header_names from read.destinations_v1 where destination_id = $1 and kind = 'webhook'")
+    let endpoint = sqlx::query("select url, timeout_ms, header_names, shape from read.destinations_v1 where destination_id = $1 and kind = 'webhook'")
         .bind(shown.destination_id)
         .fetch_optional(&mut *conn)
         .await?;
+    let shape = match &endpoint {
+        Some(e) => Shape::of(e.try_get("shape")?),
+        None => Shape::Event,
+    };
+    let body = match body {
+        Some(body) if shape != Shape::Event => Some(card(&mut conn, &shown, &body, shape).await?),
+        other => other,
+    };
     let signature = match &body {
         Some(body) => Some(signature(&mut conn, &shown, body, &tries).await?),
         None => None,
@@ -133,6 +144,7 @@ fn one_try(row: &PgRow) -> Result<DeliveryTry, AppError> {
             None => None,
         },
         peer: row.try_get("peer")?,
+        tls: row.try_get("tls")?,
         request_headers: headers("request_headers")?,
         response_headers: headers("response_headers")?,
         response_body: body
@@ -173,6 +185,20 @@ async fn rendered(
     });
     let version = u32::try_from(schema_version).unwrap_or(1);
     Ok((version, webhook.then_some(body)))
+}
+
+/// As the worker makes it.
+async fn card(
+    conn: &mut PgConnection,
+    shown: &DeliveryRow,
+    body: &str,
+    shape: Shape,
+) -> Result<String, AppError> {
+    let began = began(conn, shown.position).await?;
+    let event: Value = serde_json::from_str(body).map_err(internal)?;
+    let test = shown.trigger == DeliveryTrigger::Test;
+    let card = Card::of_event(&event, began.as_ref(), test).written(shape);
+    Ok(String::from_utf8_lossy(&card).into_owned())
 }
 
 async fn signature(

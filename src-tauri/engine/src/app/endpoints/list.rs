@@ -104,6 +104,7 @@ pub async fn one(conn: &mut PgConnection, id: Uuid) -> Result<Endpoint, AppError
     Ok(Endpoint {
         url: found.try_get("url")?,
         note: found.try_get("note")?,
+        shape: shape(found.try_get("shape")?),
         events: found.try_get("events")?,
         matches,
         filter: found.try_get("filter")?,
@@ -134,6 +135,15 @@ pub async fn one(conn: &mut PgConnection, id: Uuid) -> Result<Endpoint, AppError
             .collect::<sqlx::Result<_>>()?,
         row,
     })
+}
+
+fn shape(word: &str) -> EndpointShape {
+    match word {
+        "slack" => EndpointShape::Slack,
+        "discord" => EndpointShape::Discord,
+        "teams" => EndpointShape::Teams,
+        _ => EndpointShape::Event,
+    }
 }
 
 fn sending(row: &PgRow) -> sqlx::Result<EndpointSending> {

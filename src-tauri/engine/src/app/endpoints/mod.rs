@@ -5,6 +5,7 @@ mod act;
 mod catalogue;
 mod kept;
 mod list;
+mod notices;
 mod put;
 mod secrets;
 
@@ -12,6 +13,7 @@ pub use act::{allow_list, change, put_allow_list, send_test};
 pub use catalogue::{catalogue, try_filter};
 pub use kept::{delivery_retention, put_delivery_retention};
 pub use list::{get, list};
+pub use notices::{notice_list, put_notice_list};
 pub use put::put;
 pub use secrets::{reveal_secret, rotate_secret};
 

@@ -79,6 +79,13 @@ fn value(request: &PutEndpoint) -> Value {
         "name": request.name.trim(), "url": request.url.trim(), "note": request.note.as_deref().unwrap_or_default().trim(),
         "events": request.events, "filter": request.filter,
     });
+    if let Some(shape) = request.shape {
+        value["shape"] = json!(shape);
+        // Chat programs take about one a second; somebody who knows better says so.
+        if shape != EndpointShape::Event && request.version.is_none() {
+            value["rate_per_s"] = json!(1);
+        }
+    }
     if let Some(sending) = &request.sending {
         value["schedule_s"] = json!(sending.schedule_s);
         value["timeout_ms"] = json!(sending.timeout_ms);

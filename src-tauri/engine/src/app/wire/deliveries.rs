@@ -157,6 +157,8 @@ pub struct DeliveryTry {
     pub code: Option<u16>,
     pub timings: Option<TryTimings>,
     pub peer: Option<String>,
+    /// `TLSv1.3`; of a webhook that went by `https`.
+    pub tls: Option<String>,
     /// Name and value; secret values are `***`.
     pub request_headers: Vec<(String, String)>,
     pub response_headers: Vec<(String, String)>,

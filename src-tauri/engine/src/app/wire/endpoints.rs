@@ -97,6 +97,19 @@ pub struct EndpointSecret {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What an endpoint is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointShape {
+    /// The event, as Standard Webhooks has it.
+    #[default]
+    Event,
+    /// A message that the chat program shows.
+    Slack,
+    Discord,
+    Teams,
+}
+
 /// How it is sent. What is `None` when asked for stays as it is or takes the default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct EndpointSending {
@@ -126,6 +139,7 @@ pub struct Endpoint {
     /// Of a webhook; other kinds are set up under Settings.
     pub url: Option<String>,
     pub note: Option<String>,
+    pub shape: EndpointShape,
     /// `BookingConfirmed`, `Payment*`, `*`
     pub events: Vec<String>,
     /// Those that it takes today.
@@ -149,6 +163,9 @@ pub struct PutEndpoint {
     pub name: String,
     pub url: String,
     pub note: Option<String>,
+    /// `None`: stays as it is, or the event.
+    #[serde(default)]
+    pub shape: Option<EndpointShape>,
     pub events: Vec<String>,
     #[ts(type = "Record<string, unknown> | null")]
     pub filter: Option<Value>,
@@ -248,6 +265,32 @@ pub struct SendTest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct DeliveryRef {
     pub delivery_id: Uuid,
+}
+
+/// Who is told, by e-mail or in a chat program, when an endpoint needs somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct NoticeList {
+    pub version: i32,
+    pub count: u32,
+    /// E-mail addresses, and addresses of chat programs. Only admins see them.
+    pub entries: Vec<String>,
+    /// Whether this computer has a mail server.
+    pub mail_set: bool,
+    /// What was not taken yet, and why.
+    pub problems: Vec<String>,
+    pub changed_by: Option<String>,
+    pub changed_at: DateTime<Utc>,
+    pub reason: Option<String>,
+    /// Why the person may not change it.
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PutNoticeList {
+    /// Of the list that was looked at.
+    pub version: i32,
+    pub entries: Vec<String>,
+    pub reason: String,
 }
 
 /// Hosts and networks that may be sent to although they are private. Everything else private is refused.

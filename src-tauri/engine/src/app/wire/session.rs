@@ -109,6 +109,23 @@ pub struct Status {
     /// There is something to lose, and no good backup of the last days.
     pub backup_overdue: bool,
     pub counts: Counts,
+    /// Webhook endpoints that turned themselves off and about which nobody has decided, or that will.
+    pub endpoints_in_trouble: Vec<EndpointTrouble>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct EndpointTrouble {
+    pub destination_id: Uuid,
+    pub name: String,
+    /// `gone`, `days_of_failures`; `None`: it still works on, and warns.
+    pub off: Option<String>,
+    pub since: Option<DateTime<Utc>>,
+    /// When it turns itself off, if nothing gets through.
+    pub off_at: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+    /// Rises with each thing that there is to tell.
+    #[ts(type = "number")]
+    pub news: i64,
 }
 
 /// A count is shown only if it asks something of somebody.
@@ -121,7 +138,7 @@ pub struct Counts {
     pub sagas_open: i64,
     #[ts(type = "number")]
     pub deliveries_failing: i64,
-    /// Gave up, are unclear or held: nobody tries again by itself. Counted up to 1,000.
+    /// Gave up, are unclear or held, and endpoints that turned themselves off: nobody tries again by itself. Counted up to 1,000.
     #[ts(type = "number")]
     pub deliveries_need_person: i64,
 }

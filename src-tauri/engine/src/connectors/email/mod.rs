@@ -33,7 +33,6 @@ pub use facts::{Amount, BookingFacts};
 pub use failure::SendFailure;
 pub use ics::{CalendarMethod, calendar};
 pub use mailer::{Accepted, Mailer};
-pub use money::exponent;
 pub use render::{Draft, RenderError, Template, render};
 
 #[cfg(test)]

@@ -2,21 +2,7 @@
 
 use super::facts::Amount;
 use super::texts::MoneyStyle;
-
-/// Digits after the decimal mark: ISO 4217's exponent, which says what one minor unit is worth.
-/// `None` for text that is no currency code. An unlisted code has two, like all but these.
-pub fn exponent(currency: &str) -> Option<usize> {
-    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
-        return None;
-    }
-    Some(match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX"
-        | "UYI" | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        "CLF" | "UYW" => 4,
-        _ => 2,
-    })
-}
+use crate::domain::money::exponent;
 
 /// `€1,234.50`, `CHF 80.00`, `¥8,000`, `KWD 1.250`.
 pub(super) fn format(amount: &Amount, style: &MoneyStyle) -> Option<String> {

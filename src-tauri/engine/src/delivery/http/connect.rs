@@ -59,6 +59,8 @@ pub struct Live {
     pub conn: http1::Connection<Io, Full<Bytes>>,
     pub sender: http1::SendRequest<Full<Bytes>>,
     pub peer: SocketAddr,
+    /// `TLSv1.3`. `None`: plain.
+    pub tls: Option<&'static str>,
 }
 
 pub struct Connector {
@@ -105,10 +107,16 @@ impl Connector {
         guard.peer(peer, &target.host).map_err(Failure::blocked)?;
         let _ = stream.set_nodelay(true);
 
+        let mut tls = None;
         let io = if target.https {
             let began = Instant::now();
             let stream = self.secure(stream, target).await?;
             timings.tls_ms = Some(ms(began.elapsed()));
+            tls = stream
+                .get_ref()
+                .1
+                .protocol_version()
+                .and_then(|v| v.as_str());
             Either::Right(Box::new(stream))
         } else {
             Either::Left(stream)
@@ -118,7 +126,12 @@ impl Connector {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|e| Failure::new(FailureClass::Protocol, e.to_string()))?;
-        Ok(Box::new(Live { conn, sender, peer }))
+        Ok(Box::new(Live {
+            conn,
+            sender,
+            peer,
+            tls,
+        }))
     }
 
     /// What the target's name resolves to now. One private address among them refuses all of them: such a name is either

@@ -15,7 +15,7 @@ mod send;
 
 pub use connect::{Names, Resolve};
 pub use guard::{AllowList, Blocked, Guard, Target, TargetHost};
-pub use send::{Answer, Client, Failure, FailureClass, Post, Sent, Timings};
+pub use send::{Answer, Client, Failure, FailureClass, LARGEST, Post, Sent, Timings};
 
 #[cfg(test)]
 mod tls_tests;

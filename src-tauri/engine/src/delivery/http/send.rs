@@ -16,6 +16,9 @@ use super::pool::Pool;
 /// Of an answer's body this much is kept; the rest is not even read.
 pub const KEPT: usize = 16 * 1024;
 
+/// What is larger is not sent: receivers take no more, and some drop it without a word.
+pub const LARGEST: usize = 256 * 1024;
+
 /// Sends on pooled connections. One for all endpoints.
 pub struct Client {
     pub(super) connector: Connector,
@@ -65,6 +68,8 @@ pub enum FailureClass {
     Closed,
     /// What came back is not HTTP.
     Protocol,
+    /// More than is sent at all.
+    TooLarge,
 }
 
 impl FailureClass {
@@ -79,6 +84,7 @@ impl FailureClass {
             FailureClass::Timeout => "timeout",
             FailureClass::Closed => "closed",
             FailureClass::Protocol => "protocol",
+            FailureClass::TooLarge => "too_large",
         }
     }
 }
@@ -103,6 +109,17 @@ impl Failure {
         Failure::new(FailureClass::Blocked, why.to_string())
     }
 
+    pub fn too_large(bytes: usize) -> Failure {
+        Failure::new(
+            FailureClass::TooLarge,
+            format!(
+                "the message has {} kB and at most {} kB are sent: its receiver has to ask for the event by its id",
+                bytes.div_ceil(1024),
+                LARGEST / 1024
+            ),
+        )
+    }
+
     pub fn blocked_name(name: &str, why: Blocked) -> Failure {
         Failure::new(FailureClass::Blocked, format!("{name}: {why}"))
     }
@@ -116,6 +133,21 @@ pub struct Sent {
     pub partial: Option<(u16, HeaderMap)>,
     pub timings: Timings,
     pub peer: Option<SocketAddr>,
+    /// `TLSv1.3`. `None`: plain, or it did not come to that.
+    pub tls: Option<&'static str>,
+}
+
+impl Sent {
+    /// It was not even tried.
+    pub fn nothing(why: Failure) -> Sent {
+        Sent {
+            result: Err(why),
+            partial: None,
+            timings: Timings::default(),
+            peer: None,
+            tls: None,
+        }
+    }
 }
 
 /// What is known while it goes on, for when the time is over in the middle of it.
@@ -123,6 +155,7 @@ pub struct Sent {
 struct Progress {
     timings: Timings,
     peer: Option<SocketAddr>,
+    tls: Option<&'static str>,
     partial: Option<(u16, HeaderMap)>,
 }
 
@@ -148,6 +181,7 @@ impl Client {
             result,
             timings: progress.timings,
             peer: progress.peer,
+            tls: progress.tls,
         }
     }
 
@@ -177,7 +211,7 @@ impl Client {
             if guard.peer(live.peer, &target.host).is_err() {
                 continue;
             }
-            progress.peer = Some(live.peer);
+            (progress.peer, progress.tls) = (Some(live.peer), live.tls);
             match self.exchange(live, target, request, progress, true).await {
                 Exchange::Done(result) => return result,
                 Exchange::NotSent(unsent) => request = *unsent,
@@ -187,7 +221,7 @@ impl Client {
             .connector
             .connect(target, guard, &mut progress.timings)
             .await?;
-        progress.peer = Some(live.peer);
+        (progress.peer, progress.tls) = (Some(live.peer), live.tls);
         match self.exchange(live, target, request, progress, false).await {
             Exchange::Done(result) => result,
             Exchange::NotSent(_) => Err(hung_up()),

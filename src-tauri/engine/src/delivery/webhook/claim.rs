@@ -255,6 +255,19 @@ pub async fn take_over(pool: &PgPool) -> sqlx::Result<u64> {
     .map(|done| done.rows_affected())
 }
 
+/// The data of the first event of a stream, by any of its events.
+pub async fn began<'c>(
+    database: impl sqlx::PgExecutor<'c>,
+    position: i64,
+) -> sqlx::Result<Option<serde_json::Value>> {
+    sqlx::query_scalar(
+        "select f.data from read.events_v1 e join read.events_v1 f on f.stream_id = e.stream_id and f.version = 1 where e.position = $1",
+    )
+    .bind(position)
+    .fetch_optional(database)
+    .await
+}
+
 /// When there is something to do next, and whether there is any endpoint at all. Breakers and pauses are taken in.
 pub async fn next_due(pool: &PgPool) -> sqlx::Result<(bool, Option<f64>)> {
     sqlx::query_as(

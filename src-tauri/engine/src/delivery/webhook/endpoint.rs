@@ -9,6 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+use super::card::Shape;
 use super::headers::check_custom;
 use super::sign::SigningSecret;
 use crate::delivery::http::{AllowList, Blocked, Guard, Target};
@@ -26,6 +27,7 @@ pub fn headers_place(destination: Uuid) -> String {
 pub struct Endpoint {
     pub version: i32,
     pub url: String,
+    pub shape: Shape,
     /// Or why it may not be sent to; then every try says so.
     pub target: Result<Target, Blocked>,
     pub guard: Arc<Guard>,
@@ -59,6 +61,17 @@ impl Endpoint {
 
 pub type Endpoints = HashMap<Uuid, Result<Arc<Endpoint>, Unusable>>;
 
+/// What may be sent to now.
+pub async fn guard(pool: &PgPool, database_ports: &[u16]) -> sqlx::Result<Guard> {
+    let allowed: Vec<String> =
+        sqlx::query_scalar("select entries from delivery.allow_list order by version desc limit 1")
+            .fetch_one(pool)
+            .await?;
+    // An entry that an older version let through and this one does not understand allows nothing.
+    let allow = AllowList::parse(allowed.iter().map(String::as_str)).unwrap_or_default();
+    Ok(Guard::new(allow, database_ports.to_vec()))
+}
+
 /// Reads these endpoints and the list of what is allowed.
 pub async fn load(
     pool: &PgPool,
@@ -66,15 +79,9 @@ pub async fn load(
     database_ports: &[u16],
     ids: &[Uuid],
 ) -> sqlx::Result<Endpoints> {
-    let allowed: Vec<String> =
-        sqlx::query_scalar("select entries from delivery.allow_list order by version desc limit 1")
-            .fetch_one(pool)
-            .await?;
-    // An entry that an older version let through and this one does not understand allows nothing.
-    let allow = AllowList::parse(allowed.iter().map(String::as_str)).unwrap_or_default();
-    let guard = Arc::new(Guard::new(allow, database_ports.to_vec()));
+    let guard = Arc::new(guard(pool, database_ports).await?);
     let rows = sqlx::query(
-        "select t.destination_id, t.version, t.url, t.timeout_ms, t.schedule_s, t.rate_per_s, t.headers, t.headers_key,
+        "select t.destination_id, t.version, t.url, t.shape, t.timeout_ms, t.schedule_s, t.rate_per_s, t.headers, t.headers_key,
                 array(select s.secret_id from delivery.secrets s where s.destination_id = t.destination_id order by s.created_at desc, s.secret_id) as ids,
                 array(select s.sealed from delivery.secrets s where s.destination_id = t.destination_id order by s.created_at desc, s.secret_id) as sealed,
                 array(select s.key_id from delivery.secrets s where s.destination_id = t.destination_id order by s.created_at desc, s.secret_id) as keys,
@@ -121,6 +128,7 @@ fn read(
         version: row.try_get("version")?,
         target: guard.url(&url),
         url,
+        shape: Shape::of(row.try_get("shape")?),
         guard: guard.clone(),
         timeout: Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(15_000)),
         schedule: row.try_get("schedule_s")?,

@@ -5,6 +5,7 @@
 //! restart goes on where the last process stopped.
 
 pub mod body;
+pub mod card;
 mod claim;
 mod endpoint;
 mod finish;
@@ -16,8 +17,8 @@ pub mod sign;
 mod upkeep;
 mod worker;
 
-pub use claim::CLAIM;
-pub use endpoint::{headers_place, secret_place};
+pub use claim::{CLAIM, began};
+pub use endpoint::{guard, headers_place, secret_place};
 pub use finish::FINISH;
 pub use headers::{BadHeader, check_custom, masked};
 pub use worker::{Connections, Parts, Webhooks};

@@ -66,7 +66,11 @@ pub fn judge(
                 FailureClass::Blocked | FailureClass::Certificate | FailureClass::NoSuchName
             );
             Verdict {
-                next: again(tries, schedule, dice, slow),
+                next: match failure.class {
+                    // It does not become smaller.
+                    FailureClass::TooLarge => Next::GaveUp,
+                    _ => again(tries, schedule, dice, slow),
+                },
                 signals: Signals::default(),
                 // It may have arrived: the receiver knows it by its id.
                 result: if sent { "unclear" } else { "not_sent" },
@@ -136,9 +140,12 @@ fn again(tries: usize, schedule: &[i32], dice: f64, slow: bool) -> Next {
 /// Seconds or a date.
 fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let text = text.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() => LONGEST_WAIT,
+    let wait = match text.parse::<f64>() {
+        // Some count in parts of a second.
+        Ok(seconds) if seconds >= 0.0 && text.starts_with(|c: char| c.is_ascii_digit()) => {
+            Duration::from_secs_f64(seconds.ceil().min(LONGEST_WAIT.as_secs_f64()))
+        }
+        Ok(_) => return None,
         Err(_) => {
             let at: DateTime<Utc> = httpdate::parse_http_date(text).ok()?.into();
             (at - now).to_std().unwrap_or_default()
@@ -224,11 +231,20 @@ mod tests {
         assert_eq!(wait("120"), Some(Duration::from_secs(120)));
         assert_eq!(wait("999999"), Some(LONGEST_WAIT));
         assert_eq!(wait("99999999999999999999999"), Some(LONGEST_WAIT));
+        assert_eq!(wait("0.65"), Some(Duration::from_secs(1)));
         assert_eq!(
             wait("Thu, 01 Jan 1970 00:10:00 GMT"),
             Some(Duration::from_secs(600))
         );
-        for nothing in ["0", "-5", "soon", "", "Wed, 01 Jan 1969 00:00:00 GMT"] {
+        for nothing in [
+            "0",
+            "-5",
+            "inf",
+            "NaN",
+            "soon",
+            "",
+            "Wed, 01 Jan 1969 00:00:00 GMT",
+        ] {
             assert_eq!(wait(nothing), None, "{nothing}");
         }
         for status in [429, 502, 503, 504] {

@@ -5,15 +5,17 @@ use chrono::{DateTime, Utc};
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use rand::Rng as _;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::body;
+use super::card::{Card, Shape};
 use super::claim::Claimed;
 use super::endpoint::Endpoint;
 use super::headers::masked;
 use super::schedule::{self, Next, Signals};
 use super::sign;
-use crate::delivery::http::{Client, Failure, Post, Sent, Timings};
+use crate::delivery::http::{Client, Failure, FailureClass, LARGEST, Post, Sent, Timings};
 
 const AGENT: &str = concat!("Bizing-Webhooks/", env!("CARGO_PKG_VERSION"));
 
@@ -35,6 +37,7 @@ pub struct Finished {
     pub status: Option<i16>,
     pub timings: Timings,
     pub peer: Option<String>,
+    pub tls: Option<&'static str>,
     pub request_headers: String,
     pub response_headers: Option<String>,
     pub body: Option<Vec<u8>>,
@@ -55,28 +58,35 @@ pub fn body_of(claimed: &Claimed) -> Option<Bytes> {
     claimed.body.clone()
 }
 
+/// What this endpoint is sent of it. `began`: the data of the first event of its stream.
+pub fn shaped(endpoint: &Endpoint, body: Bytes, began: Option<&Value>, test: bool) -> Bytes {
+    match endpoint.shape {
+        Shape::Event => body,
+        shape => match serde_json::from_slice(&body) {
+            Ok(event) => Card::of_event(&event, began, test).written(shape),
+            // Our own JSON; should it be none, nothing else is made of it.
+            Err(_) => body,
+        },
+    }
+}
+
 pub async fn send(client: &Client, endpoint: &Endpoint, claimed: Claimed, body: Bytes) -> Finished {
     let started_at = Utc::now();
     let headers = headers(endpoint, &claimed, &body, started_at);
     let request_headers = masked(&headers);
     let sent = match &endpoint.target {
+        _ if body.len() > LARGEST => Sent::nothing(Failure::too_large(body.len())),
         Ok(target) => {
-            client
-                .post(Post {
-                    target,
-                    guard: &endpoint.guard,
-                    headers,
-                    body,
-                    timeout: endpoint.timeout,
-                })
-                .await
+            let post = Post {
+                target,
+                guard: &endpoint.guard,
+                headers,
+                body,
+                timeout: endpoint.timeout,
+            };
+            client.post(post).await
         }
-        Err(why) => Sent {
-            result: Err(Failure::blocked(why.clone())),
-            partial: None,
-            timings: Timings::default(),
-            peer: None,
-        },
+        Err(why) => Sent::nothing(Failure::blocked(why.clone())),
     };
     finished(endpoint, claimed, sent, request_headers, started_at)
 }
@@ -118,7 +128,8 @@ fn finished(
         destination_id: claimed.destination_id,
         fence: claimed.fence,
         no: claimed.no,
-        counts: claimed.trigger == "auto" || claimed.probe,
+        counts: (claimed.trigger == "auto" || claimed.probe)
+            && verdict.class != Some(FailureClass::TooLarge.word()),
         trigger: claimed.trigger,
         state,
         again_in,
@@ -129,6 +140,7 @@ fn finished(
         status: status.and_then(|s| i16::try_from(s).ok()),
         timings: sent.timings,
         peer: sent.peer.map(|p| p.to_string()),
+        tls: sent.tls,
         request_headers,
         response_headers,
         body: body.filter(|b| !b.is_empty()),

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{Mutex, mpsc};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::card::Shape;
 use super::claim::{self, Claimed};
 use super::endpoint::{self, Endpoint};
 use super::finish::Finisher;
@@ -410,12 +412,32 @@ impl Webhooks {
             self.give_back(&unsent, 3_600.0).await;
             return true;
         };
+        let body = match endpoint.shape {
+            Shape::Event => body,
+            _ => {
+                let began = self.began(&claimed).await;
+                send::shaped(&endpoint, body, began.as_ref(), claimed.trigger == "test")
+            }
+        };
         self.0.crash.point("before_send").await;
         let finished = send::send(&self.0.client, &endpoint, claimed, body).await;
         self.0.crash.point("after_send").await;
         let delivered = finished.state == "delivered";
         let _ = told.send(Box::new(finished)).await;
         delivered
+    }
+
+    /// How the booking of a card began. A card does without it rather than wait.
+    async fn began(&self, claimed: &Claimed) -> Option<Value> {
+        claim::began(&self.0.connections.records, claimed.position)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a card is sent without what its booking is called"
+                );
+                None
+            })
     }
 
     fn look(&self, lanes: &mut Lanes, pulse: &mut Pulse) -> Look {
