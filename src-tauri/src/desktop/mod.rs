@@ -15,7 +15,7 @@ use tauri::webview::PageLoadEvent;
 use tauri::{App, RunEvent, WebviewUrl, WebviewWindowBuilder};
 
 use crate::local_sandbox::LocalSandbox;
-use crate::{Ended, Failed, runtime, signals, telemetry};
+use crate::{Ended, Failed, http, runtime, signals, telemetry};
 
 pub use environment::no_display;
 
@@ -23,6 +23,10 @@ pub fn run(config: Result<Config, BadConfig>) -> Ended {
     // First of all: nothing else may run yet while the environment changes.
     environment::prepare();
     let data = config.as_ref().ok().map(|config| config.data.clone());
+    let listen = config
+        .as_ref()
+        .ok()
+        .and_then(|config| config.webhook_listen);
     let (host, _instance) = match config {
         Ok(config) => {
             telemetry::start(&config);
@@ -46,6 +50,9 @@ pub fn run(config: Result<Config, BadConfig>) -> Ended {
     tauri::async_runtime::set(runtime.handle().clone());
     let _inside = runtime.enter();
     let host = host.start();
+    if let Some(at) = listen {
+        take_webhooks(&host, at);
+    }
 
     let app = build(&host, data)?;
     let handle = app.handle().clone();
@@ -60,6 +67,20 @@ pub fn run(config: Result<Config, BadConfig>) -> Ended {
         }
     });
     Ok(())
+}
+
+/// The window opens all the same where that is not possible: the provider's list brings what does not come.
+fn take_webhooks(host: &Host, at: std::net::SocketAddr) {
+    let of = host.clone();
+    host.in_background(async move {
+        match http::letterbox::listen(of, at).await {
+            Ok((address, serving)) => {
+                tracing::info!(%address, "webhooks are taken at /webhooks/stripe");
+                serving.await;
+            }
+            Err(why) => tracing::error!(why, "webhooks are not taken here"),
+        }
+    });
 }
 
 /// A window has to come up even when the configuration cannot be used: it is where the person reads why.

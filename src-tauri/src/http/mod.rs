@@ -7,6 +7,7 @@ mod access;
 mod assets;
 mod guard;
 mod hints;
+pub mod letterbox;
 mod rpc;
 mod webhooks;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use bizing_engine::app::host::WebhookAnswer;
+use bizing_engine::app::host::{Host, WebhookAnswer};
 
 use super::Door;
 
@@ -17,10 +17,23 @@ pub async fn stripe(
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, &'static str) {
+    take(&door.host, &headers, &body).await
+}
+
+/// The same, where nothing but the host is behind the address.
+pub async fn to_host(
+    State(host): State<Host>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, &'static str) {
+    take(&host, &headers, &body).await
+}
+
+async fn take(host: &Host, headers: &HeaderMap, body: &[u8]) -> (StatusCode, &'static str) {
     let signature = headers
         .get("stripe-signature")
         .and_then(|value| value.to_str().ok());
-    match door.host.webhook(&body, signature).await {
+    match host.webhook(body, signature).await {
         WebhookAnswer::Accepted => (StatusCode::OK, "accepted"),
         WebhookAnswer::Refused => (StatusCode::BAD_REQUEST, "the signature does not fit"),
         WebhookAnswer::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),

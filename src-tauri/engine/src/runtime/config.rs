@@ -4,6 +4,7 @@
 //! print `***`, and an error never repeats the value of a variable that may hold one.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bizing_stripe::Secret;
@@ -26,6 +27,8 @@ pub struct Config {
     /// Whether Stripe is asked without a cause. `BIZING_STRIPE_POLL=off`: signed webhooks alone bring news, and one that
     /// never comes is noticed only when its hold ends.
     pub stripe_poll: bool,
+    /// `BIZING_WEBHOOK_LISTEN`: where a window takes webhooks, an address of this computer only. `serve` has its own.
+    pub webhook_listen: Option<SocketAddr>,
     pub smtp: Option<SmtpConfig>,
     /// `BIZING_SEALING_KEY`: seals the secrets of endpoints. `None`: the file in the data folder, which is made when it is needed.
     pub sealing_key: Option<Secret>,
@@ -66,6 +69,7 @@ impl Config {
             stripe_url: None,
             webhook_secrets: vec![],
             stripe_poll: true,
+            webhook_listen: None,
             smtp: None,
             sealing_key: None,
             no_sync: false,
@@ -97,6 +101,9 @@ impl Config {
             stripe_url: reader.checked("BIZING_STRIPE_URL", web_address),
             webhook_secrets: reader.webhook_secrets(),
             stripe_poll: reader.checked("BIZING_STRIPE_POLL", on_or_off).as_deref() != Some("off"),
+            webhook_listen: reader
+                .checked("BIZING_WEBHOOK_LISTEN", own_address)
+                .and_then(|v| v.parse().ok()),
             smtp: reader.smtp(smtp_url, mail_from),
             sealing_key: reader
                 .checked(vault::VARIABLE, vault::check_variable)
@@ -169,6 +176,14 @@ fn on_or_off(value: &str) -> Result<(), String> {
     match value {
         "on" | "off" => Ok(()),
         _ => Err(format!("it says `{value}`: write `on` or `off`")),
+    }
+}
+
+fn own_address(value: &str) -> Result<(), String> {
+    match value.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(()),
+        Ok(_) => Err("it would take webhooks from the whole network: use an address of this computer, such as 127.0.0.1:7311, and a tunnel of your own".to_owned()),
+        Err(_) => Err(format!("it says `{value}`: write an address and a port, such as 127.0.0.1:7311")),
     }
 }
 
