@@ -342,6 +342,7 @@ async fn backends_that_are_killed_lose_and_double_nothing() {
     let db = TestDb::new().await;
     let superuser = db.superuser_pool().await;
     let settings = Settings {
+        connect: Duration::from_secs(300),
         lookup: Duration::from_secs(300),
         ..Settings::default()
     };

@@ -107,6 +107,8 @@ impl Stress {
             &tasks,
             Bell::default(),
             Settings {
+                // Sessions die faster than a busy machine makes new ones; nobody is to give up over that.
+                connect: Duration::from_secs(300),
                 lookup: Duration::from_secs(300),
                 ..Settings::default()
             },

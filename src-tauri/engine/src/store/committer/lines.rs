@@ -9,14 +9,15 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::resolve::Backend;
 
-/// How long a connection is tried for, and how often.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How often a connection is tried.
 const AGAIN: Duration = Duration::from_millis(100);
 /// A connection that nobody needed for so long is given back.
 pub const IDLE: Duration = Duration::from_secs(60);
 
 pub struct Lines {
     pub login: PgConnectOptions,
+    /// How long.
+    patience: Duration,
     kept: Vec<Mutex<Option<(Line, Instant)>>>,
 }
 
@@ -26,9 +27,13 @@ pub struct Line {
 }
 
 impl Lines {
-    pub fn new(how_many: usize, login: PgConnectOptions) -> Lines {
+    pub fn new(how_many: usize, login: PgConnectOptions, patience: Duration) -> Lines {
         let kept = (0..how_many).map(|_| Mutex::default()).collect();
-        Lines { login, kept }
+        Lines {
+            login,
+            patience,
+            kept,
+        }
     }
 
     /// The one that it has, or a new one.
@@ -56,7 +61,7 @@ impl Lines {
 
     /// Nothing was sent yet, so a server that restarts or a session that is killed at its birth is simply asked again.
     async fn connect(&self) -> sqlx::Result<Line> {
-        let until = Instant::now() + CONNECT;
+        let until = Instant::now() + self.patience;
         loop {
             let connecting = timeout_at(until, async {
                 let mut conn = PgConnection::connect_with(&self.login).await?;

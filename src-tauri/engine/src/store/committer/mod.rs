@@ -38,6 +38,8 @@ pub struct Settings {
     pub waiting_bytes: usize,
     /// How long a request waits for a stream that somebody else holds.
     pub patience: Duration,
+    /// How long a connection is tried for before those who wait for it hear that nothing was written.
+    pub connect: Duration,
     /// How long the database may be away during a commit before the outcome is called unknown, and how long a request
     /// goes again whose connections are lost one after the other.
     pub lookup: Duration,
@@ -52,6 +54,7 @@ impl Default for Settings {
             batch_bytes: 4 << 20,
             waiting_bytes: 64 << 20,
             patience: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
             lookup: Duration::from_secs(30),
         }
     }
@@ -98,7 +101,7 @@ impl Committer {
             queue: Queue::new(settings.committers, hands),
             room: Arc::new(Semaphore::new(settings.waiting_bytes / 1024)),
             bell,
-            lines: Lines::new(settings.committers + 1, login),
+            lines: Lines::new(settings.committers + 1, login, settings.connect),
             settings,
         });
         for who in 0..shared.settings.committers {
