@@ -4,7 +4,7 @@ export type Column = 'position' | 'time' | 'type' | 'stream' | 'actor' | 'conver
 
 const order: [column: Column, width: string, from: number][] = [
   ['position', '104px', 0],
-  ['time', '104px', 0],
+  ['time', '118px', 0],
   ['type', 'minmax(0, 1.6fr)', 0],
   ['stream', 'minmax(0, 1fr)', 560],
   ['actor', 'minmax(0, 0.7fr)', 760],
@@ -18,6 +18,6 @@ export function fitting(width: number): Column[] {
 export function template(shown: Column[], width: number): string {
   return order
     .filter(([column]) => shown.includes(column))
-    .map(([, wide]) => (width < 440 && wide === '104px' ? '92px' : wide))
+    .map(([, wide]) => (width < 440 && wide.endsWith('px') ? '92px' : wide))
     .join(' ')
 }
