@@ -77,6 +77,11 @@ impl Common {
         self.case.is_empty() || self.case.iter().any(|c| c == case)
     }
 
+    /// Of what takes long, and is done only when it is asked for.
+    pub fn names(&self, case: &str) -> bool {
+        self.case.iter().any(|c| c == case)
+    }
+
     pub fn lasting(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }

@@ -2,6 +2,7 @@
 //! same log. And what a window notices of a rebuild.
 
 mod fill;
+mod killed;
 mod window;
 
 use std::sync::Arc;
@@ -80,6 +81,10 @@ pub async fn run(events: usize, common: Common, ground: Arc<Ground>) -> Result<(
     if common.wants("window-during-rebuild") {
         incremental(&superuser, &projector, last).await?;
         window::run(&common, &ground, &superuser, last).await?;
+    }
+    if common.names("rebuild-killed") {
+        incremental(&superuser, &projector, last).await?;
+        killed::run(&common, &ground, &superuser, last).await?;
     }
     Ok(())
 }

@@ -22,8 +22,8 @@ use crate::cli::bench::{BenchError, Common, subscribe};
 
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// Of the past, before a rebuild is asked for.
-const BEFORE: Duration = Duration::from_secs(15);
-const LONGEST: Duration = Duration::from_secs(600);
+pub const BEFORE: Duration = Duration::from_secs(15);
+pub const LONGEST: Duration = Duration::from_secs(600);
 
 pub async fn run(
     common: &Common,
@@ -90,13 +90,13 @@ pub async fn run(
     Ok(())
 }
 
-async fn ask_for(desk: &Desk, lasting: Duration) -> Result<Sample, BenchError> {
+pub async fn ask_for(desk: &Desk, lasting: Duration) -> Result<Sample, BenchError> {
     let began = Instant::now();
     ask_until(desk, || async { Ok(began.elapsed() > lasting) }).await
 }
 
 /// The first page, as a window shows it when it is opened, fifty times a second at most.
-async fn ask_until(
+pub async fn ask_until(
     desk: &Desk,
     mut over: impl AsyncFnMut() -> Result<bool, BenchError>,
 ) -> Result<Sample, BenchError> {
