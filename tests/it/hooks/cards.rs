@@ -164,9 +164,10 @@ async fn an_endpoint_that_turns_itself_off_tells_those_who_are_named() {
 
     // The chat program was busy the first time, and is asked again.
     chat.wait_for(1).await;
+    let root = hooks.desk.db.superuser_pool().await;
     wait_until("both are told", SOON, async || {
         sqlx::query("update delivery.notices set next_at = now() where sent_at is null and tries > 0 and problem is not null")
-            .execute(&hooks.desk.db.superuser_pool().await)
+            .execute(&root)
             .await
             .unwrap();
         hooks.desk.bell.ring();
