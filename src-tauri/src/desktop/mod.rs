@@ -1,5 +1,6 @@
 //! The window. It starts hidden and shows itself when its page is there; closing it stops the process in order.
 
+mod badge;
 mod commands;
 mod environment;
 mod exit;
@@ -60,6 +61,7 @@ pub fn run(config: Result<Config, BadConfig>) -> Ended {
         signals::asked_to_stop().await;
         handle.exit(0);
     });
+    host.in_background(badge::keep(app.handle().clone(), host.clone()));
     let exit = exit::Exit::of(host);
     app.run(move |app, event| {
         if let RunEvent::ExitRequested { api, .. } = event {

@@ -406,3 +406,78 @@ async fn an_undo_that_parked_goes_on_from_where_it_is() {
     );
     worker.close().await;
 }
+
+#[tokio::test]
+async fn a_saga_of_a_version_that_no_running_program_knows_is_left_alone_and_stands_at_risk() {
+    let t = TestDesk::new().await;
+    policy(&t, "park", 15_000, 3, 24).await;
+    let owner = t.db.superuser_pool().await;
+    let worker = t.work().await;
+    let desk = t.desk(None);
+    let it = stuck(&t, &worker, 0).await;
+    let run = async |sql: &'static str| sqlx::query(sql).execute(&owner).await.unwrap();
+    run("insert into saga.definition (name, version, spec) select name, 2, spec from saga.definition where name = 'booking' and version = 1").await;
+    run(r#"insert into saga.worker (worker_id, host, os_user, app_version, supports, kind, pid) values (gen_random_uuid(), 'elsewhere', '', '9', '[{"definition": "booking", "version": 2}]', 'headless', 1)"#).await;
+    let to = |version| SagaParams {
+        to_version: Some(version),
+        ..SagaParams::default()
+    };
+    let go_over = async |version| {
+        let plan = planned(&desk, it.saga, "migrate", &to(version)).await;
+        let go = CommandSaga {
+            params: to(version),
+            ..ask(it.saga, "migrate", &plan)
+        };
+        sagas::command(&desk, go).await.unwrap();
+    };
+    go_over(2).await;
+    let plan = look(&desk, it.saga, "retry").await;
+    sagas::command(&desk, ask(it.saga, "retry", &plan))
+        .await
+        .unwrap();
+    let place = async || -> (String, i64, i32) {
+        sqlx::query_as("select state, fence, version from saga.instance where saga_id = $1")
+            .bind(it.saga)
+            .fetch_one(&owner)
+            .await
+            .unwrap()
+    };
+    let before = place().await;
+    // The newer program is gone. Others' sagas go on, by all their steps; this one is not touched.
+    run("delete from saga.worker where host = 'elsewhere'").await;
+    run("update saga.instance set wake_at = now() - interval '2 minutes' where def_version = 2")
+        .await;
+    let other = t
+        .book(
+            &t.desk(Some(worker.worker.clone())),
+            crate::support::desk::booking(&crate::support::desk::slot(1)),
+        )
+        .await;
+    t.wait_for_saga(other.booking_id, "completed").await;
+    assert_eq!(place().await, before);
+    assert!(!page(&desk, it.saga).await.supported);
+    let risk = ListSagas {
+        tab: SagaTab::AtRisk,
+        group: None,
+        who: None,
+        search: None,
+        after: None,
+        limit: 10,
+    };
+    let shown = sagas::list(&desk, risk).await.unwrap();
+    assert_eq!(
+        shown.rows.iter().map(|r| r.saga_id).collect::<Vec<_>>(),
+        [it.saga]
+    );
+    assert_eq!(shown.counts.at_risk, 1);
+
+    // Back by the version that is known, it goes on.
+    go_over(1).await;
+    wait_until(
+        "its worker has it again",
+        Duration::from_secs(30),
+        || async { place().await.2 > before.2 + 1 },
+    )
+    .await;
+    worker.close().await;
+}

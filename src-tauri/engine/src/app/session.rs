@@ -131,6 +131,24 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
     })
 }
 
+/// How many decisions wait for a person, as the window's rail counts them.
+pub async fn decisions(desk: &Desk) -> Result<u32, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let text = format!("select {SAGAS_NEED_PERSON} + {DELIVERIES_NEED_PERSON}");
+    // The text is made of our own words.
+    let waiting: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(text))
+        .fetch_one(&mut *conn)
+        .await?;
+    Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
+}
+
+const SAGAS_NEED_PERSON: &str = "((select count(*) from read.sagas_v1 where state = 'parked')
+                  + (select count(*) from read.disputes_v1 where closed_at is null and coalesce(submissions, 0) = 0))";
+/// A message to a customer is its saga's to decide, and is counted there.
+const DELIVERIES_NEED_PERSON: &str = "((select count(*) from (select from read.deliveries_v2 d join read.destination_names_v1 n using (destination_id)
+                                        where d.state in ('gave_up', 'unclear', 'held') and n.kind = 'webhook' limit 1000) x)
+                  + (select count(*) from read.destinations_v1 where kind = 'webhook' and state = 'disabled' and state_reason in ('gone', 'days_of_failures')))";
+
 struct Facts {
     workers: i64,
     stripe: Option<Checked>,
@@ -142,27 +160,24 @@ struct Facts {
 }
 
 async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
-    let row = sqlx::query(
+    let text = format!(
         "select (select count(*) from read.workers_v1 where heartbeat_at > now() - interval '60 seconds') as workers,
                 s.checked_at as stripe_at, s.problem as stripe_problem, s.source is not null as stripe_asked, s.every_s as stripe_every_s,
                 m.source is not null as mail_asked, m.checked_at as mail_at, m.problem as mail_problem,
-                (select count(*) from read.sagas_v1 where state = 'parked')
-                  + (select count(*) from read.disputes_v1 where closed_at is null and coalesce(submissions, 0) = 0) as need_person,
+                {SAGAS_NEED_PERSON} as need_person,
                 (select count(*) from read.sagas_v1 where finished_at is null and state in ('running', 'waiting', 'compensating')) as open,
                 (select count(*) from (select from read.deliveries_v2 where state = 'scheduled' and attempt > 0 limit 1000) x) as failing,
-                -- A message to a customer is its saga's to decide, and is counted there.
-                (select count(*) from (select from read.deliveries_v2 d join read.destination_names_v1 n using (destination_id)
-                                        where d.state in ('gave_up', 'unclear', 'held') and n.kind = 'webhook' limit 1000) x)
-                  + (select count(*) from read.destinations_v1 where kind = 'webhook' and state = 'disabled' and state_reason in ('gone', 'days_of_failures'))
-                  as deliveries_need_person,
+                {DELIVERIES_NEED_PERSON} as deliveries_need_person,
                 (select min(case when events_total > 0 then least(99, 100 * events_done / events_total) else 0 end)::int
                    from read.rebuilds where state = 'running') as rebuild_percent
            from (select 1) x
            left join read.inbox_sources_v1 s on s.source = 'stripe'
-           left join read.poll_cursors_v1 m on m.source = 'email'",
-    )
-    .fetch_one(&mut *conn)
-    .await?;
+           left join read.poll_cursors_v1 m on m.source = 'email'"
+    );
+    // The text is made of our own words.
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .fetch_one(&mut *conn)
+        .await?;
     let trouble = trouble(conn).await?;
     let stripe = row.try_get::<bool, _>("stripe_asked")?.then_some(Checked {
         at: row.try_get("stripe_at")?,

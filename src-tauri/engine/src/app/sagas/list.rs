@@ -41,12 +41,16 @@ pub const BOOKING: &str = "cross join lateral (
         'version', 0, 'correlation_id', s.correlation_id, 'changed_at', s.updated_at, 'search', ''))).*
      where not exists (select 1 from read.bookings_v1 x where x.booking_id = s.booking_id)) b";
 
-/// Will go wrong by itself if nothing happens: a hold or an authorisation about to end, an answer that stays away.
+/// Will go wrong by itself if nothing happens: a hold or an authorisation about to end, an answer that stays away, a turn that
+/// nobody takes since no running program knows its definition.
 const AT_RISK: &str =
     "(s.direction = 'F' and s.step in ('hold', 'payment') and s.hold_expires_at < now() + interval '2 minutes'
       or s.auth_expires_at < now() + interval '12 hours' and s.pivot_passed_at is null
       or s.error_class = 'unknown' and s.updated_at < now() - interval '30 seconds'
-      or s.attempt > 3)";
+      or s.attempt > 3
+      or s.wake_at < now() - interval '1 minute' and s.paused_at is null
+         and (s.definition, s.def_version::text) not in (select k.value->>'definition', k.value->>'version' from read.saga_workers_v1 w cross join jsonb_array_elements(w.supports) k
+                                                          where w.heartbeat_at > now() - interval '60 seconds'))";
 const LIVE: &str = "s.finished_at is null and s.state <> 'parked'";
 const CUSTOMER: &str = "s.state = 'waiting' and s.direction = 'F' and s.step = 'payment' and s.await_key is not null and s.error_class is null";
 

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use bizing_engine::app::desk::Desk;
 use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{ListSagas, SagaTab};
+use bizing_engine::app::wire::{GetSagaFigures, ListSagas, SagaTab};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -14,6 +15,8 @@ use super::super::ground::Ground;
 use super::super::rounds::{Figure, Sample, rounded};
 use super::super::{BenchError, Common};
 
+/// One after the other for the whole list; a file is written in pages of 500.
+const EXPORTED: u64 = 100_000;
 const SAGAS: i64 = 1_000_000;
 const LIVE: i64 = 10_000;
 const ASKED: usize = 40;
@@ -51,6 +54,12 @@ pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
         ("name", search(NAME)),
         ("payment", search("pi_bench_500000")),
     ];
+    if common.wants("figures-1m") {
+        figures(common, &desk).await?;
+    }
+    if !common.wants("list-1m") {
+        return Ok(());
+    }
     let (mut all, mut each) = (vec![], serde_json::Map::new());
     for (name, request) in cases {
         let mut latencies = vec![];
@@ -77,6 +86,65 @@ pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
             .with("sagas", SAGAS)
             .with("live", LIVE)
             .with("p95_ms", Value::Object(each)),
+    );
+    Ok(())
+}
+
+/// What the page of figures asks, of as many days as it offers, and the first page and the pace of a file.
+async fn figures(common: &Common, desk: &Desk) -> Result<(), BenchError> {
+    let mut each = serde_json::Map::new();
+    let (mut shown, mut over) = (vec![], 0);
+    for days in [1, 7, 30, 90] {
+        let mut latencies = vec![];
+        for n in 0..=ASKED {
+            let asked = Instant::now();
+            let told = sagas::figures(desk, GetSagaFigures { days }).await;
+            let took = asked.elapsed().as_secs_f64() * 1_000.0;
+            let told = told.map_err(|e| e.message)?;
+            over = told.kinds.iter().map(|k| k.over).sum::<i64>();
+            if n > 0 {
+                latencies.push(took);
+            }
+        }
+        shown.extend(latencies.iter().copied());
+        let sample = Sample::of(0, Duration::from_secs(1), latencies);
+        each.insert(format!("{days}d"), rounded(sample.percentile(0.95)));
+    }
+    let asked = Instant::now();
+    let done = ListSagas {
+        tab: SagaTab::Done,
+        group: None,
+        who: None,
+        search: None,
+        after: None,
+        limit: 500,
+    };
+    let (mut rows, mut after, mut first) = (0, None, 0.0);
+    while rows < EXPORTED {
+        let request = ListSagas {
+            after: after.take(),
+            ..done.clone()
+        };
+        let page = sagas::export_page(desk, request).await;
+        let page = page.map_err(|e| e.message)?;
+        if rows == 0 {
+            first = asked.elapsed().as_secs_f64() * 1_000.0;
+        }
+        rows += u64::from(page.rows);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let pace = rows as f64 / asked.elapsed().as_secs_f64();
+    let shown = Sample::of(0, Duration::from_secs(1), shown);
+    common.print(
+        &Figure::new("saga", "figures-1m", shown.percentile(0.95), "ms p95")
+            .with("p50_ms", rounded(shown.percentile(0.5)))
+            .with("p95_ms", Value::Object(each))
+            .with("over_90d", over)
+            .with("csv_first_page_ms", rounded(first))
+            .with("csv_rows_per_s", rounded(pace)),
     );
     Ok(())
 }
@@ -121,6 +189,25 @@ insert into saga.effect (effect_id, saga_id, step, direction, provider, operatio
 select gen_random_uuid(), saga_id, 'payment', 'F', 'stripe', 'create_intent', 'bench:' || dedupe_key, '{}', '', 'confirmed', 'pi_bench_' || substr(dedupe_key, 9), now(), 'response'
   from saga.instance";
 
+/// Three tries a saga that is over, a fiftieth of which failed; a case, a command and a refund of what was decided or taken back.
+const PAST: [&str; 4] = [
+    "insert into saga.attempt (saga_id, no, step, direction, fence, started_at, ended_at, result, error_class)
+     select i.saga_id, k.no, (array['payment', 'capture', 'notify'])[k.no], 'F', 2, i.created_at + k.no * interval '1 s', i.created_at + k.no * interval '1 s' + interval '300 ms',
+            case when (i.amount_minor + k.no + substr(i.dedupe_key, 9)::bigint) % 50 = 0 then 'failed' else 'done' end,
+            case when (i.amount_minor + k.no + substr(i.dedupe_key, 9)::bigint) % 50 = 0 then (array['busy', 'unknown', 'later'])[1 + substr(i.dedupe_key, 9)::int % 3] end
+       from saga.instance i cross join (values (1), (2), (3)) k(no) where i.finished_at is not null",
+    "insert into saga.attention (case_id, saga_id, kind, severity, fact, opened_at, closed_at, closed_reason)
+     select gen_random_uuid(), saga_id, 'parked', 1, '{}', finished_at - interval '20 minutes', finished_at, state from saga.instance
+      where finished_at is not null and substr(dedupe_key, 9)::bigint % 100 = 0",
+    "insert into saga.command (command_id, saga_id, action, expected_version, reason, requested_by, requested_at, status, applied_at)
+     select gen_random_uuid(), saga_id, (array['retry', 'compensate', 'skip'])[1 + substr(dedupe_key, 9)::int % 3], 4, 'as the customer wished', 'bench', finished_at, 'applied', finished_at
+       from saga.instance where finished_at is not null and substr(dedupe_key, 9)::bigint % 100 = 0",
+    "insert into read.ledger_transfers_v1 (position, line, booking_id, event_id, event_name, occurred_at, day, debit, credit, amount_minor, currency)
+     select substr(i.dedupe_key, 9)::bigint * 2 + k.refund, 0, i.booking_id, gen_random_uuid(), case k.refund when 1 then 'PaymentRefunded' else 'PaymentReceived' end, i.finished_at, i.finished_at::date,
+            case k.refund when 1 then 'refunds' else 'provider_clearing' end, case k.refund when 1 then 'provider_clearing' else 'customer_receivable' end, 8000, 'EUR'
+       from saga.instance i cross join (values (0), (1)) k(refund) where i.finished_at is not null and (k.refund = 0 or i.state = 'compensated')",
+];
+
 async fn fill(ground: &Ground) -> Result<(), BenchError> {
     let mut conn = PgConnection::connect_with(&ground.superuser()).await?;
     sqlx::raw_sql("set synchronous_commit = off; set session_replication_role = replica; set maintenance_work_mem = '256MB'")
@@ -131,7 +218,7 @@ async fn fill(ground: &Ground) -> Result<(), BenchError> {
         .bind(LIVE)
         .execute(&mut conn)
         .await?;
-    for sql in [CUSTOMERS, BOOKINGS, EFFECTS] {
+    for sql in [CUSTOMERS, BOOKINGS, EFFECTS].into_iter().chain(PAST) {
         sqlx::query(sql).execute(&mut conn).await?;
     }
     sqlx::raw_sql("vacuum analyze").execute(&mut conn).await?;

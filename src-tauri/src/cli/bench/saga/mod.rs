@@ -81,7 +81,7 @@ pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> 
             common.print(&desk.commits(&ground, team).await?);
         }
     }
-    if common.wants("list-1m") {
+    if common.wants("list-1m") || common.wants("figures-1m") {
         million::run(&common, &ground).await?;
     }
     Ok(())
