@@ -160,8 +160,19 @@ test('who was slower is told who was faster, and decides on the plan as it is th
   expect(second!.command_id).not.toBe(first!.command_id)
 })
 
-test('ending it by hand needs evidence; what cannot be done now says why', async () => {
-  open(`/sagas/${one}`)
+test('ending it by hand needs evidence and a look at the three that count; what cannot be done now says why', async () => {
+  const backend = open(`/sagas/${one}`)
+  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null }
+  backend.on('preview_saga', () => ({
+    ...compensation,
+    refund: null,
+    operations: [
+      { ...plain, step: null, op: 'end' },
+      { ...plain, step: 'capture', op: 'keep_money', amount: compensation.refund },
+      { ...plain, step: 'confirm', op: 'booking_stands' },
+      { ...plain, step: 'hold', op: 'slot_stays' },
+    ],
+  }))
   await seen('why')
   const trigger = find('more')!
   trigger.focus()
@@ -171,10 +182,18 @@ test('ending it by hand needs evidence; what cannot be done now says why', async
   find('more-resolve')!.focus()
   click(find('more-resolve')!)
   await seen('decide-dialog')
+  await seen('checked-money')
   type('decide-reason', 'Paid back in cash at the desk')
   expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
   type('decide-evidence', 'receipt 4711')
+  expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  expect(find('checked-money')!.closest('label')!.textContent).toContain('€95.00')
+  await accessible()
+  for (const which of ['money', 'booking', 'slot']) click(find(`checked-${which}`)!)
   await until(() => find('decide-go')!.getAttribute('aria-disabled') !== 'true', 'on')
+  click(find('decide-go')!)
+  await until(() => asked(backend, 'command_saga').length === 1, 'asked')
+  expect(asked(backend, 'command_saga')[0]!.params).toMatchObject({ action: 'resolve', params: { evidence: 'receipt 4711', checked: ['money', 'booking', 'slot'] } })
 })
 
 test('a second person sees the plan and says yes', async () => {

@@ -46,7 +46,7 @@ async fn count(host: &Host) -> Option<u32> {
     match session::decisions(&desk).await {
         Ok(waiting) => Some(waiting).filter(|n| *n > 0),
         Err(error) => {
-            tracing::debug!(%error, "the icon's number is not known");
+            tracing::debug!(error = error.message, "the icon's number is not known");
             None
         }
     }

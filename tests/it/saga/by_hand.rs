@@ -160,6 +160,10 @@ async fn what_is_over_can_be_opened_again_and_ended_with_evidence() {
     );
     let mut end = ask(saga, "resolve", &look(&desk, saga, "resolve").await);
     end.params.evidence = Some("dispute dp_1 won".to_owned());
+    end.params.checked = Some(vec!["money".to_owned(), "slot".to_owned()]);
+    let lacks = sagas::command(&desk, end.clone()).await.unwrap_err();
+    assert_eq!(lacks.field.as_deref(), Some("checked"), "not the booking");
+    end.params.checked = checked();
     let asked = sagas::command(&desk, end).await.unwrap();
     assert!(
         asked.awaits_approval,

@@ -121,6 +121,11 @@ pub fn ask(saga: Uuid, action: &str, plan: &SagaPlan) -> CommandSaga {
     }
 }
 
+/// The three that count, looked at.
+pub fn checked() -> Option<Vec<String>> {
+    Some(["money", "booking", "slot"].map(str::to_owned).to_vec())
+}
+
 /// A desk at which somebody of this group sits.
 pub async fn desk_of(t: &TestDesk, group: &str) -> Desk {
     let mut parts = t.desk(None);

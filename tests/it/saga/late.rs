@@ -239,6 +239,7 @@ async fn a_refund_that_goes_through_after_its_saga_was_ended_by_hand_is_told_and
     let plan = look(&desk, it.saga, "resolve").await;
     let mut end = ask(it.saga, "resolve", &plan);
     end.params.evidence = Some("she said that we may keep it".to_owned());
+    end.params.checked = checked();
     let told = sagas::command(&desk, end).await.unwrap();
     assert!(told.awaits_approval, "her money stays");
     let bea = desk_of(&t, "manager").await;

@@ -46,6 +46,7 @@ async fn more_than_fits_is_refused_at_its_field_and_what_just_fits_is_taken() {
     let plan = look(&ana, it.saga, "resolve").await;
     let mut ends = ask(it.saga, "resolve", &plan);
     ends.params.evidence = Some(signs(LONGEST_EVIDENCE + 1));
+    ends.params.checked = checked();
     refused_at("evidence", sagas::command(&ana, ends).await);
     let after = page(&ana, it.saga).await;
     assert_eq!(after.row.version, before.row.version);

@@ -2234,6 +2234,10 @@ payment_method?: string | null,
  */
 to_version?: number | null, 
 /**
+ * `resolve`: what was looked at before it was ended: `money`, `booking` and `slot`.
+ */
+checked?: Array<string> | null, 
+/**
  * `undo_from`: the step from which the undoing goes on.
  */
 step?: string | null, };

@@ -4,6 +4,12 @@ import type { Catalogue } from './index'
 import type { console as english } from './en-console'
 
 export const console: Pick<Catalogue, keyof typeof english> = {
+  // ---- von Hand beenden
+  'decide.checked': 'Ich habe angesehen',
+  'decide.checked.money': 'Das Geld',
+  'decide.checked.booking': 'Die Buchung',
+  'decide.checked.slot': 'Den Platz',
+  'decide.checked.more': 'Sehen Sie Geld, Buchung und Platz an, und haken Sie jedes ab.',
   // ---- Zurücknehmen ab einem Schritt
   'act.undo_from': 'Weiter zurücknehmen ab…',
   'decide.title.undo_from': 'Buchung {reference} weiter zurücknehmen?',

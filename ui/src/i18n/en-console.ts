@@ -1,6 +1,12 @@
 //! Words of the operator's console that came with asking Stripe, correcting, policies of steps and providers.
 
 export const console = {
+  // ---- ending by hand
+  'decide.checked': 'I looked at',
+  'decide.checked.money': 'The money',
+  'decide.checked.booking': 'The booking',
+  'decide.checked.slot': 'The slot',
+  'decide.checked.more': 'Look at money, booking and slot, and tick each.',
   // ---- undoing from a step
   'act.undo_from': 'Go on undoing from…',
   'decide.title.undo_from': 'Go on undoing booking {reference}?',

@@ -73,6 +73,9 @@ pub enum Act {
     Resolve {
         #[command(flatten)]
         about: About,
+        /// What you looked at: money,booking,slot. All three.
+        #[arg(long, value_delimiter = ',')]
+        checked: Vec<String>,
         /// By what it can be seen: re_…, a bank's reference, a note.
         #[arg(long)]
         evidence: String,
@@ -190,11 +193,16 @@ impl Act {
                     ..none()
                 },
             ),
-            Act::Resolve { about, evidence } => of(
+            Act::Resolve {
+                about,
+                checked,
+                evidence,
+            } => of(
                 "resolve",
                 about,
                 SagaParams {
                     evidence: Some(evidence),
+                    checked: Some(checked),
                     ..none()
                 },
             ),

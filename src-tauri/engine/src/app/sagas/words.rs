@@ -159,6 +159,7 @@ pub fn lacks(what: &str) -> AppError {
             "Say by what it can be seen, in 3 to 500 signs: a provider's id, a bank's reference, a note."
         }
         "outcome" => "Say whether it happened or not.",
+        "checked" => "Look at money, booking and slot, and say so of each: it stands in the audit.",
         "field" => "Say what is corrected: the address or the card.",
         "minutes" => "A hold is made longer by 5 to 1,440 minutes.",
         "until" => "Say until when.",

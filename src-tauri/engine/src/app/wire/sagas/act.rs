@@ -67,6 +67,9 @@ pub struct SagaParams {
     /// `migrate`: the version to go over to; the newest when left out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub to_version: Option<i32>,
+    /// `resolve`: what was looked at before it was ended: `money`, `booking` and `slot`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub checked: Option<Vec<String>>,
     /// `undo_from`: the step from which the undoing goes on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub step: Option<String>,
