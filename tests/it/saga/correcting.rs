@@ -415,6 +415,12 @@ async fn a_saga_of_a_version_that_no_running_program_knows_is_left_alone_and_sta
     let worker = t.work().await;
     let desk = t.desk(None);
     let it = stuck(&t, &worker, 0).await;
+    // What the icon shows is what the rail counts.
+    let icon = bizing_engine::app::session::decisions(&desk).await.unwrap();
+    let status = bizing_engine::app::session::status(&desk, Empty {})
+        .await
+        .unwrap();
+    assert_eq!((icon, status.counts.sagas_need_person), (1, 1));
     let run = async |sql: &'static str| sqlx::query(sql).execute(&owner).await.unwrap();
     run("insert into saga.definition (name, version, spec) select name, 2, spec from saga.definition where name = 'booking' and version = 1").await;
     run(r#"insert into saga.worker (worker_id, host, os_user, app_version, supports, kind, pid) values (gen_random_uuid(), 'elsewhere', '', '9', '[{"definition": "booking", "version": 2}]', 'headless', 1)"#).await;
