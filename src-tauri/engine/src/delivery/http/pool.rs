@@ -9,7 +9,7 @@ use super::guard::Target;
 
 /// Receivers close idle connections after some time of their own; most keep them for longer than this.
 const IDLE: Duration = Duration::from_secs(15);
-const PER_TARGET: usize = 256;
+/// Whoever they lead to: fifty endpoints of one provider share its address, and what is not kept is opened anew for each message.
 const IN_ALL: usize = 1_024;
 
 #[derive(Default)]
@@ -55,9 +55,7 @@ impl Pool {
         if !by_target.contains_key(&target.authority) {
             by_target.insert(target.authority.clone(), vec![]);
         }
-        if let Some(waiting) = by_target.get_mut(&target.authority)
-            && waiting.len() < PER_TARGET
-        {
+        if let Some(waiting) = by_target.get_mut(&target.authority) {
             waiting.push((live, Instant::now()));
             kept.count += 1;
         }

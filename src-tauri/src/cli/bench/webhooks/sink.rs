@@ -109,7 +109,10 @@ fn serve(
         .build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        // As many as the desk may open at once: one that finds the queue full tries again after a whole second.
+        let listener = socket.listen(1_024)?;
         let thread = std::fs::read_link("/proc/thread-self")?;
         told.send((listener.local_addr()?, thread.display().to_string()))?;
         loop {
