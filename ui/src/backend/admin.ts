@@ -86,9 +86,9 @@ export function listEvents(ask: ListEvents, newest = NEWEST, total = NEWEST): Ev
   // A filter may match seldom; the script looks no further than a real index would make cheap.
   let looked = 0
   if (ask.after !== null) {
-    for (let at = ask.after + 1; at <= newest && rows.length < ask.limit && looked < 40_000; at++, looked++) if (matches(ask.filter, event(at))) rows.unshift(event(at))
+    for (let at = ask.after + 1; at <= newest && rows.length < ask.limit && looked < 8_000; at++, looked++) if (matches(ask.filter, event(at))) rows.unshift(event(at))
   } else {
-    for (let at = Math.min(newest, (ask.before ?? newest + 1) - 1); at >= oldest && rows.length < ask.limit && looked < 40_000; at--, looked++) if (matches(ask.filter, event(at))) rows.push(event(at))
+    for (let at = Math.min(newest, (ask.before ?? newest + 1) - 1); at >= oldest && rows.length < ask.limit && looked < 8_000; at--, looked++) if (matches(ask.filter, event(at))) rows.push(event(at))
   }
   return {
     rows,
