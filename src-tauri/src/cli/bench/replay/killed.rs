@@ -184,6 +184,9 @@ impl World<'_> {
     async fn work_until(&self, id: Uuid, wanted: &[&str]) -> Result<String, BenchError> {
         let pool = projection::pool(&self.worker, 4).await?;
         let rebuilder = Rebuilder::new(pool.clone(), Hints::default());
+        // One round follows the log until somebody decides, so the state is looked at from beside it.
+        let mut work = JoinSet::new();
+        work.spawn(rounds(rebuilder));
         let began = Instant::now();
         let state = loop {
             let state = self.state(id).await?;
@@ -195,10 +198,13 @@ impl World<'_> {
                     format!("the rebuild is {state} and comes to none of {wanted:?}").into(),
                 );
             }
-            if !rebuilder.round().await? {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::select! {
+                Some(ended) = work.join_next() => ended??,
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         };
+        work.abort_all();
+        while work.join_next().await.is_some() {}
         sqlx::query("update read.rebuilds set lease_until = null")
             .execute(self.superuser)
             .await?;
@@ -285,5 +291,13 @@ impl World<'_> {
                 .fetch_one(self.superuser)
                 .await?,
         )
+    }
+}
+
+async fn rounds(rebuilder: Rebuilder) -> Result<(), BenchError> {
+    loop {
+        if !rebuilder.round().await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
