@@ -203,7 +203,7 @@ async fn webhooks_are_bounded_and_wait_for_a_desk() {
         StatusCode::SERVICE_UNAVAILABLE
     );
     assert_eq!(
-        post("x".repeat(256 * 1024 + 1)).await.unwrap().status(),
+        post("x".repeat(1024 * 1024 + 1)).await.unwrap().status(),
         StatusCode::PAYLOAD_TOO_LARGE
     );
     served.explore().await;
