@@ -120,14 +120,22 @@ pub async fn wait(window: &Client, id: &str) -> fantoccini::elements::Element {
     }
 }
 
-/// Looks for it anew at each try: a hint may draw it again between the look and the click.
+/// Looks for it anew at each try: a hint may draw it again between the look and the click. A button that is off, because what it
+/// would do is being counted, is waited for, as a person does.
 pub async fn click(window: &Client, id: &str) {
     let begun = Instant::now();
-    while let Err(error) = wait(window, id).await.click().await {
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "`{id}` cannot be clicked: {error}"
-        );
+    loop {
+        let there = wait(window, id).await;
+        let tried = match there.attr("aria-disabled").await {
+            Ok(Some(off)) if off == "true" => Err("it is off".to_owned()),
+            Err(error) => Err(error.to_string()),
+            Ok(_) => there.click().await.map_err(|e| format!("{e:?}")),
+        };
+        let Err(error) = tried else { return };
+        if begun.elapsed() >= PATIENCE {
+            picture(window, "window-failed").await;
+            panic!("`{id}` cannot be clicked (see artefacts/window-failed.png): {error}");
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
