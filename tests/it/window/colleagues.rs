@@ -89,7 +89,7 @@ async fn many_are_undone_together_after_their_sum_was_seen_and_a_group_is_decide
     click(window, "bulk-go").await;
     text_has(window, "batch-counts", "2").await;
     picture(window, "window-bulk-result").await;
-    click(window, "batch-dialog-keep").await;
+    leave(window, "batch-dialog-keep").await;
     has(window, "batch", "data-state", "done").await;
     gone(window, &row(&all[0])).await;
 
@@ -98,7 +98,7 @@ async fn many_are_undone_together_after_their_sum_was_seen_and_a_group_is_decide
     click(window, "bulk-skip").await;
     write(window, "bulk-reason", "Called by hand").await;
     click(window, "bulk-go").await;
-    click(window, "batch-dialog-keep").await;
+    leave(window, "batch-dialog-keep").await;
     for reference in &all[2..] {
         gone(window, &row(reference)).await;
     }

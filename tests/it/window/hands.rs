@@ -140,6 +140,21 @@ pub async fn click(window: &Client, id: &str) {
     }
 }
 
+/// Presses until it is gone: a dialog that grows while its lines come in moves its buttons away under the pointer.
+pub async fn leave(window: &Client, id: &str) {
+    let begun = Instant::now();
+    click(window, id).await;
+    while let Ok(there) = window.find(Locator::Css(&test_id(id))).await {
+        if begun.elapsed() >= PATIENCE {
+            picture(window, "window-failed").await;
+            panic!("`{id}` stays (see artefacts/window-failed.png)");
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        // It may be gone by now.
+        let _ = there.click().await;
+    }
+}
+
 pub async fn text(window: &Client, id: &str) -> String {
     wait(window, id).await.text().await.unwrap_or_default()
 }
