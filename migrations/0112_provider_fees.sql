@@ -36,7 +36,7 @@ create function saga.note_payments(p_most int) returns int language plpgsql secu
 as $$
 declare
   safe constant bigint := core.safe_position();
-  kind constant int := (select t.type_no from core.event_types t where t.name = 'PaymentReceived' and t.schema_version = 1);
+  kinds constant int[] := array(select t.type_no from core.event_types t where t.name = 'PaymentReceived');   -- of each version
   since bigint;
   last bigint;
   n int;
@@ -46,10 +46,13 @@ begin
     return 0;
   end if;
   with paid as materialized (
-    select e.position, e.event_id, e.correlation_id, e.recorded_at, substr(s.stream_id, 9)::uuid as booking_id, (e.data ->> 'payment_id')::uuid as payment_id,
+    select e.position, e.event_id, e.correlation_id, e.recorded_at, substr(e.stream_id, 9)::uuid as booking_id, (e.data ->> 'payment_id')::uuid as payment_id,
            e.data ->> 'payment_intent' as payment_intent
-      from core.events e join core.streams s on s.stream_no = e.stream_no
-     where e.type_no = kind and e.position > since and e.position <= safe and s.category = 'booking'
+      from unnest(kinds) k
+      cross join lateral (select x.position, x.event_id, x.correlation_id, x.recorded_at, x.data, s.stream_id
+                            from core.events x join core.streams s on s.stream_no = x.stream_no
+                           where x.type_no = k and x.position > since and x.position <= safe and s.category = 'booking'
+                           order by x.position limit p_most) e
      order by e.position limit p_most),
   noted as (
     insert into saga.fees (payment_intent, payment_id, booking_id, correlation_id, event_id, look_at)

@@ -62,7 +62,11 @@ enum Looked {
 impl Fees {
     pub async fn run(&self, stop: CancellationToken) {
         loop {
-            let pause = match self.round().await {
+            let round = tokio::select! {
+                () = stop.cancelled() => return,
+                round = self.round() => round,
+            };
+            let pause = match round {
                 Ok(looked) if looked >= ROUND as usize => SOON,
                 Ok(_) => EVERY,
                 Err(error) => {
