@@ -4,16 +4,19 @@
 //! leases back at once, and what a killed one held goes on when its lease ends.
 
 mod consequence;
+mod inbox;
 mod notices;
 pub mod presence;
+mod provider;
+mod rounds;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bizing_stripe::Stripe;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::desk::GoOn;
 use crate::connectors::booking_mail::BookingMail;
@@ -29,21 +32,15 @@ use crate::runtime::crash::CrashPoints;
 use crate::runtime::hints::Hints;
 use crate::runtime::ids;
 use crate::runtime::tasks::Tasks;
-use crate::saga::adopt::Deeds;
-use crate::saga::ask::Asks;
 use crate::saga::definition::Policy;
-use crate::saga::disputes::Disputes;
 use crate::saga::executor::{Executor, Handed};
-use crate::saga::fees::Fees;
 use crate::saga::gate::{self, Calls};
-use crate::saga::late::Late;
-use crate::saga::orphans::{self, Sweep};
 use crate::saga::source::Sagas;
 use crate::saga::store;
 use crate::saga::world::World;
 use crate::store::vault::Vault;
-use crate::webhook::{inbox, poll::Poller};
 use notices::Notices;
+use rounds::{Pulse, keep};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -68,6 +65,15 @@ pub struct WorkerParts {
     pub hints: Hints,
     pub tasks: Tasks,
     pub crash: CrashPoints,
+}
+
+impl WorkerParts {
+    fn pulse(&self, pause: Duration) -> Pulse {
+        Pulse {
+            idle: self.pace.idle,
+            pause,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -113,6 +119,9 @@ impl Pace {
 const PARTITION: i64 = 10_000_000;
 /// Often enough for any rate: ten million events take longer than this to append.
 const ROOM_CHECK_EVERY: Duration = Duration::from_secs(60);
+const NOTICES_LOOKED_FOR_EVERY: Duration = Duration::from_secs(30);
+/// A busy desk rings often, and no endpoint turns itself off twice in this time.
+const NOTICES_PAUSE: Duration = Duration::from_secs(2);
 const MAIL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
 pub struct Worker {
@@ -172,10 +181,9 @@ impl Worker {
         worker.start_deliveries(&parts);
         worker.start_webhooks(&parts);
         worker.start_notices(&parts);
-        worker.start_inbox(&parts);
+        inbox::start(&parts);
+        provider::start(&parts, id);
         worker.start_batches(&parts);
-        worker.start_asks(&parts);
-        worker.start_sweep(&parts);
         worker.keep_room_for_events(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
@@ -250,209 +258,19 @@ impl Worker {
 
     /// Tells people of endpoints that need them.
     fn start_notices(&self, parts: &WorkerParts) {
-        let notices = Arc::new(Notices::new(
+        let notices = Notices::new(
             parts.pool.clone(),
             parts.mail.clone(),
             parts.names.clone(),
             parts.installation.clone(),
-        ));
-        let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
-        parts.tasks.forever("notices", move || {
-            let notices = notices.clone();
-            let round = move || {
-                let notices = notices.clone();
-                async move { notices.round().await }
-            };
-            let pulse = Pulse {
-                idle: NOTICES_LOOKED_FOR_EVERY,
-                pause: NOTICES_PAUSE,
-            };
-            let what = "notices about endpoints could not be sent";
-            rounds(round, pulse, what, bell.clone(), stop.clone())
-        });
-    }
-
-    fn start_inbox(&self, parts: &WorkerParts) {
-        let (pool, bell, idle, stop) = (
-            parts.pool.clone(),
-            parts.bell.clone(),
-            parts.pace.idle,
-            parts.tasks.stopping(),
         );
-        parts.tasks.forever("inbox", move || {
-            process_inbox(pool.clone(), bell.clone(), idle, stop.clone())
-        });
-        let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
-        parts.tasks.forever("inbox retention", move || {
-            forget_arrivals(pool.clone(), stop.clone())
-        });
-        self.start_disputes(parts);
-        if let Some(stripe) = parts.stripe.clone() {
-            let fees = Arc::new(Fees {
-                pool: parts.pool.clone(),
-                stripe,
-                crash: parts.crash.clone(),
-            });
-            let stop = parts.tasks.stopping();
-            parts.tasks.forever("fees", move || {
-                let (fees, stop) = (fees.clone(), stop.clone());
-                async move { fees.run(stop).await }
-            });
-        }
-        if let Some(stripe) = parts.stripe.clone() {
-            let late = Arc::new(Late {
-                pool: parts.pool.clone(),
-                stripe,
-                installation: parts.installation.clone(),
-                crash: parts.crash.clone(),
-            });
-            let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
-            parts.tasks.forever("late refunds", move || {
-                let late = late.clone();
-                let round = move || {
-                    let late = late.clone();
-                    async move { late.round().await }
-                };
-                let pulse = Pulse {
-                    idle,
-                    pause: BATCH_PAUSE,
-                };
-                let what = "news of refunds could not be looked at";
-                rounds(round, pulse, what, bell.clone(), stop.clone())
-            });
-        }
-        let Some(stripe) = parts.stripe.clone().filter(|_| parts.pace.polls) else {
-            return;
+        let pulse = Pulse {
+            idle: NOTICES_LOOKED_FOR_EVERY,
+            pause: NOTICES_PAUSE,
         };
-        let (pool, bell, hints, pace, stop) = (
-            parts.pool.clone(),
-            parts.bell.clone(),
-            parts.hints.clone(),
-            parts.pace,
-            parts.tasks.stopping(),
-        );
-        parts.tasks.forever("stripe poll", move || {
-            let poller = Poller {
-                pool: pool.clone(),
-                stripe: stripe.clone(),
-                failures: AtomicU32::new(0),
-            };
-            let (bell, hints, stop) = (bell.clone(), hints.clone(), stop.clone());
-            async move {
-                loop {
-                    let alone = !hints.heard();
-                    let quiet = if alone {
-                        pace.poll_alone
-                    } else {
-                        pace.poll_quiet
-                    };
-                    let pause = poller
-                        .round(pace.poll_awaited, quiet)
-                        .await
-                        .unwrap_or(pace.poll_quiet);
-                    bell.ring();
-                    let opened = async {
-                        // Whoever opens a window sees what is new soon.
-                        tokio::time::sleep(pace.poll_quiet).await;
-                        while !hints.heard() {
-                            tokio::time::sleep(pace.poll_awaited).await;
-                        }
-                    };
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = wait_for_more_work(&bell, &poller, pause, pace.poll_awaited) => {}
-                        () = opened, if alone && !poller.fails() => {}
-                    }
-                }
-            }
-        });
-    }
-
-    /// Looks at disputes of which something was told.
-    fn start_disputes(&self, parts: &WorkerParts) {
-        let Some(stripe) = parts.stripe.clone() else {
-            return;
-        };
-        let disputes = Arc::new(Disputes {
-            pool: parts.pool.clone(),
-            stripe,
-            crash: parts.crash.clone(),
-        });
-        let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
-        parts.tasks.forever("disputes", move || {
-            let disputes = disputes.clone();
-            let round = move || {
-                let disputes = disputes.clone();
-                async move { disputes.round().await }
-            };
-            let pulse = Pulse {
-                idle,
-                pause: BATCH_PAUSE,
-            };
-            let what = "disputes could not be looked at";
-            rounds(round, pulse, what, bell.clone(), stop.clone())
-        });
-    }
-
-    /// Answers what people ask of a provider whose key stands here.
-    fn start_asks(&self, parts: &WorkerParts) {
-        let Some(stripe) = parts.stripe.clone() else {
-            return;
-        };
-        let deeds = Arc::new(Deeds {
-            pool: parts.pool.clone(),
-            worker: self.id,
-            stripe: stripe.clone(),
-            installation: parts.installation.clone(),
-            crash: parts.crash.clone(),
-        });
-        let asks = Arc::new(Asks {
-            pool: parts.pool.clone(),
-            worker: self.id,
-            stripe,
-            installation: parts.installation.clone(),
-        });
-        let (bell, idle, stop) = (parts.bell.clone(), parts.pace.idle, parts.tasks.stopping());
-        parts.tasks.forever("asks", move || {
-            let (asks, deeds) = (asks.clone(), deeds.clone());
-            let round = move || {
-                let (asks, deeds) = (asks.clone(), deeds.clone());
-                async move { Ok::<u64, store::SagaError>(asks.round().await? + deeds.round().await?) }
-            };
-            let pulse = Pulse {
-                idle,
-                pause: ASKED_EVERY,
-            };
-            let what = "what is asked of Stripe could not be looked at";
-            rounds(round, pulse, what, bell.clone(), stop.clone())
-        });
-    }
-
-    /// Walks along Stripe's lists for what does not fit the ledger.
-    fn start_sweep(&self, parts: &WorkerParts) {
-        let Some(stripe) = parts.stripe.clone() else {
-            return;
-        };
-        let sweep = Arc::new(Sweep {
-            pool: parts.pool.clone(),
-            worker: self.id,
-            stripe,
-            installation: parts.installation.clone(),
-            pace: orphans::Pace::default(),
-        });
-        let (bell, stop) = (parts.bell.clone(), parts.tasks.stopping());
-        parts.tasks.forever("orphans", move || {
-            let sweep = sweep.clone();
-            let round = move || {
-                let sweep = sweep.clone();
-                async move { sweep.round().await }
-            };
-            let pulse = Pulse {
-                idle: SWEEP_LOOKED_EVERY,
-                pause: SWEEP_PAUSE,
-            };
-            let what = "Stripe's lists could not be walked";
-            rounds(round, pulse, what, bell.clone(), stop.clone())
+        let what = "notices about endpoints could not be sent";
+        keep(parts, "notices", what, pulse, notices, |n| async move {
+            n.round().await
         });
     }
 
@@ -556,37 +374,10 @@ impl GoOn for Worker {
     }
 }
 
-/// A quiet poll is cut short when something was committed: a payment may just have begun to be awaited, or a person asks. The
-/// second is answered at once, the first not before the shortest pause is over.
-async fn wait_for_more_work(bell: &Bell, poller: &Poller, pause: Duration, soonest: Duration) {
-    let began = tokio::time::Instant::now();
-    let mut until = began + pause;
-    let mut rings = bell.listen();
-    loop {
-        rings.borrow_and_update();
-        if poller.asked().await.unwrap_or(false) {
-            return;
-        }
-        tokio::select! {
-            _ = rings.changed() => until = until.min(began + soonest),
-            () = tokio::time::sleep_until(until) => return,
-        }
-        // A busy desk rings often.
-        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + ASKED_EVERY)).await;
-    }
-}
-
-const ASKED_EVERY: Duration = Duration::from_millis(250);
-
 /// Often while a batch is open: its throttle, and not this pause, says how fast it goes.
 const BATCH_PAUSE: Duration = Duration::from_millis(250);
 
-async fn work_batches(
-    pool: PgPool,
-    bell: Bell,
-    idle: Duration,
-    stop: tokio_util::sync::CancellationToken,
-) {
+async fn work_batches(pool: PgPool, bell: Bell, idle: Duration, stop: CancellationToken) {
     let mut rings = bell.listen();
     let mut was_open = false;
     loop {
@@ -624,117 +415,6 @@ async fn work_batches(
             () = stop.cancelled() => return,
             _ = rings.changed(), if pause > BATCH_PAUSE => {}
             () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
-/// Little enough to hold up nobody.
-const FORGOTTEN_AT_ONCE: i32 = 1000;
-
-async fn forget_arrivals(pool: PgPool, stop: tokio_util::sync::CancellationToken) {
-    loop {
-        let pause = match inbox::forget(&pool, FORGOTTEN_AT_ONCE).await {
-            Ok(n) if n >= FORGOTTEN_AT_ONCE => Duration::from_millis(200),
-            Ok(_) => FORGET_EVERY,
-            Err(error) => {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "old arrivals are still there; trying again"
-                );
-                Duration::from_secs(60)
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-const NOTICES_LOOKED_FOR_EVERY: Duration = Duration::from_secs(30);
-/// A busy desk rings often, and no endpoint turns itself off twice in this time.
-const NOTICES_PAUSE: Duration = Duration::from_secs(2);
-const SWEEP_LOOKED_EVERY: Duration = Duration::from_secs(60);
-/// A person may want a walk now; a busy desk rings often.
-const SWEEP_PAUSE: Duration = Duration::from_secs(2);
-
-/// When rounds are done: at each ring, but not sooner after the last than `pause`, and after `idle` without one.
-#[derive(Clone, Copy)]
-struct Pulse {
-    idle: Duration,
-    pause: Duration,
-}
-
-/// One round after the other; those that found something ring for others. `what` is said of one that failed.
-async fn rounds<R, N, E>(
-    round: impl Fn() -> R,
-    pulse: Pulse,
-    what: &'static str,
-    bell: Bell,
-    stop: tokio_util::sync::CancellationToken,
-) where
-    R: Future<Output = Result<N, E>>,
-    N: Default + PartialEq,
-    E: std::error::Error + 'static,
-{
-    let mut rings = bell.listen();
-    loop {
-        rings.borrow_and_update();
-        match round().await {
-            Ok(found) if found == N::default() => {}
-            Ok(_) => bell.ring(),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "{what}; trying again"
-            ),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = rings.changed() => {}
-            () = tokio::time::sleep(pulse.idle) => {}
-        }
-        // One look serves all that rang meanwhile.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pulse.pause) => {}
-        }
-    }
-}
-
-const INBOX_AT_ONCE: i32 = 100;
-/// Little against the time that a saga then takes to ask the provider.
-const GATHER: Duration = Duration::from_millis(20);
-
-async fn process_inbox(
-    pool: PgPool,
-    bell: Bell,
-    idle: Duration,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    let mut rings = bell.listen();
-    loop {
-        rings.borrow_and_update();
-        match inbox::process(&pool, INBOX_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(n) => {
-                bell.ring();
-                // A storm is handed over many at a time: each turn costs a commit, and wakes everybody.
-                if n < INBOX_AT_ONCE {
-                    tokio::time::sleep(GATHER).await;
-                }
-                continue;
-            }
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the inbox could not be read; trying again"
-            ),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = rings.changed() => {}
-            () = bell.arrival() => {}
-            () = tokio::time::sleep(idle) => {}
         }
     }
 }
