@@ -87,6 +87,11 @@ impl Ground {
         self.cluster.connect_options(DATABASE)
     }
 
+    /// What the server wrote down.
+    pub fn log(&self) -> std::path::PathBuf {
+        self.cluster.root().join("postgres.log")
+    }
+
     pub fn login(&self, group: &str) -> PgConnectOptions {
         self.superuser()
             .username(&format!("bench_{group}"))

@@ -1,9 +1,10 @@
 //! Sagas: five steps with a provider that answers at once, from the start to confirmed with messages owed, beside the same
-//! rows written bare in the same three commits.
+//! commits issued bare (`clients-*`), and beside no more than their rows in as many commits (`rows-*`).
 
 mod bare;
 mod million;
 mod provider;
+mod same;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,56 +26,43 @@ use bizing_engine::store::append::{Append, Expected};
 use bizing_stripe::{Config, Secret, Stripe};
 use chrono::{DateTime, TimeDelta, Utc};
 use provider::Provider;
-use serde_json::json;
+use same::{Same, Script};
+use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::cpu::Cpu;
 use super::ground::Ground;
-use super::rounds::{Figure, Writer, compare, drive, rounded};
+use super::rounds::{Figure, Sample, Writer, compare, drive, rounded};
 use super::{BenchError, Common};
 
 const UNIT: &str = "sagas/s";
 const PRICE: i64 = 8_000;
 
 pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> {
-    let provider = Provider::start()?;
     bare::make(&ground).await?;
-    let desk = BenchDesk::new(&ground, &provider.url()).await?;
+    let desk = BenchDesk::new(&ground, &Arc::new(Provider::start()?)).await?;
     for clients in [1, 8, 32] {
         let case = format!("clients-{clients}");
-        if !common.wants(&case) {
-            continue;
+        if common.wants(&case) {
+            // Now, since a hold of the script ends a quarter of an hour after it.
+            let script = Arc::new(Script::of(&desk, &ground).await?);
+            let workers = same::workers(&ground).await?;
+            let mut bare = vec![];
+            for _ in 0..clients {
+                bare.push(Same::connect(&desk, &ground, &script, &workers).await?);
+            }
+            desk.beside(&common, &ground, &case, bare).await?;
         }
-        let mut bare = vec![];
-        let mut ours = vec![];
-        for _ in 0..clients {
-            bare.push(Bare::connect(&ground).await?);
-            ours.push(desk.client(&ground).await?);
+        let case = format!("rows-{clients}");
+        if common.wants(&case) {
+            let mut bare = vec![];
+            for _ in 0..clients {
+                bare.push(Bare::connect(&ground).await?);
+            }
+            desk.beside(&common, &ground, &case, bare).await?;
         }
-        let (mut spent, mut done) = (Cpu::default(), 0);
-        let figure = compare(
-            &common,
-            "saga",
-            &case,
-            UNIT,
-            async || drive(&mut bare, common.lasting()).await,
-            async || {
-                let before = Cpu::now(&desk.executor.pool, &provider.thread).await?;
-                let sample = drive(&mut ours, common.lasting()).await?;
-                spent += Cpu::now(&desk.executor.pool, &provider.thread).await? - before;
-                done += sample.latencies_ms.len();
-                Ok(sample)
-            },
-        )
-        .await?;
-        let each = |us: u64| rounded(us as f64 / done as f64);
-        common.print(
-            &figure
-                .with("cpu_us_process", each(spent.ours_us))
-                .with("cpu_us_postgres", each(spent.postgres_us)),
-        );
     }
     if common.wants("commits") {
         for team in [false, true] {
@@ -87,15 +75,39 @@ pub async fn run(common: Common, ground: Arc<Ground>) -> Result<(), BenchError> 
     Ok(())
 }
 
+/// Processor time over all rounds.
+#[derive(Default)]
+struct Spent {
+    cpu: Cpu,
+    sagas: usize,
+}
+
+impl Spent {
+    fn add(&mut self, sample: &Sample, cpu: Cpu) {
+        self.cpu += cpu;
+        self.sagas += sample.latencies_ms.len();
+    }
+
+    /// A saga, in microseconds.
+    fn process(&self) -> Value {
+        rounded(self.cpu.ours_us as f64 / self.sagas as f64)
+    }
+
+    fn postgres(&self) -> Value {
+        rounded(self.cpu.postgres_us as f64 / self.sagas as f64)
+    }
+}
+
 // ---- ours -----------------------------------------------------------------------------------------------------------
 
 struct BenchDesk {
     executor: Executor,
     installation: String,
+    provider: Arc<Provider>,
 }
 
 impl BenchDesk {
-    async fn new(ground: &Ground, url: &str) -> Result<BenchDesk, BenchError> {
+    async fn new(ground: &Ground, provider: &Arc<Provider>) -> Result<BenchDesk, BenchError> {
         // As a worker of the desk has them: up to eight, each made when it is needed. One that rests is colder than one at work.
         let pool = PgPoolOptions::new()
             .max_connections(8)
@@ -109,7 +121,7 @@ impl BenchDesk {
         let stripe = Stripe::new(
             reqwest::Client::new(),
             Config {
-                base_url: url.to_owned(),
+                base_url: provider.url(),
                 secret_key: Secret::new("sk_test_bench"),
                 timeout: Duration::from_secs(10),
             },
@@ -127,6 +139,7 @@ impl BenchDesk {
                 calls: Default::default(),
             },
             installation,
+            provider: provider.clone(),
         })
     }
 
@@ -149,6 +162,49 @@ impl BenchDesk {
             resource,
             next: 0,
         })
+    }
+
+    /// As many clients of the desk as there are bare ones, in turns.
+    async fn beside<W: Writer>(
+        &self,
+        common: &Common,
+        ground: &Ground,
+        case: &str,
+        mut bare: Vec<W>,
+    ) -> Result<(), BenchError> {
+        let mut ours = vec![];
+        for _ in 0..bare.len() {
+            ours.push(self.client(ground).await?);
+        }
+        let (pool, provider) = (&self.executor.pool, &self.provider.thread);
+        let (mut of_bare, mut of_ours) = (Spent::default(), Spent::default());
+        let figure = compare(
+            common,
+            "saga",
+            case,
+            UNIT,
+            async || {
+                let before = Cpu::now(pool, provider).await?;
+                let sample = drive(&mut bare, common.lasting()).await?;
+                of_bare.add(&sample, Cpu::now(pool, provider).await? - before);
+                Ok(sample)
+            },
+            async || {
+                let before = Cpu::now(pool, provider).await?;
+                let sample = drive(&mut ours, common.lasting()).await?;
+                of_ours.add(&sample, Cpu::now(pool, provider).await? - before);
+                Ok(sample)
+            },
+        )
+        .await?;
+        common.print(
+            &figure
+                .with("cpu_us_process", of_ours.process())
+                .with("cpu_us_postgres", of_ours.postgres())
+                .with("limit_cpu_us_process", of_bare.process())
+                .with("limit_cpu_us_postgres", of_bare.postgres()),
+        );
+        Ok(())
     }
 
     /// Transactions that wrote anything, from the start until the messages are owed: of a person whose own process works,
@@ -196,10 +252,9 @@ impl Writer for Client {
 
 impl Client {
     /// `elsewhere`: not leased to this process, but claimed, as a team's worker does.
-    async fn book(&mut self, elsewhere: bool) -> Result<(), BenchError> {
+    async fn book(&mut self, elsewhere: bool) -> Result<BookingCreated, BenchError> {
         self.next += 1;
-        let begins =
-            DateTime::from_timestamp(1_900_000_000 + self.next * 3_600, 0).ok_or("no such time")?;
+        let begins = begins(self.next)?;
         let created = created(self.resource, begins)?;
         let claims = vec![Claim {
             claim_id: ClaimId(ids::v7()),
@@ -255,8 +310,13 @@ impl Client {
             self.executor.handed.put(world);
         }
         Box::pin(self.executor.run(saga.0)).await;
-        Ok(())
+        Ok(created)
     }
+}
+
+/// The hours of one person, one after the other.
+fn begins(hour: i64) -> Result<DateTime<Utc>, BenchError> {
+    DateTime::from_timestamp(1_900_000_000 + hour * 3_600, 0).ok_or_else(|| "no such time".into())
 }
 
 fn created(resource: Uuid, begins: DateTime<Utc>) -> Result<BookingCreated, BenchError> {

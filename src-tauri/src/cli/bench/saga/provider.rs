@@ -74,7 +74,11 @@ async fn answer(mut stream: TcpStream, connection: u64) -> std::io::Result<()> {
             }
         }
         made += 1;
-        let body = object(&buffer[..head], &format!("pi_bench{connection}x{made}")).to_string();
+        let body = object(
+            &buffer[..head],
+            &format!("pi_bench{connection:04}{made:08}"),
+        )
+        .to_string();
         buffer.drain(..head + length);
         let whole = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
