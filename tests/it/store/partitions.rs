@@ -7,7 +7,7 @@ use bizing_engine::store::append::{AppendError, Expected};
 use bizing_engine::store::read;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
-use super::{append, new_booking, notes, one, texts};
+use super::{append, append_in, context, new_booking, notes, one, texts};
 use crate::support::db::TestDb;
 use crate::support::desk::TestDesk;
 use crate::support::wait_until;
@@ -164,6 +164,58 @@ fn partitions_in(plan: &str, idle: bool) -> Vec<&str> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// A backup, say, reads the log for an hour.
+#[tokio::test]
+async fn room_is_made_while_somebody_reads_and_no_append_waits_for_it() {
+    let db = TestDb::new().await;
+    let (superuser, worker) = (db.superuser_pool().await, db.pool("worker").await);
+    let mut reader = superuser.begin().await.unwrap();
+    sqlx::query("select count(*) from core.events")
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    let mut writer = worker.begin().await.unwrap();
+    append_in(
+        &mut writer,
+        &context(),
+        vec![notes(new_booking(), Expected::Any, &["open"])],
+    )
+    .await
+    .unwrap();
+
+    let made = sqlx::query("select core.ensure_partition(55000000)").execute(&worker);
+    tokio::time::timeout(Duration::from_secs(20), made)
+        .await
+        .expect("it waits for nobody")
+        .unwrap();
+    assert!(
+        partitions(&superuser)
+            .await
+            .contains(&"core.events_0005".to_owned())
+    );
+    one(&worker, notes(new_booking(), Expected::Any, &["behind"]))
+        .await
+        .unwrap();
+    writer.commit().await.unwrap();
+    reader.commit().await.unwrap();
+
+    // Attached or made as a part: they are the same.
+    let alike: Vec<Vec<String>> = sqlx::query_scalar(
+        "select array_agg(replace(what, part, '') order by replace(what, part, '')) from (
+           select c.relname as part, pg_get_indexdef(i.indexrelid) as what from pg_class c join pg_index i on i.indrelid = c.oid
+           union all select c.relname, pg_get_constraintdef(k.oid) from pg_class c join pg_constraint k on k.conrelid = c.oid
+           union all select c.relname, concat_ws(' ', a.attnum, a.attname, a.atttypid::regtype, a.attnotnull, a.attstorage, a.attcompression)
+                       from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+           union all select c.relname, pg_get_triggerdef(t.oid) from pg_class c join pg_trigger t on t.tgrelid = c.oid
+         ) x where part in ('events_0000', 'events_0005') group by part",
+    )
+    .fetch_all(&superuser)
+    .await
+    .unwrap();
+    assert_eq!(alike.len(), 2);
+    assert_eq!(alike[0], alike[1]);
 }
 
 #[tokio::test]
