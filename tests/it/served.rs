@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::support::wait_until;
 
@@ -36,6 +38,25 @@ pub fn command(data: &Path) -> Command {
     }
     command.env("BIZING_DATA", data).env("BIZING_NO_SYNC", "1");
     command
+}
+
+/// A command under a login of its own, to its end: how it ended, and what it said.
+pub async fn run(login: &PgConnectOptions, arguments: &[&str]) -> (Option<i32>, String) {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = command(data.path());
+    command
+        .env("DATABASE_URL", login.to_url_lossy().as_str())
+        .args(arguments);
+    // What the test itself works goes on meanwhile.
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+    (status.code(), said)
 }
 
 impl Served {

@@ -89,7 +89,7 @@ test('a rebuild is paused, slowed and cancelled from its panel', async () => {
 
 test('a rebuild that is built asks, and says what differs before it swaps', async () => {
   const backend = world()
-  const built = rebuild({ state: 'waits_for_swap', phase: 'swap', events_done: 4_118_246, left_seconds: null, rate_per_s: null, ends: null, compare: { rows: 44_190, complete: true, different: 12, only_live: 0, only_new: 3, live_hash: 'a', new_hash: 'b' }, actions: ['swap_rebuild', 'cancel_rebuild'].map((name) => ({ name, refused: null })) })
+  const built = rebuild({ state: 'waits_for_swap', phase: 'swap', events_done: 4_118_246, left_seconds: null, rate_per_s: null, ends: null, compare: { rows: 44_190, complete: true, different: 12, only_live: 0, only_new: 3, live_hash: 'a', new_hash: 'b', same_position: true }, actions: ['swap_rebuild', 'cancel_rebuild'].map((name) => ({ name, refused: null })) })
   backend.on('list_projections', () => projections([built]))
   open('/projections', backend)
   click(await seen('swap'))

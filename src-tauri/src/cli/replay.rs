@@ -162,19 +162,26 @@ async fn replayed(host: &Host, replay: &Replay, from: ReplayFrom) -> Ended {
     }
 }
 
-/// Starts one, or goes on with the one that is under way.
+/// Starts one, or goes on with the one that is under way where that is what is asked for: another one must not be
+/// swapped in by who meant a dry run or a stream.
 async fn begun(host: &Host, replay: &Replay, from: ReplayFrom) -> Result<Uuid, Failed> {
+    let mode = if replay.dry_run {
+        ReplayMode::DryRun
+    } else {
+        ReplayMode::Rebuild
+    };
     let board: Projections = ask(host, "list_projections", &Empty {}).await?;
-    if let Some(open) = board
-        .rebuilds
-        .iter()
-        .find(|r| r.projection == replay.projection)
-    {
-        println!(
-            "Going on with the replay that {} started: “{}”",
-            open.by, open.reason
-        );
-        return Ok(open.rebuild_id);
+    let mut open = board.rebuilds.iter();
+    match open.find(|r| r.projection == replay.projection) {
+        Some(open) if open.mode == mode && open.from == from => {
+            println!(
+                "Going on with the replay that {} started: “{}”",
+                open.by, open.reason
+            );
+            return Ok(open.rebuild_id);
+        }
+        Some(open) => return Err(Failed::Run(under_way(open, mode, &from))),
+        None => {}
     }
     let started: ReplayStarted = ask(
         host,
@@ -183,11 +190,7 @@ async fn begun(host: &Host, replay: &Replay, from: ReplayFrom) -> Result<Uuid, F
             command_id: ids::v7(),
             projection: replay.projection.clone(),
             from,
-            mode: if replay.dry_run {
-                ReplayMode::DryRun
-            } else {
-                ReplayMode::Rebuild
-            },
+            mode,
             speed: match replay.speed.as_str() {
                 "gentle" => ReplaySpeed::Gentle,
                 "all_cores" => ReplaySpeed::AllCores,
@@ -198,6 +201,39 @@ async fn begun(host: &Host, replay: &Replay, from: ReplayFrom) -> Result<Uuid, F
     )
     .await?;
     Ok(started.rebuild_id)
+}
+
+/// Why nothing was started: what stands in the way, whose it is, and what to do.
+fn under_way(open: &Rebuild, mode: ReplayMode, from: &ReplayFrom) -> String {
+    let state = match open.state {
+        RebuildState::WaitsForSwap => "waits for its swap",
+        RebuildState::Paused => "is paused",
+        _ => "runs",
+    };
+    format!(
+        "{}: {} {state}. {} started it at {} (“{}”).\n\
+         You asked for {}, so nothing was started or swapped. Wait until that one is over, or swap or cancel it in the \
+         window, then run this again.",
+        open.projection,
+        kind(open.mode, &open.from),
+        open.by,
+        open.started.wall,
+        open.reason,
+        kind(mode, from),
+    )
+}
+
+fn kind(mode: ReplayMode, from: &ReplayFrom) -> String {
+    let mode = match mode {
+        ReplayMode::DryRun => "a dry run",
+        ReplayMode::Rebuild => "a rebuild",
+    };
+    match from {
+        ReplayFrom::Start => format!("{mode} from the start"),
+        ReplayFrom::Position { position } => format!("{mode} from position {position}"),
+        ReplayFrom::Time { wall } => format!("{mode} from {wall}"),
+        ReplayFrom::Stream { stream } => format!("{mode} from the stream {stream}"),
+    }
 }
 
 fn from(words: &[String]) -> Result<ReplayFrom, String> {
@@ -277,6 +313,11 @@ async fn compared(host: &Host, rebuild: &Rebuild) -> Result<i64, Failed> {
         "{} rows compared: {} differ, {} are live only, {} are new only.",
         compare.rows, compare.different, compare.only_live, compare.only_new
     );
+    if !compare.same_position {
+        println!(
+            "The live rows were parked or paused: what they have not read yet is among these differences."
+        );
+    }
     for kind in [DiffKind::Different, DiffKind::OnlyLive, DiffKind::OnlyNew] {
         let page: DiffPage = ask(
             host,

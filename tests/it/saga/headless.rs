@@ -1,31 +1,12 @@
 //! The console without a window: what would be done is said first, and is done with `--yes`.
 
-use std::process::Output;
-
-use sqlx::ConnectOptions;
-
 use super::hands::*;
 use crate::served;
 use crate::support::desk::TestDesk;
 
 /// `bizing-desk sagas …` under somebody's login.
 pub async fn run(t: &TestDesk, group: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let data = tempfile::tempdir().unwrap();
-    let mut command = served::command(data.path());
-    command
-        .env("DATABASE_URL", t.db.login(group).to_url_lossy().as_str())
-        .arg("sagas")
-        .args(arguments);
-    // Workers of this test go on meanwhile.
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap();
-    let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
-    (status.code(), said)
+    served::run(&t.db.login(group), &[&["sagas"], arguments].concat()).await
 }
 
 #[tokio::test]

@@ -264,7 +264,7 @@ export function rebuild(more: Partial<Rebuild> = {}): Rebuild {
     reason: 'VAT column was missing',
     ended_by: null,
     error: null,
-    compare: { rows: 28_310, complete: false, different: 12, only_live: 0, only_new: 3, live_hash: null, new_hash: null },
+    compare: { rows: 28_310, complete: false, different: 12, only_live: 0, only_new: 3, live_hash: null, new_hash: null, same_position: true },
     skipped: [],
     actions: may('pause_rebuild', 'resume_rebuild', 'cancel_rebuild', 'set_rebuild_speed'),
     ...more,
@@ -299,8 +299,8 @@ export const diffRows: DiffRow[] = [
 ].map(([column, live, next], i) => ({ table: 'payments_ledger', key: bookingRow(20 + i).booking_id, subject: bookingRow(20 + i).reference, cells: [{ column: String(column), live, new: next }] }))
 
 export const history: Rebuild[] = [
-  rebuild({ rebuild_id: id(690), projection: 'bookings', state: 'done', phase: 'swap', live_shape_version: 5, shape_version: 6, started: moment('2026-11-22T10:02:00Z'), ended: moment('2026-11-22T10:07:41Z'), ended_by: 'Sofia Marçal', reason: 'Shows who cancelled', compare: { rows: 18_402, complete: true, different: 0, only_live: 0, only_new: 0, live_hash: 'a31f09c2d4b7e861', new_hash: 'a31f09c2d4b7e861' }, actions: [] }),
-  rebuild({ rebuild_id: id(689), projection: 'bookings', mode: 'dry_run', state: 'done', phase: 'compare', started: moment('2026-11-22T09:40:00Z'), ended: moment('2026-11-22T09:45:12Z'), reason: 'Does the new column hold?', compare: { rows: 18_402, complete: true, different: 12, only_live: 0, only_new: 0, live_hash: 'a31f09c2d4b7e861', new_hash: '77d1e9aa10c3f2b4' }, actions: [] }),
+  rebuild({ rebuild_id: id(690), projection: 'bookings', state: 'done', phase: 'swap', live_shape_version: 5, shape_version: 6, started: moment('2026-11-22T10:02:00Z'), ended: moment('2026-11-22T10:07:41Z'), ended_by: 'Sofia Marçal', reason: 'Shows who cancelled', compare: { rows: 18_402, complete: true, different: 0, only_live: 0, only_new: 0, live_hash: 'a31f09c2d4b7e861', new_hash: 'a31f09c2d4b7e861', same_position: true }, actions: [] }),
+  rebuild({ rebuild_id: id(689), projection: 'bookings', mode: 'dry_run', state: 'done', phase: 'compare', started: moment('2026-11-22T09:40:00Z'), ended: moment('2026-11-22T09:45:12Z'), reason: 'Does the new column hold?', compare: { rows: 18_402, complete: true, different: 12, only_live: 0, only_new: 0, live_hash: 'a31f09c2d4b7e861', new_hash: '77d1e9aa10c3f2b4', same_position: true }, actions: [] }),
   rebuild({ rebuild_id: id(688), projection: 'report_days', mode: 'rebuild', state: 'cancelled', phase: 'read', from: { from: 'time', wall: '2026-11-01T00:00' }, started: moment('2026-11-20T17:31:00Z'), ended: moment('2026-11-20T17:32:10Z'), by: 'tomas', ended_by: 'Sofia Marçal', reason: 'November looked too low', compare: null, actions: [] }),
 ]
 

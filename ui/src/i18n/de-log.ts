@@ -320,6 +320,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'compare.equal': 'Nichts weicht ab.',
   'compare.equal.hint': { one: '{n} Zeile ist auf beiden Seiten gleich.', other: '{n} Zeilen sind auf beiden Seiten gleich.' },
   'compare.none_here': 'Keine dieser Art.',
+  'compare.behind': 'Die gültigen Zeilen waren geparkt oder angehalten: Was sie noch nicht gelesen haben, zählt hier als Unterschied.',
   'compare.skipped': 'Übergangen: Ereignis {position}, {event}. {by}: {reason}',
   'swap.ask': 'Tauschen…',
   'swap.title': 'Alle die neue {name}, v{next}, lesen lassen?',

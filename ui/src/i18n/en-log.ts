@@ -317,6 +317,7 @@ export const log = {
   'compare.equal': 'Nothing differs.',
   'compare.equal.hint': { one: '{n} row is the same on both sides.', other: '{n} rows are the same on both sides.' },
   'compare.none_here': 'None of this kind.',
+  'compare.behind': 'The live rows were parked or paused: what they have not read yet counts as a difference here.',
   'compare.skipped': 'Passed by: event {position}, {event}. {by}: {reason}',
   'swap.ask': 'Swap…',
   'swap.title': 'Let everybody read the new {name}, v{next}?',

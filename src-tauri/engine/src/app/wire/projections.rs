@@ -58,6 +58,7 @@ pub struct Projection {
     pub state: ProjectionState,
     #[ts(type = "number")]
     pub position: i64,
+    /// Positions that were given out and are not in its rows, those of appends that are still open among them.
     #[ts(type = "number")]
     pub lag_events: i64,
     pub lag_seconds: f64,
@@ -70,6 +71,7 @@ pub struct Projection {
     pub event_types: Vec<String>,
     /// Login or worker that runs it.
     pub holder: Option<String>,
+    /// Of the event that it is parked at, or why it cannot be moved at all for now.
     pub last_error: Option<String>,
     pub parked: Option<Parked>,
     pub paused: Option<Paused>,
@@ -247,6 +249,14 @@ pub struct Compare {
     /// Over every row of each, hex.
     pub live_hash: Option<String>,
     pub new_hash: Option<String>,
+    /// `false`: the live rows were parked or paused, and what they have not read yet counts as a difference.
+    #[serde(default = "at_the_same_position")]
+    pub same_position: bool,
+}
+
+/// What was compared before this was noted.
+fn at_the_same_position() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
