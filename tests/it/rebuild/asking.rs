@@ -1,5 +1,8 @@
 //! Who may ask for a rebuild, what may be asked of one that runs, and what none can do.
 
+use bizing_engine::app::projections::preview;
+use bizing_engine::app::wire::{PreviewReplay, ReplayFrom};
+
 use super::*;
 
 #[tokio::test]
@@ -63,6 +66,50 @@ async fn only_admins_ask_each_command_counts_once_and_a_reason_is_needed() {
             .unwrap();
     assert!(by.starts_with("test_admin_"));
     assert_eq!((action.as_str(), reason.as_str()), ("dry_run", WHY));
+}
+
+/// Whoever waits for a stream is recorded when it begins to wait, and gets a later position than who did not.
+#[tokio::test]
+async fn a_replay_from_a_time_leaves_out_nothing_that_was_recorded_since() {
+    let w = World::new().await;
+    for _ in 0..3 {
+        append_raw(
+            &w.s.worker,
+            &format!("booking-{}", Uuid::now_v7()),
+            "NotificationFailed",
+            json!({}),
+        )
+        .await;
+    }
+    let superuser = w.s.db.superuser_pool().await;
+    let last: i64 = sqlx::query_scalar("select max(position) from core.events")
+        .fetch_one(&superuser)
+        .await
+        .unwrap();
+    // Of the three, the one in the middle was recorded after the time, those around it before.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "set session_replication_role = replica;
+         update core.events set recorded_at = timestamptz '2030-01-01 00:00Z' + case position when {last} - 1 then interval '1 s' else interval '-1 s' end
+          where position > {last} - 3"
+    )))
+    .execute(&superuser)
+    .await
+    .unwrap();
+    let desk = crate::reading::desk(&w.s, w.s.people.clone(), Group::Admin);
+    let from = |wall: &str| {
+        let asked = PreviewReplay {
+            projection: "bookings".to_owned(),
+            from: ReplayFrom::Time {
+                wall: wall.to_owned(),
+            },
+        };
+        async { preview(&desk, asked).await.unwrap() }
+    };
+    let shown = from("2030-01-01T00:00").await;
+    assert_eq!((shown.from_position, shown.events.count), (last - 1, 2));
+    // Nothing is that young, and everything is younger than this.
+    assert_eq!(from("2031-01-01T00:00").await.events.count, 0);
+    assert_eq!(from("2020-01-01T00:00").await.from_position, 1);
 }
 
 #[tokio::test]

@@ -337,6 +337,35 @@ async fn what_caused_it_who_wrote_it_and_what_kind_it_is_are_filters_too() {
     );
 }
 
+/// What a worker writes for a person is the person's, where events are read as where they are looked for.
+#[tokio::test]
+async fn who_wrote_it_is_the_person_for_whom_a_worker_did() {
+    let db = TestDb::new().await;
+    let (viewer, _) = small_log(&db).await;
+    let worker = db.pool("worker").await;
+    let context = Context {
+        on_behalf_of: Some("anna".to_owned()),
+        ..context()
+    };
+    append_as(
+        &worker,
+        &context,
+        vec![notes(new_booking(), Expected::Any, &["for Anna"])],
+    )
+    .await
+    .unwrap();
+    let by = async |actor: &str| {
+        let filter = Filter {
+            actor: Some(actor.to_owned()),
+            ..Filter::default()
+        };
+        positions(&look(&viewer, &filter, Way::OLDEST, 10).await)
+    };
+    let all = look(&viewer, &Filter::default(), Way::OLDEST, 10).await;
+    assert_eq!(by("anna").await, [5]);
+    assert_eq!(by(&all[0].actor).await, [1, 2, 3, 4]);
+}
+
 #[tokio::test]
 async fn a_page_never_shows_what_lies_above_an_open_append() {
     let db = TestDb::new().await;

@@ -22,6 +22,7 @@ pub struct Filter {
     pub category: Option<String>,
     pub correlation: Option<Uuid>,
     pub causation: Option<Uuid>,
+    /// For whom it was written: the person in whose name a worker wrote it, else the login that did.
     pub actor: Option<String>,
     /// Recorded in `[from, to)`.
     pub from: Option<DateTime<Utc>>,
@@ -101,6 +102,8 @@ pub struct Looked {
 }
 /// Positions follow recorded times but for this much: longer than an append waits for a stream, or a clock is set back.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
+/// Events that [`below`] looks at, at most.
+const LOOKED_AT: i64 = 20_000;
 
 /// Events that match, one more than `limit` where there are more. `upto` comes from [`super::read::safe_position`], in a
 /// statement of its own before this. In a transaction of the caller's, which is cut off after [`LONGEST`].
@@ -427,7 +430,9 @@ impl<'a> Found<'a> {
             query.push(" and e.causation_id = ").push_bind(id);
         }
         if let Some(actor) = &filter.actor {
-            query.push(" and e.actor = ").push_bind(actor.clone());
+            query
+                .push(" and coalesce(e.metadata->>'on_behalf_of', e.actor::text) = ")
+                .push_bind(actor.clone());
         }
         if let Some(category) = &filter.category {
             // Asked of each event as it is met: a join would read the log before it is cut.
@@ -463,6 +468,23 @@ async fn caused_by(conn: &mut PgConnection, cause: Uuid) -> Result<Vec<Uuid>, Br
     .bind(cause)
     .fetch_all(conn)
     .await?)
+}
+
+/// A position above which everything stands that was recorded at or after a time, and as little else as can be told from
+/// the events around it. Times and positions rise together but for [`OVERLAP`]: who waited for a stream to append to it was
+/// recorded when it began to wait.
+pub async fn below(conn: &mut PgConnection, time: DateTime<Utc>) -> sqlx::Result<i64> {
+    let surely = position_at(conn, time - OVERLAP).await?;
+    // The first that is as young, where it is near. Else some older ones are taken along.
+    sqlx::query_scalar(
+        "select coalesce(min(position) filter (where recorded_at >= $2) - 1, case when count(*) < $3 then max(position) end, $1)
+           from (select position, recorded_at from read.log_v1 where position > $1 order by position limit $3) e",
+    )
+    .bind(surely)
+    .bind(time)
+    .bind(LOOKED_AT)
+    .fetch_one(conn)
+    .await
 }
 
 /// The last position that was recorded at or before a time; 0 before the first. Where to look, not what is there.

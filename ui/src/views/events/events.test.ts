@@ -58,7 +58,8 @@ test('what is typed is understood as what it looks like', () => {
   expect(first('payment received')).toEqual({ is: 'type', type: 'PaymentReceived' })
   expect(first('payment')).toMatchObject({ is: 'types', types: expect.arrayContaining(['PaymentRequested', 'PaymentReceived']) })
   expect(first('tomas')).toEqual({ is: 'actor', actor: 'tomas' })
-  expect(readings('zzz', eventCatalogue)).toEqual([])
+  expect(readings('Left_Long_Ago', eventCatalogue)).toEqual([{ is: 'actor', actor: 'left_long_ago' }])
+  expect(readings('z z!', eventCatalogue)).toEqual([])
 })
 
 test('the address holds every filter', () => {

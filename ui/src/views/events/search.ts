@@ -1,5 +1,5 @@
 //! What somebody may mean by the words in the search field. Nothing is guessed that the log does not know: each reading
-//! is one that can be chosen, the likeliest first.
+//! is one that can be chosen, the likeliest first. A word that is nothing else may be somebody's login.
 
 import type { EventCatalogue } from '../../backend/types'
 import { contains } from '../../lib/text'
@@ -18,6 +18,7 @@ const STREAM = /^[a-z]+-[0-9a-f]{8}-[0-9a-f-]{27}$/i
 const REFERENCE = /^BK-[0-9A-Z]{4,10}$/i
 /** `#4 118 231`, `4.118.231`, `4118231` */
 const POSITION = /^#?\s*\d[\d\s.,\u00a0\u202f]*$/
+const LOGIN = /^[a-z_][a-z0-9_$-]{1,62}$/i
 const MOST = 6
 
 export function readings(text: string, catalogue: EventCatalogue | undefined): Reading[] {
@@ -37,5 +38,7 @@ export function readings(text: string, catalogue: EventCatalogue | undefined): R
   for (const type of exact ? [exact, ...types.filter((name) => name !== exact)] : types) found.push({ is: 'type', type })
   for (const category of catalogue?.categories ?? []) if (category.startsWith(typed.toLowerCase())) found.push({ is: 'category', category })
   for (const actor of catalogue?.actors ?? []) if (contains(actor, typed)) found.push({ is: 'actor', actor })
+  // Somebody who left long ago: the log knows the login, no list does.
+  if (!found.length && LOGIN.test(typed)) found.push({ is: 'actor', actor: typed.toLowerCase() })
   return found.slice(0, MOST)
 }

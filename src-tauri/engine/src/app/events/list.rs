@@ -16,7 +16,7 @@ use crate::store::read;
 /// Above this many the total is the server's own estimate: counting would cost more than it tells.
 const COUNTED_EXACTLY: i64 = 200_000;
 const LONGEST_PATH: usize = 1_000;
-/// Events that are looked at for the logins and categories that the filters offer.
+/// Events that are looked at for the categories that the filters offer, and for whoever has no login any more.
 const LATELY: i64 = 5_000;
 
 pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppError> {
@@ -195,9 +195,12 @@ pub async fn catalogue(desk: &Desk, _: Empty) -> Result<EventCatalogue, AppError
             })
         })
         .collect::<sqlx::Result<_>>()?;
+    // Who wrote long ago is found as well: everybody with a login here is offered.
     let row = sqlx::query(
-        "select coalesce(array_agg(distinct s.category order by s.category), '{}'), coalesce(array_agg(distinct e.actor order by e.actor), '{}')
-           from (select actor, stream_no from read.log_v1 order by position desc limit $1) e join read.streams_v1 s using (stream_no)",
+        "with lately as (
+           select coalesce(metadata->>'on_behalf_of', actor::text) as actor, stream_no from read.log_v1 order by position desc limit $1)
+         select array(select distinct s.category from lately join read.streams_v1 s using (stream_no) order by 1),
+                array(select actor from lately union select login from read.names_v1 order by 1)",
     )
     .bind(LATELY)
     .fetch_one(&mut *tx)

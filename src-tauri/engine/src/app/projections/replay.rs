@@ -10,6 +10,7 @@ use crate::app::place::{self, moment};
 use crate::app::wire::*;
 use crate::domain::slot::{self, Fold};
 use crate::projection::{self, Rows};
+use crate::store::browse;
 
 /// What of the log a replay is about.
 struct Source {
@@ -149,13 +150,7 @@ async fn source(
         ReplayFrom::Time { wall } => {
             let (_, instant) = slot::resolve(wall, zone, Some(Fold::First))
                 .map_err(|e| AppError::invalid("from", format!("{e}.")))?;
-            let before: i64 = sqlx::query_scalar(
-                "select coalesce(max(position), 0) from read.events_v1 where recorded_at < $1",
-            )
-            .bind(instant)
-            .fetch_one(conn)
-            .await?;
-            Ok(at(before))
+            Ok(at(browse::below(conn, instant).await?))
         }
         ReplayFrom::Stream { stream } => one_stream(conn, stream).await,
     }

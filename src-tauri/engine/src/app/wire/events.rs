@@ -389,7 +389,7 @@ pub struct EventCatalogue {
     /// By name.
     pub types: Vec<EventType>,
     pub categories: Vec<String>,
-    /// Logins that have written lately.
+    /// The logins of people, and who has written lately. Any other login may be asked for as well.
     pub actors: Vec<String>,
 }
 
