@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bizing_engine::app::demo;
+use bizing_engine::app::wire::{Empty, Group};
+use bizing_engine::app::{demo, metrics, projections, session};
 use bizing_engine::projection::{self, Tail};
 use bizing_engine::runtime::bell::Bell;
 use bizing_engine::runtime::hints::Hints;
@@ -227,6 +228,23 @@ async fn a_held_open_append_makes_readers_wait_and_never_skip() {
     .await;
     s.follow().await;
     assert_eq!(position(&s.worker, "timeline").await, before);
+    // Readers that are held do not pass for readers that have read everything.
+    let behind = async || {
+        let figures = metrics::figures(&s.people).await.unwrap();
+        let mut live = figures.generations.iter();
+        let timeline = live.find(|g| g.name == "timeline").unwrap();
+        let desk = crate::reading::desk(&s, s.people.clone(), Group::Admin);
+        let board = projections::list(&desk, Empty {}).await.unwrap();
+        let shown = board.rows.iter().find(|p| p.name == "timeline").unwrap();
+        let status = session::status(&desk, Empty {}).await.unwrap();
+        let lamp = status.projections.iter().find(|p| p.name == "timeline");
+        [
+            timeline.lag_events,
+            shown.lag_events,
+            lamp.unwrap().lag_events,
+        ]
+    };
+    assert_eq!(behind().await, [2, 2, 2]);
 
     open.commit().await.unwrap();
     s.follow().await;
@@ -238,6 +256,7 @@ async fn a_held_open_append_makes_readers_wait_and_never_skip() {
     .await
     .unwrap();
     assert_eq!(names, ["CalendarSynced", "NotificationFailed"]);
+    assert_eq!(behind().await, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -302,6 +321,87 @@ async fn a_poison_event_parks_one_projection_while_the_others_go_on() {
         position(&s.worker, "bookings").await,
         position(&s.worker, "timeline").await
     );
+}
+
+/// A grant that is missing, say: no event is to blame, so nothing is parked, and nobody else waits for it.
+#[tokio::test]
+async fn one_that_cannot_be_written_says_why_and_keeps_nobody_waiting() {
+    let s = seeded().await;
+    s.follow().await;
+    let before = position(&s.worker, "bookings").await;
+    let superuser = s.db.superuser_pool().await;
+    let right = async |change: &str| {
+        let inst = &s.db.installation.id;
+        let text = format!("{change} bizing_worker_{inst}, bizing_projector_{inst}");
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+        done.execute(&superuser).await.unwrap();
+    };
+    let good: Uuid = sqlx::query_scalar("select booking_id from p_bookings_g1.bookings limit 1")
+        .fetch_one(&s.worker)
+        .await
+        .unwrap();
+    right("revoke insert, update, delete on p_bookings_g1.bookings from").await;
+    let stream = format!("booking-{good}");
+    append_raw(
+        &s.worker,
+        &stream,
+        "BookingCancelled",
+        serde_json::json!({ "cancelled_by": "customer", "reason_code": "not_told", "reason": null, "refund_due": { "amount_minor": 0, "currency": "EUR" }, "sequence": 1 }),
+    )
+    .await;
+
+    let tail = s.tail();
+    let desk = crate::reading::desk(&s, s.people.clone(), Group::Admin);
+    let shown = async || {
+        while tail.round().await.unwrap() {}
+        let board = projections::list(&desk, Empty {}).await.unwrap();
+        let mut rows = board.rows.into_iter();
+        let row = rows.find(|p| p.name == "bookings").unwrap();
+        (row.position, row.last_error, row.parked)
+    };
+    assert_eq!(shown().await, (before, None, None), "once is no trouble");
+    assert!(position(&s.worker, "timeline").await > before);
+    wait_until("it says why", Duration::from_secs(20), async || {
+        let (at, error, parked) = shown().await;
+        assert!(at == before && parked.is_none());
+        error.is_some_and(|e| e.contains("permission denied"))
+    })
+    .await;
+    right("grant insert, update, delete on p_bookings_g1.bookings to").await;
+    wait_until("it goes on", Duration::from_secs(20), async || {
+        let (at, error, _) = shown().await;
+        at > before && error.is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_fits_into_no_index_is_the_event_s_fault() {
+    let s = seeded().await;
+    s.follow().await;
+    sqlx::raw_sql(
+        "create function public.too_long() returns trigger language plpgsql as $$
+           begin raise exception 'index row size exceeds the maximum' using errcode = 'program_limit_exceeded'; end $$;
+         create trigger too_long before insert on p_timeline_g1.timeline for each row execute function public.too_long()",
+    )
+    .execute(&s.db.superuser_pool().await)
+    .await
+    .unwrap();
+    let stream = format!("booking-{}", Uuid::now_v7());
+    append_raw(
+        &s.worker,
+        &stream,
+        "NotificationFailed",
+        serde_json::json!({}),
+    )
+    .await;
+    s.follow().await;
+    let parked: Option<Value> =
+        sqlx::query_scalar("select parked from read.checkpoints where name = 'timeline'")
+            .fetch_one(&s.worker)
+            .await
+            .unwrap();
+    assert_eq!(parked.unwrap()["event_name"], "NotificationFailed");
 }
 
 #[tokio::test]

@@ -604,7 +604,11 @@ complete: boolean, different: number, only_live: number, only_new: number,
 /**
  * Over every row of each, hex.
  */
-live_hash: string | null, new_hash: string | null, };
+live_hash: string | null, new_hash: string | null, 
+/**
+ * `false`: the live rows were parked or paused, and what they have not read yet counts as a difference.
+ */
+same_position: boolean, };
 
 export type CopyEvents = { "copy": "event", position: number, } | { "copy": "correlation", correlation_id: string, };
 
@@ -972,7 +976,7 @@ export type EventCatalogue = {
  */
 types: Array<EventType>, categories: Array<string>, 
 /**
- * Logins that have written lately.
+ * The logins of people, and who has written lately. Any other login may be asked for as well.
  */
 actors: Array<string>, };
 
@@ -1679,7 +1683,11 @@ shape_version: number,
 /**
  * Shape that this app's code makes.
  */
-code_shape_version: number, generation: number, state: ProjectionState, position: number, lag_events: number, lag_seconds: number, 
+code_shape_version: number, generation: number, state: ProjectionState, position: number, 
+/**
+ * Positions that were given out and are not in its rows, those of appends that are still open among them.
+ */
+lag_events: number, lag_seconds: number, 
 /**
  * Events a second now. `None`: not known.
  */
@@ -1695,7 +1703,11 @@ event_types: Array<string>,
 /**
  * Login or worker that runs it.
  */
-holder: string | null, last_error: string | null, parked: Parked | null, paused: Paused | null, rebuild_id: string | null, 
+holder: string | null, 
+/**
+ * Of the event that it is parked at, or why it cannot be moved at all for now.
+ */
+last_error: string | null, parked: Parked | null, paused: Paused | null, rebuild_id: string | null, 
 /**
  * The generation before, while it is kept for a roll back.
  */
@@ -1707,7 +1719,11 @@ actions: Array<Action>, };
 
 export type ProjectionState = "up_to_date" | "behind" | "rebuilding" | "parked" | "paused" | "unknown";
 
-export type ProjectionStatus = { name: string, version: number, position: number, lag_events: number, lag_seconds: number, parked: string | null, };
+export type ProjectionStatus = { name: string, version: number, position: number, 
+/**
+ * Positions that were given out and are not in its rows, those of appends that are still open among them.
+ */
+lag_events: number, lag_seconds: number, parked: string | null, };
 
 export type Projections = { 
 /**

@@ -19,6 +19,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     pub safe_position: i64,
+    /// The last that was given out. Above the safe one stand appends that are still open, and what was written behind them.
+    pub issued_position: i64,
     pub generations: Vec<Generation>,
     pub sagas_open: i64,
     pub sagas_parked: i64,
@@ -47,9 +49,10 @@ pub async fn prometheus(desk: &Desk) -> Result<String, AppError> {
 
 pub async fn figures(people: &PgPool) -> Result<Figures, AppError> {
     let mut conn = people.acquire().await?;
-    let safe_position: i64 = sqlx::query_scalar("select api.safe_position()")
-        .fetch_one(&mut *conn)
-        .await?;
+    let (safe_position, issued_position): (i64, i64) =
+        sqlx::query_as("select api.safe_position(), api.issued_position()")
+            .fetch_one(&mut *conn)
+            .await?;
     let generations = sqlx::query(
         "select name, generation, role, position, parked is not null as parked from read.generations where role <> 'previous' order by 1, 2",
     )
@@ -69,6 +72,7 @@ pub async fn figures(people: &PgPool) -> Result<Figures, AppError> {
     .await?;
     Ok(Figures {
         safe_position,
+        issued_position,
         generations: generations
             .iter()
             .map(|g| {
@@ -78,7 +82,7 @@ pub async fn figures(people: &PgPool) -> Result<Figures, AppError> {
                     generation: g.try_get("generation")?,
                     role: g.try_get("role")?,
                     position,
-                    lag_events: (safe_position - position).max(0),
+                    lag_events: (issued_position - position).max(0),
                     parked: g.try_get("parked")?,
                 })
             })
@@ -167,6 +171,12 @@ fn text(f: &Figures) -> String {
         &one(f.safe_position),
     );
     family(
+        "log_issued_position",
+        "gauge",
+        "The last position given out; what lies above the safe one waits for an append that is still open.",
+        &one(f.issued_position),
+    );
+    family(
         "projection_position",
         "gauge",
         "Events up to here are in the rows; its rate is events applied, of a rebuild its progress.",
@@ -175,7 +185,7 @@ fn text(f: &Figures) -> String {
     family(
         "projection_lag_events",
         "gauge",
-        "Positions that are decided and not applied yet.",
+        "Positions that are given out and not applied yet.",
         &of(|g| g.lag_events),
     );
     family(
@@ -259,6 +269,7 @@ mod tests {
     fn what_is_not_known_is_left_out_and_each_family_says_what_it_is() {
         let figures = Figures {
             safe_position: 12,
+            issued_position: 14,
             generations: vec![Generation {
                 name: "bookings".into(),
                 generation: 2,
@@ -278,6 +289,7 @@ mod tests {
         let text = text(&figures);
         for line in [
             "bizing_log_safe_position 12",
+            "bizing_log_issued_position 14",
             "bizing_projection_lag_events{projection=\"bookings\",generation=\"2\",role=\"building\"} 7",
             "bizing_backup_age_seconds 1.5",
             "# TYPE bizing_append_seconds histogram",

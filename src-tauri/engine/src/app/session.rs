@@ -78,7 +78,7 @@ pub async fn status(desk: &Desk, _: Empty) -> Result<Status, AppError> {
     let position: i64 = sqlx::query_scalar("select api.safe_position()")
         .fetch_one(&mut *conn)
         .await?;
-    let projections = projections(&mut conn, position, now).await?;
+    let projections = projections(&mut conn, now).await?;
     let lag_cause = lag_cause(&mut conn).await?;
     // An older schema has no place for either.
     let (old_snapshot, backup) = match desk.read_only {
@@ -233,22 +233,22 @@ async fn trouble(conn: &mut PgConnection) -> Result<Vec<EndpointTrouble>, AppErr
 }
 
 /// Lag in events counts positions: a refused append may have burnt a few.
+/// Behind the last position that was given out: the safe one stands still with the readers while an append stays open.
 async fn projections(
     conn: &mut PgConnection,
-    safe: i64,
     now: DateTime<Utc>,
 ) -> Result<Vec<ProjectionStatus>, AppError> {
     let rows = sqlx::query(
-        "select c.name, c.version, c.position, c.parked,
+        "select c.name, c.version, c.position, c.parked, i.issued,
                 (select e.recorded_at from read.events_v1 e where e.position > c.position order by e.position limit 1) as waiting_since
-           from read.checkpoints c order by c.name, c.version",
+           from read.checkpoints c cross join (select api.issued_position() as issued) i order by c.name, c.version",
     )
     .fetch_all(conn)
     .await?;
     rows.iter()
         .map(|row| {
             let position: i64 = row.try_get("position")?;
-            let behind = (safe - position).max(0);
+            let behind = (row.try_get::<i64, _>("issued")? - position).max(0);
             let since: Option<DateTime<Utc>> = row.try_get("waiting_since")?;
             let lag = since
                 .filter(|_| behind > 0)

@@ -16,6 +16,7 @@ mod pages;
 mod people;
 mod rates;
 mod rebuild;
+mod rest;
 mod rows;
 mod runner;
 mod saga_statistics;
@@ -181,9 +182,11 @@ impl ApplyError {
 fn data_is_wrong(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(d) => d.code().is_some_and(|c| {
-            ["21", "22", "23", "P0"]
-                .iter()
-                .any(|class| c.starts_with(class))
+            // 54000: a value does not fit into an index.
+            c == "54000"
+                || ["21", "22", "23", "P0"]
+                    .iter()
+                    .any(|class| c.starts_with(class))
         }),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,
         _ => false,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::generation::{self, Role};
 use super::pages::{Page, Pages};
+use super::rest::Resting;
 use super::{ApplyError, Generation, Projection, rates};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::{self, Hints};
@@ -113,6 +114,7 @@ pub struct Tail {
     pool: PgPool,
     hints: Hints,
     pages: Pages,
+    resting: Resting,
 }
 
 /// A generation and what fills it.
@@ -136,6 +138,7 @@ impl Tail {
             pool,
             hints,
             pages: Pages::default(),
+            resting: Resting::default(),
         }
     }
 
@@ -162,6 +165,7 @@ impl Tail {
                 && !generation.parked
                 && !generation.paused
                 && generation.position < safe
+                && !self.resting.rests(&generation)
             {
                 at.entry(generation.position).or_default().push(Follower {
                     projection,
@@ -171,12 +175,15 @@ impl Tail {
         }
         drop(conn);
 
-        let mut more = false;
-        // Those that are nearly up to date first: one that is rebuilt must not keep them waiting.
+        let (mut more, mut failed) = (false, None);
+        // Those that are nearly up to date first: one that is rebuilt must not keep them waiting. Nor must one that cannot be read.
         for (from, followers) in at.into_iter().rev() {
-            more |= self.page(from, safe, &followers).await?;
+            match self.page(from, safe, &followers).await {
+                Ok(may_be) => more |= may_be,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
     }
 
     async fn page(&self, from: i64, safe: i64, followers: &[Follower]) -> Result<bool, TailError> {
@@ -189,17 +196,42 @@ impl Tail {
         let mut whole = false;
         for (follower, moved) in followers.iter().zip(moves) {
             match moved {
-                Ok(Moved::Whole) => whole = true,
-                Ok(Moved::Elsewhere | Moved::Parked) => {}
-                Err(source) => {
-                    return Err(TailError::Projection {
-                        name: follower.projection.name,
-                        source,
-                    });
+                Ok(moved) => {
+                    self.resting.went_on(&follower.generation);
+                    whole |= moved == Moved::Whole;
                 }
+                Err(error) => self.rest(follower, &error).await,
             }
         }
         Ok((full || upto < safe) && whole)
+    }
+
+    /// Leaves one alone for a while, and says why where everybody sees it once that is not the first time.
+    async fn rest(&self, follower: &Follower, error: &ApplyError) {
+        let tries = self.resting.failed(&follower.generation);
+        tracing::warn!(
+            projection = follower.projection.name,
+            generation = follower.generation.generation,
+            tries,
+            error = error as &dyn std::error::Error,
+            "a projection could not be moved; it is tried again later"
+        );
+        if tries == 1 {
+            return;
+        }
+        let said = sqlx::query("update read.generations set trouble = $4 where name = $1 and generation = $2 and position = $3")
+            .bind(&follower.generation.name)
+            .bind(follower.generation.generation)
+            .bind(follower.generation.position)
+            .bind(json!({ "position": follower.generation.position, "error": whole(error) }))
+            .execute(&self.pool)
+            .await;
+        if let Err(error) = said {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "nor could it be said why"
+            );
+        }
     }
 
     /// Takes one projection to the end of the page. Where the batch does not go in, halves of it are tried, down to

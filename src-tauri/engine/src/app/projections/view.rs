@@ -29,14 +29,15 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
         .await?
         .map_or_else(|| "UTC".to_owned(), |p| p.zone);
     let facts = sqlx::query(
-        "select now() as now, api.safe_position() as safe,
+        "select now() as now, api.safe_position() as safe, api.issued_position() as issued,
                 (select count(*) from read.workers_v1 where heartbeat_at > now() - interval '60 seconds') as workers",
     )
     .fetch_one(&mut *conn)
     .await?;
-    let (now, safe, workers): (DateTime<Utc>, i64, i64) = (
+    let (now, safe, issued, workers): (DateTime<Utc>, i64, i64, i64) = (
         facts.try_get("now")?,
         facts.try_get("safe")?,
+        facts.try_get("issued")?,
         facts.try_get("workers")?,
     );
     let rebuilds = open(desk, conn, &zone, now).await?;
@@ -44,6 +45,7 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
     let rows = sqlx::query(
         "select g.*, p.generation as before_generation, p.version as before_version, p.position as before_position,
                 p.retired_at as before_retired_at, p.parked is not null as before_parked,
+                case when g.trouble->'position' = to_jsonb(g.position) then g.trouble->>'error' end as standing_error,
                 (select e.recorded_at from read.events_v1 e where e.position > g.position order by e.position limit 1) as waiting_since,
                 (select b.reference from read.bookings_v1 b
                   where b.booking_id = case when g.parked->>'stream_id' like 'booking-%' then substr(g.parked->>'stream_id', 9)::uuid end) as parked_at_booking,
@@ -68,7 +70,7 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
                 row,
                 Around {
                     now,
-                    safe,
+                    issued,
                     workers,
                     rebuild,
                     rates,
@@ -89,7 +91,8 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
 
 struct Around<'a> {
     now: DateTime<Utc>,
-    safe: i64,
+    /// Not the safe one: that stands still with the readers while an append stays open, and then nothing would lag.
+    issued: i64,
     workers: i64,
     rebuild: Option<&'a Rebuild>,
     rates: Vec<Option<f64>>,
@@ -106,7 +109,7 @@ fn projection(
         row.try_get("version")?,
         row.try_get("position")?,
     );
-    let behind = (around.safe - position).max(0);
+    let behind = (around.issued - position).max(0);
     let since: Option<DateTime<Utc>> = row.try_get("waiting_since")?;
     let lag_seconds = since
         .filter(|_| behind > 0)
@@ -188,7 +191,10 @@ fn projection(
             .map(|t| (*t).to_owned())
             .collect(),
         holder: around.holder,
-        last_error: parked.as_ref().map(|p| p.error.clone()),
+        last_error: match &parked {
+            Some(parked) => Some(parked.error.clone()),
+            None => row.try_get("standing_error")?,
+        },
         parked,
         paused,
         rebuild_id: around.rebuild.map(|r| r.rebuild_id),

@@ -76,6 +76,7 @@ pub struct ProjectionStatus {
     pub version: i32,
     #[ts(type = "number")]
     pub position: i64,
+    /// Positions that were given out and are not in its rows, those of appends that are still open among them.
     #[ts(type = "number")]
     pub lag_events: i64,
     pub lag_seconds: f64,
