@@ -125,6 +125,8 @@ test('those that wait for a person are given to a colleague, who finds them as h
   await expect(page.getByTestId('batch-items')).toContainText('visit book, page 13')
   await page.getByTestId('batch-dialog-keep').click()
   await batch.getByTestId('batch-approve').click()
+  await expect(page.getByTestId('approve-many-sums')).toContainText('€240.00')
+  await page.getByTestId('approve-many-yes').click()
   await expect(batch).toHaveAttribute('data-state', 'done', { timeout: 40_000 })
   // By the keyboard: what is above it may still move.
   await batch.getByTestId('batch-look').press('Enter')

@@ -29,6 +29,8 @@ pub enum Fault {
         retry_after_s: u64,
     },
     Unauthorized,
+    /// Stripe says no, and nothing has happened.
+    Refused,
     /// Every event of this call is delivered twice.
     DuplicateWebhook,
     /// The events of this call are delivered last one first.

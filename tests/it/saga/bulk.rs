@@ -24,6 +24,7 @@ async fn one_decision_for_many_is_for_those_that_were_seen_and_refuses_what_chan
     let request = PreviewBatch {
         action: "compensate".to_owned(),
         saga_ids: ids.clone(),
+        filter: None,
     };
     let plan = sagas::preview_batch(&desk, request).await.unwrap();
     assert_eq!((plan.members.len(), plan.refund_count), (5, 5));
@@ -98,6 +99,7 @@ async fn many_small_refunds_are_much_money_and_need_a_second_person() {
     let request = PreviewBatch {
         action: "compensate".to_owned(),
         saga_ids: ids,
+        filter: None,
     };
     let plan = sagas::preview_batch(&ana, request).await.unwrap();
     assert!(plan.needs_approval, "€80 twice is above €150");
@@ -114,6 +116,7 @@ async fn many_small_refunds_are_much_money_and_need_a_second_person() {
     let change = |what: &str| ChangeBatch {
         batch_id: batch.batch_id,
         change: what.to_owned(),
+        reason: "not now, the bank settles it".to_owned(),
     };
     let own = sagas::change_batch(&ana, change("approve"))
         .await
@@ -168,6 +171,7 @@ async fn seen(desk: &Desk, action: &str, ids: &[Uuid]) -> BatchPlan {
     let request = PreviewBatch {
         action: action.to_owned(),
         saga_ids: ids.to_vec(),
+        filter: None,
     };
     sagas::preview_batch(desk, request).await.unwrap()
 }
@@ -227,6 +231,7 @@ async fn many_end_each_with_its_own_evidence_and_with_money_left_a_second_person
     let yes = ChangeBatch {
         batch_id: begun.batch_id,
         change: "approve".to_owned(),
+        reason: "not now, the bank settles it".to_owned(),
     };
     sagas::change_batch(&bea, yes).await.unwrap();
     let page = over(&ana, begun.batch_id).await;

@@ -37,6 +37,7 @@ async fn killed(count: usize) {
     let request = PreviewBatch {
         action: "compensate".to_owned(),
         saga_ids: all.iter().map(|it| it.saga).collect(),
+        filter: None,
     };
     let plan = sagas::preview_batch(&desk, request).await.unwrap();
     assert_eq!((plan.members.len(), plan.refused.len()), (count, 0));

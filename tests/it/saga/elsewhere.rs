@@ -114,6 +114,7 @@ async fn what_moves_no_saga_is_seen_in_another_window_too() {
     let request = PreviewBatch {
         action: "compensate".to_owned(),
         saga_ids: ids.clone(),
+        filter: None,
     };
     let plan = sagas::preview_batch(&ana, request).await.unwrap();
     let start = StartBatch {
@@ -132,6 +133,7 @@ async fn what_moves_no_saga_is_seen_in_another_window_too() {
     let change = ChangeBatch {
         batch_id: batch.batch_id,
         change: "reject".to_owned(),
+        reason: "not now, the bank settles it".to_owned(),
     };
     sagas::change_batch(&bea, change).await.unwrap();
     there.hears_of_sagas("a second person said no").await;

@@ -59,6 +59,7 @@ async fn more_than_fits_is_refused_at_its_field_and_what_just_fits_is_taken() {
     let preview = PreviewBatch {
         action: "resolve".to_owned(),
         saga_ids: vec![it.saga],
+        filter: None,
     };
     let mut members = sagas::preview_batch(&ana, preview).await.unwrap().members;
     members[0].evidence = Some("a note".to_owned());

@@ -4,6 +4,7 @@ mod adopting;
 mod asking;
 mod bad_luck;
 mod bulk;
+mod bulk_ends;
 mod bulk_killed;
 mod by_hand;
 mod cancellation;

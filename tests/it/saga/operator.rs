@@ -290,6 +290,7 @@ async fn who_may_not_is_told_by_the_preview_and_not_after_pressing() {
         let many = PreviewBatch {
             action: "compensate".to_owned(),
             saga_ids: vec![it.saga],
+            filter: None,
         };
         let plan = sagas::preview_batch(&desk, many).await.unwrap();
         let may = usize::from(rank(group) >= rank("manager"));

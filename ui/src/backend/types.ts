@@ -186,11 +186,19 @@ export type BatchPlan = {
 /**
  * What would be done: send it back to begin. What comes later never joins.
  */
-members: Array<BatchMember>, refused: Array<BatchRefusal>, 
+members: Array<BatchMember>, 
+/**
+ * The members by name, in the same order.
+ */
+seen: Array<BatchSeen>, refused: Array<BatchRefusal>, 
 /**
  * A sum for each currency.
  */
 refunds: Array<Money>, refund_count: number, 
+/**
+ * Authorisations that are let go, a sum for each currency.
+ */
+authorisations: Array<Money>, 
 /**
  * `resolve`: what lies with the business and stays there, a sum for each currency.
  */
@@ -201,6 +209,12 @@ kept: Array<Money>, bookings_cancelled: number, slots_freed: number, messages: n
 typed: boolean, };
 
 export type BatchRefusal = { saga_id: string, reference: string, reason: string, };
+
+export type BatchSeen = { saga_id: string, reference: string, customer: string, 
+/**
+ * What lies with the business.
+ */
+kept: Money, };
 
 export type Booked = { booking_id: string, reference: string, saga_id: string, };
 
@@ -360,9 +374,13 @@ broken_at: number | null, };
 
 export type ChangeBatch = { batch_id: string, 
 /**
- * `approve`, `reject`, `stop`, `go_on`
+ * `approve`, `reject`, `stop`, `go_on`, `end`
  */
-change: string, };
+change: string, 
+/**
+ * `reject`: why, for whoever asked.
+ */
+reason: string, };
 
 export type ChangeEndpoint = { destination_id: string, version: number, action: EndpointAction, 
 /**
@@ -511,6 +529,10 @@ ask_stripe: [AskStripe, StripeAsk], get_ask: [GetAsk, StripeAsk],
  * What one decision for many would do. Changes nothing.
  */
 preview_batch: [PreviewBatch, BatchPlan], 
+/**
+ * What is left of a decision for many that was asked for, as it is now. Changes nothing.
+ */
+preview_asked_batch: [PreviewAskedBatch, BatchPlan], 
 /**
  * Freezes the set that was seen; workers carry it out.
  */
@@ -1641,7 +1663,13 @@ from: number | null, to: number | null,
 /**
  * `disputed`, `dispute_lost`: which dispute.
  */
-object: string | null, };
+object: string | null, 
+/**
+ * `clock_hold`, `clock_authorisation`: when it runs out, whatever is done.
+ */
+at: Moment | null, };
+
+export type PreviewAskedBatch = { batch_id: string, };
 
 export type PreviewBatch = { 
 /**
@@ -1649,9 +1677,13 @@ export type PreviewBatch = {
  */
 action: string, 
 /**
- * At most 500.
+ * At most 1,000, chosen one by one; empty with a filter.
  */
-saga_ids: Array<string>, };
+saga_ids: Array<string>, 
+/**
+ * Instead of ids: all that it finds now, and no more than 1,000.
+ */
+filter: SagaFilter | null, };
 
 export type PreviewErasure = { customer_id: string, };
 
@@ -2049,11 +2081,19 @@ state: string,
 /**
  * `not_needed`, `pending`, `approved`, `rejected`, `expired`
  */
-approval: string, approved_by: string | null, ended_at: string | null, refunds: Array<Money>, 
+approval: string, approved_by: string | null, 
+/**
+ * Why the second person said no.
+ */
+refusal: string | null, ended_at: string | null, refunds: Array<Money>, 
 /**
  * `resolve`: what stays with the business.
  */
-kept: Array<Money>, count: number, applied: number, left: number, refused: Array<BatchRefusal>, own: boolean, };
+kept: Array<Money>, count: number, applied: number, 
+/**
+ * Of those, asked in vain: they wait for a person again.
+ */
+parked: number, left: number, refused: Array<BatchRefusal>, own: boolean, };
 
 export type SagaCommand = { command_id: string, 
 /**
@@ -2087,7 +2127,7 @@ export type SagaCommanded = { command_id: string,
  */
 awaits_approval: boolean, };
 
-export type SagaCounts = { needs_person: number, at_risk: number, waiting_for_customer: number, waiting_for_provider: number, running: number, done: Count, };
+export type SagaCounts = { needs_person: number, snoozed: number, at_risk: number, waiting_for_customer: number, waiting_for_provider: number, running: number, done: Count, };
 
 export type SagaCsv = { 
 /**
@@ -2103,7 +2143,11 @@ outcome: string,
 /**
  * `response`, `lookup`, `webhook`, `operator`
  */
-resolved_via: string | null, resolved_at: string | null, provider_object: string | null, provider_status: string | null, request_id: string | null, };
+resolved_via: string | null, resolved_at: string | null, provider_object: string | null, provider_status: string | null, request_id: string | null, 
+/**
+ * As it was written down before it went out.
+ */
+request: SagaRequest | null, };
 
 export type SagaFailures = { step: string, undoing: boolean, cause: string, tries: number, sagas: number, last_at: string, };
 
@@ -2124,6 +2168,8 @@ given_back: Array<Money>, parked: ParkedFigures,
  * What people decided, the most frequent first.
  */
 acts: Array<SagaActs>, };
+
+export type SagaFilter = { tab: SagaTab, group: string | null, who: SagaWho | null, search: string | null, };
 
 export type SagaGroup = { 
 /**
@@ -2310,6 +2356,12 @@ cancel_late_percent: number, steps: StepRules, changed_by: string, changed_at: s
  */
 refused: string | null, };
 
+export type SagaRequest = { method: string, path: string, 
+/**
+ * Name and value of each field, in their order.
+ */
+fields: Array<[string, string]>, };
+
 export type SagaResolution = { by: string, reason: string, evidence: string, };
 
 export type SagaRow = { saga_id: string, booking: BookingRow, 
@@ -2348,7 +2400,7 @@ attempts: number,
  */
 undo_attempts: number, started_at: string | null, ended_at: string | null, undo_started_at: string | null, undo_ended_at: string | null, error: string | null, next_try_at: string | null, };
 
-export type SagaTab = "needs_person" | "at_risk" | "waiting_for_customer" | "waiting_for_provider" | "running" | "done";
+export type SagaTab = "needs_person" | "snoozed" | "at_risk" | "waiting_for_customer" | "waiting_for_provider" | "running" | "done";
 
 export type SagaView = { saga_id: string, 
 /**

@@ -142,6 +142,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
       ['assign', 'pause', 'resume'].includes(action)
         ? { ...batchPlan, refused: [], refunds: [], refund_count: 0, bookings_cancelled: 0, slots_freed: 0, messages: 0, typed: false }
         : batchPlan,
+    preview_asked_batch: () => ({ ...batchPlan, refunds: [{ amount_minor: 18_000, currency: 'EUR' }], refund_count: 1, members: batchPlan.members.slice(0, 1) }),
     start_batch: () => batch,
     change_batch: () => batch,
     get_batch: () => batchPage,

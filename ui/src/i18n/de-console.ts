@@ -4,6 +4,22 @@ import type { Catalogue } from './index'
 import type { console as english } from './en-console'
 
 export const console: Pick<Catalogue, keyof typeof english> = {
+  // ---- eine Menge als Ganzes, ihr zweiter Mensch, ihr Ende
+  'bulk.ask_all': 'Für alle {n} entscheiden…',
+  'bulk.filter': 'Auswahl ansehen ({n})…',
+  'bulk.authorisations': 'Freigegebene Reservierungen',
+  'batch.end': 'Die übrigen {n} lassen',
+  'batch.parked': { one: '{n} wartet wieder auf einen Menschen', other: '{n} warten wieder auf einen Menschen' },
+  'batch.stopped.so': 'angehalten, weil es immer wieder schiefging',
+  'approve.many': 'Bitte um eine Entscheidung für viele, von: {by}. {action}: {n}',
+  'approve.many.changed': 'Diese werden ausgelassen, da sich seither etwas geändert hat:',
+  'approve.of': '{n} von {all}',
+  'sagas.tab.snoozed': 'Zurückgestellt',
+  'sagas.snoozed_until': 'zurückgestellt bis {time}',
+  'saga.request': 'Anfrage',
+  'op.clock_hold': 'Die Reservierung des Platzes läuft weiter ab: {time}',
+  'op.clock_hold.so': 'Dann ist der Platz frei, und die Buchung kann nicht weitergehen',
+  'op.clock_authorisation': 'Die Reservierung des Geldes läuft weiter ab: {time}',
   // ---- von Hand beenden
   'decide.checked': 'Ich habe angesehen',
   'decide.checked.money': 'Das Geld',

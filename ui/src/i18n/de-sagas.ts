@@ -342,7 +342,7 @@ export const sagas: Pick<Catalogue, keyof typeof english> = {
   'op.extend': 'Der Platz wird länger gehalten',
 
   // ---- many at once
-  'bulk.title': { one: 'Eine Entscheidung für {n} Saga', other: 'Eine Entscheidung für {n} Sagas' },
+  'bulk.title': 'Eine Entscheidung für mehrere: {n}',
   'bulk.frozen': 'Die Menge ist eingefroren, wie Sie sie sehen: Was später kommt, gehört nie dazu; was sich ändert, wird namentlich ausgelassen.',
   'bulk.what': 'Entscheidung',
   'bulk.compensate': 'Zurücknehmen',

@@ -1,6 +1,22 @@
 //! Words of the operator's console that came with asking Stripe, correcting, policies of steps and providers.
 
 export const console = {
+  // ---- a set as a whole, its second person, its end
+  'bulk.ask_all': 'Decide for all {n}…',
+  'bulk.filter': 'Preview filter ({n})…',
+  'bulk.authorisations': 'Authorisations let go',
+  'batch.end': 'Leave the other {n}',
+  'batch.parked': { one: '{n} waits for a person again', other: '{n} wait for a person again' },
+  'batch.stopped.so': 'stopped, as it went wrong again and again',
+  'approve.many': '{by} asked to decide for many. {action}: {n}',
+  'approve.many.changed': 'These are left out, as something changed since:',
+  'approve.of': '{n} of {all}',
+  'sagas.tab.snoozed': 'Snoozed',
+  'sagas.snoozed_until': 'snoozed until {time}',
+  'saga.request': 'Request',
+  'op.clock_hold': 'The hold goes on to run out at {time}',
+  'op.clock_hold.so': 'Then the slot is free, and the booking cannot go on',
+  'op.clock_authorisation': 'The authorisation goes on to end at {time}',
   // ---- ending by hand
   'decide.checked': 'I looked at',
   'decide.checked.money': 'The money',

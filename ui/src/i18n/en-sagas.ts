@@ -343,7 +343,7 @@ export const sagas = {
   'op.extend': 'The slot is held longer',
 
   // ---- many at once
-  'bulk.title': { one: 'One decision for {n} saga', other: 'One decision for {n} sagas' },
+  'bulk.title': 'One decision for many: {n}',
   'bulk.frozen': 'The set is frozen as you see it: what comes later never joins, what changes meanwhile is left out by name.',
   'bulk.what': 'Decision',
   'bulk.compensate': 'Undo them',

@@ -108,6 +108,8 @@ commands! {
 
         /// What one decision for many would do. Changes nothing.
         preview_batch(PreviewBatch) -> BatchPlan = sagas::preview_batch;
+        /// What is left of a decision for many that was asked for, as it is now. Changes nothing.
+        preview_asked_batch(PreviewAskedBatch) -> BatchPlan = sagas::preview_asked_batch;
         /// Freezes the set that was seen; workers carry it out.
         start_batch(StartBatch) -> SagaBatch = sagas::start_batch;
         change_batch(ChangeBatch) -> SagaBatch = sagas::change_batch;

@@ -116,6 +116,10 @@ async fn answer(shared: &Shared, request: &Request, request_id: &str) -> Option<
         match fault {
             Fault::LostBefore => return None,
             Fault::Unauthorized => return Some(unauthorized()),
+            Fault::Refused => {
+                let message = "This cannot be done for this account.";
+                return Some(Reply::refuse(&ApiError::refused(None, message)));
+            }
             Fault::TooManyRequests { retry_after_s } => {
                 let mut error =
                     ApiError::new(429, "invalid_request_error", "Request rate limit exceeded.");

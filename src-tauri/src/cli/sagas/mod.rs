@@ -83,6 +83,7 @@ pub enum Sagas {
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Tab {
     NeedsPerson,
+    Snoozed,
     AtRisk,
     WaitingForCustomer,
     WaitingForProvider,
@@ -94,6 +95,7 @@ impl Tab {
     fn tab(self) -> SagaTab {
         match self {
             Tab::NeedsPerson => SagaTab::NeedsPerson,
+            Tab::Snoozed => SagaTab::Snoozed,
             Tab::AtRisk => SagaTab::AtRisk,
             Tab::WaitingForCustomer => SagaTab::WaitingForCustomer,
             Tab::WaitingForProvider => SagaTab::WaitingForProvider,

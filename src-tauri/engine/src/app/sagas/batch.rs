@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::act::rung;
-use super::list::{BOOKING, ROW, sums};
+use super::list::{self, BOOKING, ROW, sums};
 use super::words;
 use crate::app::bookings::row::{COLUMNS, saga_facts};
 use crate::app::bookings::steps::saga_state;
@@ -16,6 +16,8 @@ use crate::app::error::internal;
 use crate::app::place::money;
 use crate::app::wire::*;
 
+/// One decision is for so many, as the database has it.
+const MOST: usize = 1_000;
 /// From this many on the number is typed.
 const TYPED_FROM: usize = 10;
 const ACTIONS: [&str; 7] = [
@@ -31,21 +33,50 @@ const ACTIONS: [&str; 7] = [
 const CALM: [&str; 3] = ["assign", "pause", "resume"];
 
 pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, AppError> {
-    allowed(&request.action, request.saga_ids.len())?;
     let mut conn = desk.people.acquire().await?;
-    let rows = sqlx::query(
-        "select p.saga_id, p.plan, p.hash, coalesce(s.context->>'reference', '?') as reference
-           from api.preview_saga_batch($1, $2) p join read.sagas_v2 s on s.saga_id = p.saga_id",
+    let ids = match &request.filter {
+        Some(filter) => list::found(&mut conn, filter, MOST + 1).await?,
+        None => request.saga_ids,
+    };
+    allowed(&request.action, ids.len())?;
+    let query = sqlx::query(
+        "select p.saga_id, p.plan, p.hash, coalesce(s.context->>'reference', '?') as reference, b.customer_name
+           from api.preview_saga_batch($1, $2) with ordinality as p(saga_id, plan, hash, o) join read.sagas_v2 s on s.saga_id = p.saga_id
+           left join read.bookings_v1 b on b.booking_id = s.booking_id order by p.o",
     )
     .bind(&request.action)
-    .bind(&request.saga_ids)
-    .fetch_all(&mut *conn)
-    .await?;
+    .bind(&ids);
+    let rows = query.fetch_all(&mut *conn).await?;
+    in_all(&mut conn, &request.action, &rows).await
+}
+
+/// What is left of a decision that a second person looks at, as it is now.
+pub async fn preview_asked(desk: &Desk, request: PreviewAskedBatch) -> Result<BatchPlan, AppError> {
+    let mut conn = desk.people.acquire().await?;
+    let batch = one(&mut conn, request.batch_id).await?;
+    let query = sqlx::query(
+        "select p.saga_id, p.plan, p.hash, coalesce(s.context->>'reference', '?') as reference, b.customer_name
+           from api.preview_asked_batch($1) with ordinality as p(saga_id, plan, hash, o) join read.sagas_v2 s on s.saga_id = p.saga_id
+           left join read.bookings_v1 b on b.booking_id = s.booking_id order by p.o",
+    )
+    .bind(request.batch_id);
+    let rows = query.fetch_all(&mut *conn).await?;
+    in_all(&mut conn, &batch.action, &rows).await
+}
+
+/// The plans of a set, summed up.
+async fn in_all(
+    conn: &mut PgConnection,
+    action: &str,
+    rows: &[PgRow],
+) -> Result<BatchPlan, AppError> {
     let mut plan = BatchPlan {
         members: vec![],
+        seen: vec![],
         refused: vec![],
         refunds: vec![],
         refund_count: 0,
+        authorisations: vec![],
         kept: vec![],
         bookings_cancelled: 0,
         slots_freed: 0,
@@ -54,9 +85,10 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
         typed: false,
     };
     let mut refunds = vec![];
+    let mut released = vec![];
     let mut kept = vec![];
     let mut threshold = vec![];
-    for row in &rows {
+    for row in rows {
         let one = super::plan::plan(with_hash(row.try_get("plan")?, row.try_get("hash")?))?;
         let saga_id: Uuid = row.try_get("saga_id")?;
         if let Some(reason) = one.refused {
@@ -75,7 +107,21 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
         plan.needs_approval |= one.needs_approval;
         threshold.push(one.threshold);
         refunds.extend(one.refund);
-        kept.extend((request.action == "resolve" && one.kept.amount_minor > 0).then_some(one.kept));
+        released.extend(
+            one.operations
+                .iter()
+                .filter(|o| o.op == "void")
+                .filter_map(|o| o.amount.clone()),
+        );
+        plan.seen.push(BatchSeen {
+            saga_id,
+            reference: row.try_get("reference")?,
+            customer: row
+                .try_get::<Option<String>, _>("customer_name")?
+                .unwrap_or_else(|| "…".to_owned()),
+            kept: one.kept.clone(),
+        });
+        kept.extend((action == "resolve" && one.kept.amount_minor > 0).then_some(one.kept));
         plan.members.push(BatchMember {
             saga_id,
             version: one.version,
@@ -84,10 +130,11 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
         });
     }
     plan.refunds = sums(refunds.iter());
+    plan.authorisations = sums(released.iter());
     plan.kept = sums(kept.iter());
     // Above the sum of one refund the sum of all counts: many small ones are much money too.
     let others: bool = sqlx::query_scalar("select api.others_may_approve()")
-        .fetch_one(&mut *conn)
+        .fetch_one(conn)
         .await?;
     plan.needs_approval |= others
         && plan.refunds.iter().any(|sum| {
@@ -95,7 +142,7 @@ pub async fn preview(desk: &Desk, request: PreviewBatch) -> Result<BatchPlan, Ap
                 .iter()
                 .any(|t| t.currency == sum.currency && sum.amount_minor >= t.amount_minor)
         });
-    plan.typed = !CALM.contains(&request.action.as_str())
+    plan.typed = !CALM.contains(&action)
         && (plan.members.len() >= TYPED_FROM || plan.refund_count > 0 || !plan.kept.is_empty());
     Ok(plan)
 }
@@ -112,13 +159,15 @@ fn allowed(action: &str, sagas: usize) -> Result<(), AppError> {
             "Many at once can be tried again, undone, left as they are, ended, given to somebody, paused, or let go on.",
         ));
     }
-    if !(1..=500).contains(&sagas) {
-        return Err(AppError::invalid(
+    match sagas {
+        1..=MOST => Ok(()),
+        0 => Err(AppError::invalid("saga_ids", "There is no saga to decide.")),
+        _ => Err(AppError::invalid(
             "saga_ids",
-            "One decision is for 1 to 500 sagas.",
-        ));
+            "One decision is for at most 1,000 sagas, and these are more.",
+        )
+        .hint("Narrow the list down, or choose a part of it.")),
     }
-    Ok(())
 }
 
 pub async fn start(desk: &Desk, request: StartBatch) -> Result<SagaBatch, AppError> {
@@ -198,16 +247,17 @@ fn own(request: &StartBatch, member: &BatchMember) -> Value {
 
 pub async fn change(desk: &Desk, request: ChangeBatch) -> Result<SagaBatch, AppError> {
     read_only(desk)?;
-    if !["approve", "reject", "stop", "go_on"].contains(&request.change.as_str()) {
+    if !["approve", "reject", "stop", "go_on", "end"].contains(&request.change.as_str()) {
         return Err(AppError::invalid(
             "change",
-            "A batch is approved, rejected, stopped or let go on.",
+            "A batch is approved, rejected, stopped, let go on or ended.",
         ));
     }
     let mut conn = desk.people.acquire().await?;
-    let answer: Value = sqlx::query_scalar("select api.change_saga_batch($1, $2)")
+    let answer: Value = sqlx::query_scalar("select api.change_saga_batch($1, $2, $3)")
         .bind(request.batch_id)
         .bind(&request.change)
+        .bind(&request.reason)
         .fetch_one(&mut *conn)
         .await?;
     rung(desk);
@@ -217,6 +267,7 @@ pub async fn change(desk: &Desk, request: ChangeBatch) -> Result<SagaBatch, AppE
             Code::Refused,
             "You asked for this yourself: somebody else decides.",
         )),
+        "reason" => Err(words::lacks("reason")),
         "not_found" => Err(AppError::new(
             Code::NotFound,
             "There is no such batch here.",
@@ -306,7 +357,10 @@ pub async fn batches(
                 coalesce((select jsonb_agg(jsonb_build_object('saga_id', i.saga_id, 'reference', coalesce(s.context->>'reference', '?'), 'reason', i.refusal) order by i.ordinal)
                             from read.saga_batch_items_v1 i join read.sagas_v2 s using (saga_id) where i.batch_id = b.batch_id and i.status = 'refused'), '[]') as refusals
            from read.saga_batches_v1 b
-          where case when $1::uuid is null then b.state = 'running' or b.state = 'stopped' and b.pending > 0 or b.ended_at > now() - interval '15 minutes' else b.batch_id = $1 end
+          where case when $1::uuid is not null then b.batch_id = $1
+                     else b.state = 'running' or b.state = 'stopped' and b.pending > 0 and b.approval in ('not_needed', 'approved') or b.ended_at > now() - interval '15 minutes'
+                       -- Whoever asked hears of a no, or of nobody's yes, when they are back.
+                       or b.approval in ('rejected', 'expired') and b.requested_by = session_user and b.ended_at > now() - interval '1 day' end
           order by b.requested_at desc limit 20",
     )
     .bind(id)
@@ -333,11 +387,13 @@ pub async fn batches(
                 state: row.try_get("state")?,
                 approval: row.try_get("approval")?,
                 approved_by: row.try_get("approved_by")?,
+                refusal: row.try_get("refusal")?,
                 ended_at: row.try_get("ended_at")?,
                 refunds: by_currency(&refunds),
                 kept: by_currency(&kept),
                 count: u32::try_from(row.try_get::<i32, _>("frozen_count")?).unwrap_or(0),
                 applied: number("applied")?,
+                parked: number("parked")?,
                 left: number("pending")?,
                 refused,
                 own: row.try_get("own")?,

@@ -59,6 +59,7 @@ fn condition(tab: SagaTab) -> String {
         SagaTab::NeedsPerson => {
             "s.state = 'parked' and (s.snoozed_until is null or s.snoozed_until < now())".to_owned()
         }
+        SagaTab::Snoozed => "s.state = 'parked' and s.snoozed_until >= now()".to_owned(),
         SagaTab::AtRisk => format!("{LIVE} and {AT_RISK}"),
         // That it is not over follows from its state, but only said is it found by the index of what lives.
         SagaTab::WaitingForCustomer => format!("s.finished_at is null and {CUSTOMER}"),
@@ -75,7 +76,7 @@ fn condition(tab: SagaTab) -> String {
 /// The key of a page, and whether the newest stands first.
 fn key(tab: SagaTab) -> (&'static str, bool) {
     match tab {
-        SagaTab::NeedsPerson => ("s.parked_at", false),
+        SagaTab::NeedsPerson | SagaTab::Snoozed => ("s.parked_at", false),
         SagaTab::Done => ("s.finished_at", true),
         _ => ("s.created_at", false),
     }
@@ -111,20 +112,96 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
     })
 }
 
+/// What is asked for, whichever page of it.
+struct Asked<'a> {
+    tab: SagaTab,
+    group: Option<&'a str>,
+    who: Option<SagaWho>,
+    search: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(
+        tab: SagaTab,
+        group: Option<&'a String>,
+        who: Option<SagaWho>,
+        search: Option<&'a String>,
+    ) -> Asked<'a> {
+        Asked {
+            tab,
+            group: group.map(String::as_str),
+            who,
+            search: search
+                .map(|text| text.trim())
+                .filter(|text| !text.is_empty()),
+        }
+    }
+
+    /// The key of a page, and whether the newest stands first.
+    fn key(&self) -> (&'static str, bool) {
+        match self.search {
+            Some(_) => ("s.created_at", true),
+            None => key(self.tab),
+        }
+    }
+
+    fn push(&self, query: &mut QueryBuilder<Postgres>) -> Result<(), AppError> {
+        match self.search {
+            Some(text) => push_search(query, text)?,
+            None => {
+                query.push(condition(self.tab));
+                if let Some(group) = self.group {
+                    push_group(query, group)?;
+                }
+            }
+        }
+        match self.who {
+            Some(SagaWho::Me) => query.push(" and s.assigned_to = session_user::text"),
+            Some(SagaWho::Nobody) => query.push(" and s.assigned_to is null"),
+            None => query,
+        };
+        Ok(())
+    }
+}
+
+/// Those that a filter finds, in the order in which a list shows them.
+pub async fn found(
+    conn: &mut PgConnection,
+    filter: &SagaFilter,
+    most: usize,
+) -> Result<Vec<Uuid>, AppError> {
+    let asked = Asked::new(
+        filter.tab,
+        filter.group.as_ref(),
+        filter.who,
+        filter.search.as_ref(),
+    );
+    let (column, newest_first) = asked.key();
+    let way = if newest_first { " desc" } else { "" };
+    let mut query = QueryBuilder::<Postgres>::new("select s.saga_id from read.sagas_v2 s where ");
+    asked.push(&mut query)?;
+    query
+        .push(format!(" order by {column}{way}, s.saga_id{way} limit "))
+        .push_bind(i64::try_from(most).unwrap_or(i64::MAX));
+    Ok(query
+        .build_query_scalar()
+        .persistent(false)
+        .fetch_all(conn)
+        .await?)
+}
+
 /// The rows of a page, and where the next one begins.
 pub async fn rows(
     tx: &mut PgConnection,
     request: &ListSagas,
 ) -> Result<(Vec<SagaRow>, Option<String>), AppError> {
-    let searched = request
-        .search
-        .as_deref()
-        .map(str::trim)
-        .filter(|text| !text.is_empty());
-    let (column, newest_first) = match searched {
-        Some(_) => ("s.created_at", true),
-        None => key(request.tab),
-    };
+    let asked = Asked::new(
+        request.tab,
+        request.group.as_ref(),
+        request.who,
+        request.search.as_ref(),
+    );
+    let (column, newest_first) = asked.key();
     let way = if newest_first { " desc" } else { "" };
     let mut query = QueryBuilder::<Postgres>::new("select ");
     query
@@ -132,20 +209,7 @@ pub async fn rows(
         .push(", ")
         .push(ROW)
         .push(" from (select s.* from read.sagas_v2 s where ");
-    match searched {
-        Some(text) => push_search(&mut query, text)?,
-        None => {
-            query.push(condition(request.tab));
-            if let Some(group) = &request.group {
-                push_group(&mut query, group)?;
-            }
-        }
-    }
-    match request.who {
-        Some(SagaWho::Me) => query.push(" and s.assigned_to = session_user::text"),
-        Some(SagaWho::Nobody) => query.push(" and s.assigned_to is null"),
-        None => &mut query,
-    };
+    asked.push(&mut query)?;
     if let Some(after) = &request.after {
         let (at, id) = page::cursor(after)?;
         query
@@ -321,11 +385,12 @@ pub fn provider_of(step: &str) -> Option<String> {
 async fn counts(conn: &mut PgConnection) -> Result<SagaCounts, AppError> {
     let count = |tab| format!("count(*) filter (where {})", condition(tab));
     let sql = format!(
-        "select {} as needs, {} as risk, {} as customer, {} as provider, {} as running,
+        "select {} as needs, {} as snoozed, {} as risk, {} as customer, {} as provider, {} as running,
                 (select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                   where n.nspname = 'saga' and c.relname = 'instance') as rows
            from read.sagas_v2 s where s.finished_at is null",
         count(SagaTab::NeedsPerson),
+        count(SagaTab::Snoozed),
         count(SagaTab::AtRisk),
         count(SagaTab::WaitingForCustomer),
         count(SagaTab::WaitingForProvider),
@@ -353,6 +418,7 @@ async fn counts(conn: &mut PgConnection) -> Result<SagaCounts, AppError> {
     };
     Ok(SagaCounts {
         needs_person: row.try_get("needs")?,
+        snoozed: row.try_get("snoozed")?,
         at_risk: row.try_get("risk")?,
         waiting_for_customer: row.try_get("customer")?,
         waiting_for_provider: row.try_get("provider")?,

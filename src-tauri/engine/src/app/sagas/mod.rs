@@ -21,7 +21,8 @@ mod words;
 pub use act::{approval, command, decide, preview};
 pub use ask::{ask, get as get_ask};
 pub use batch::{
-    change as change_batch, page as get_batch, preview as preview_batch, start as start_batch,
+    change as change_batch, page as get_batch, preview as preview_batch,
+    preview_asked as preview_asked_batch, start as start_batch,
 };
 pub use csv::{page as export_page, write as export};
 pub use figures::figures;

@@ -105,6 +105,7 @@ pub fn refusal(code: &str) -> String {
         "dispute_lost" => {
             "The customer's bank has taken the money back: a refund on top would pay twice."
         }
+        "batch_ended" => "It was left when the decision for many was ended.",
         "not_undoing" => "It is not being taken back. Undoing everything begins where it stands.",
         "undone_already" => "That step is taken back already.",
         "all_undone" => "Everything is taken back already.",

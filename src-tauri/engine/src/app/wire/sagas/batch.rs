@@ -11,8 +11,17 @@ use super::super::*;
 pub struct PreviewBatch {
     /// `retry`, `compensate`, `skip`, `resolve`, `assign`, `pause`, `resume`
     pub action: String,
-    /// At most 500.
+    /// At most 1,000, chosen one by one; empty with a filter.
     pub saga_ids: Vec<Uuid>,
+    /// Instead of ids: all that it finds now, and no more than 1,000.
+    #[serde(default)]
+    pub filter: Option<SagaFilter>,
+}
+
+/// Looks again at what is left of a decision that waits for its second person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PreviewAskedBatch {
+    pub batch_id: Uuid,
 }
 
 /// One saga of a set as it was seen.
@@ -26,6 +35,16 @@ pub struct BatchMember {
     pub evidence: Option<String>,
 }
 
+/// A member as a person knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct BatchSeen {
+    pub saga_id: Uuid,
+    pub reference: String,
+    pub customer: String,
+    /// What lies with the business.
+    pub kept: Money,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct BatchRefusal {
     pub saga_id: Uuid,
@@ -37,10 +56,14 @@ pub struct BatchRefusal {
 pub struct BatchPlan {
     /// What would be done: send it back to begin. What comes later never joins.
     pub members: Vec<BatchMember>,
+    /// The members by name, in the same order.
+    pub seen: Vec<BatchSeen>,
     pub refused: Vec<BatchRefusal>,
     /// A sum for each currency.
     pub refunds: Vec<Money>,
     pub refund_count: u32,
+    /// Authorisations that are let go, a sum for each currency.
+    pub authorisations: Vec<Money>,
     /// `resolve`: what lies with the business and stays there, a sum for each currency.
     pub kept: Vec<Money>,
     pub bookings_cancelled: u32,
@@ -67,8 +90,11 @@ pub struct StartBatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct ChangeBatch {
     pub batch_id: Uuid,
-    /// `approve`, `reject`, `stop`, `go_on`
+    /// `approve`, `reject`, `stop`, `go_on`, `end`
     pub change: String,
+    /// `reject`: why, for whoever asked.
+    #[serde(default)]
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -83,12 +109,16 @@ pub struct SagaBatch {
     /// `not_needed`, `pending`, `approved`, `rejected`, `expired`
     pub approval: String,
     pub approved_by: Option<String>,
+    /// Why the second person said no.
+    pub refusal: Option<String>,
     pub ended_at: Option<DateTime<Utc>>,
     pub refunds: Vec<Money>,
     /// `resolve`: what stays with the business.
     pub kept: Vec<Money>,
     pub count: u32,
     pub applied: u32,
+    /// Of those, asked in vain: they wait for a person again.
+    pub parked: u32,
     pub left: u32,
     pub refused: Vec<BatchRefusal>,
     pub own: bool,

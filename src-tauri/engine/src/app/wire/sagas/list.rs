@@ -11,6 +11,8 @@ use super::super::*;
 #[serde(rename_all = "snake_case")]
 pub enum SagaTab {
     NeedsPerson,
+    /// Needs a person, and somebody has put it off.
+    Snoozed,
     AtRisk,
     WaitingForCustomer,
     WaitingForProvider,
@@ -32,6 +34,15 @@ pub struct ListSagas {
     pub after: Option<String>,
     /// 1 to 500.
     pub limit: u32,
+}
+
+/// All that a list shows, whether or not its page has reached it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaFilter {
+    pub tab: SagaTab,
+    pub group: Option<String>,
+    pub who: Option<SagaWho>,
+    pub search: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -107,6 +118,8 @@ pub struct SagaGroup {
 pub struct SagaCounts {
     #[ts(type = "number")]
     pub needs_person: i64,
+    #[ts(type = "number")]
+    pub snoozed: i64,
     #[ts(type = "number")]
     pub at_risk: i64,
     #[ts(type = "number")]
