@@ -145,6 +145,11 @@ async fn the_fee_stays_the_rest_goes_back_and_the_customer_is_told_in_this_order
     assert_eq!(told, 1);
     let shown = page(&desk, saga).await;
     assert_eq!(shown.saga.definition, "cancellation@1");
+    // Its own message, and not the one that had confirmed the booking before.
+    let tries = shown.attempts.iter().filter(|a| a.kind == "message");
+    assert_eq!(tries.count(), 1);
+    let begun = shown.attempts.iter().position(|a| a.step != "notify");
+    assert_eq!(begun, Some(0), "nothing was told before it began");
     assert_eq!(look(&desk, saga, "note").await.kept.amount_minor, 2400);
     assert!(shown.saga.steps.iter().all(|s| s.state == StepState::Done));
     // What is over is not taken back, and not cancelled again.

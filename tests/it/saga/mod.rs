@@ -32,6 +32,7 @@ mod random;
 mod referee;
 mod searched;
 mod second;
+mod shown;
 mod steps;
 mod undo_from;
 mod zombie;

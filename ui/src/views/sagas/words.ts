@@ -1,12 +1,12 @@
 //! The console's words for what the engine says in data.
 
-import type { Money, PlannedOp, SagaAttempt, SagaPage, SagaRow, SagaTab } from '../../backend/types'
+import type { Moment, Money, PlannedOp, SagaAttempt, SagaPage, SagaRow, SagaTab } from '../../backend/types'
 import { t, type PlainKey } from '../../i18n'
-import { money } from '../../i18n/format'
+import { clock, money, shortDay } from '../../i18n/format'
 import { stepNames, undoNames, type Role } from '../../states'
 import type { IconName } from '../../ui/icons'
 
-export const tabs: SagaTab[] = ['needs_person', 'at_risk', 'waiting_for_customer', 'waiting_for_provider', 'running', 'done']
+export const tabs: SagaTab[] = ['needs_person', 'snoozed', 'at_risk', 'waiting_for_customer', 'waiting_for_provider', 'running', 'done']
 export const tabWord = (tab: SagaTab): string => t(`sagas.tab.${tab}`)
 
 const parks: Record<string, PlainKey> = {
@@ -117,6 +117,9 @@ function parkedBecause(row: SagaRow): string {
   }
 }
 
+/** A moment that may be on another day. */
+const when = (at: Moment): string => `${shortDay(at)} ${clock(at)} ${at.abbreviation}`
+
 export interface OpLine {
   icon: IconName
   what: string
@@ -175,6 +178,10 @@ export function opLine(op: PlannedOp): OpLine {
       return line('calendar-check', t('op.slot_free'))
     case 'park':
       return line('hand', t('op.park'))
+    case 'clock_hold':
+      return line('clock', t('op.clock_hold', { time: op.at ? when(op.at) : '' }), t('op.clock_hold.so'))
+    case 'clock_authorisation':
+      return line('clock', t('op.clock_authorisation', { time: op.at ? when(op.at) : '' }))
     case 'pause':
       return line('pause', t('op.pause'), t('op.pause.so'))
     case 'correct_email':

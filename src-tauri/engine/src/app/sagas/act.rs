@@ -1,5 +1,6 @@
 //! Looking before acting, acting, and deciding about what somebody else asked for.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -7,11 +8,41 @@ use uuid::Uuid;
 use super::{page, plan, says, words};
 use crate::app::desk::Desk;
 use crate::app::error::internal;
+use crate::app::place::moment;
 use crate::app::wire::*;
 
 pub async fn preview(desk: &Desk, request: PreviewSaga) -> Result<SagaPlan, AppError> {
     let mut conn = desk.people.acquire().await?;
-    plan::plan(planned(&mut conn, request.saga_id, &request.action, &request.params).await?)
+    let planned = planned(&mut conn, request.saga_id, &request.action, &request.params).await?;
+    let mut plan = plan::plan(planned)?;
+    if request.action == "pause" {
+        plan.operations
+            .extend(clocks(&mut conn, request.saga_id).await?);
+    }
+    Ok(plan)
+}
+
+/// What runs out all the same while a saga is paused.
+async fn clocks(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<PlannedOp>, AppError> {
+    let rows: Vec<(String, DateTime<Utc>, String)> = sqlx::query_as(
+        "select c.op, c.at, coalesce(b.zone, 'UTC')
+           from read.sagas_v2 s left join read.bookings_v1 b on b.booking_id = s.booking_id
+          cross join lateral (values ('clock_hold', case when s.direction = 'F' and s.step in ('hold', 'payment') then s.hold_expires_at end),
+                                     ('clock_authorisation', case when s.pivot_passed_at is null then s.auth_expires_at end)) c(op, at)
+          where s.saga_id = $1 and c.at > now() order by c.at",
+    )
+    .bind(saga)
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|(op, at, zone)| {
+            Ok(PlannedOp {
+                op,
+                at: Some(moment(at, &zone)?),
+                ..PlannedOp::default()
+            })
+        })
+        .collect()
 }
 
 /// The undoing of a saga from where it is, as its page shows it.

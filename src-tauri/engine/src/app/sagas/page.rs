@@ -67,7 +67,13 @@ pub async fn page(desk: &Desk, request: GetSaga) -> Result<SagaPage, AppError> {
         supported: row.try_get("supported")?,
         workers: u32::try_from(alive).unwrap_or(0),
         fence: row.try_get("fence")?,
-        attempts: tries(&all, &messages, &workers, &zone)?,
+        attempts: tries(
+            &all,
+            &messages,
+            saga.facts.definition.message,
+            &workers,
+            &zone,
+        )?,
         effects,
         commands: commands(&mut tx, Some(saga.saga_id), None).await?,
         signals: signals(&mut tx, saga.saga_id).await?,
@@ -159,6 +165,7 @@ struct Try {
 fn tries(
     all: &[Try],
     messages: &[DeliveryRow],
+    template: &str,
     workers: &HashMap<Uuid, String>,
     zone: &str,
 ) -> Result<Vec<SagaAttempt>, AppError> {
@@ -197,10 +204,7 @@ fn tries(
             },
         ));
     }
-    for message in messages
-        .iter()
-        .filter(|m| m.template == "booking_confirmed")
-    {
+    for message in messages.iter().filter(|m| m.template == template) {
         for a in &message.attempts {
             let accepted = a.result.as_deref() == Some("accepted");
             shown.push((
@@ -274,9 +278,21 @@ async fn effects(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<SagaEffect>,
                 provider_object: row.try_get("provider_object")?,
                 provider_status: row.try_get("provider_status")?,
                 request_id: row.try_get("provider_request_id")?,
+                request: request(&row.try_get("request")?),
             })
         })
         .collect()
+}
+
+/// `None`: none was written down as it went out.
+fn request(value: &Value) -> Option<SagaRequest> {
+    Some(SagaRequest {
+        method: value["method"].as_str()?.to_owned(),
+        path: value["path"].as_str()?.to_owned(),
+        fields: url::form_urlencoded::parse(value["body"].as_str()?.as_bytes())
+            .into_owned()
+            .collect(),
+    })
 }
 
 async fn signals(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<SagaSignal>, AppError> {

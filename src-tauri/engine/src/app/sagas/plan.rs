@@ -74,5 +74,6 @@ fn shown(op: Op) -> PlannedOp {
         from: op.from,
         to: op.to,
         object: op.object,
+        at: None,
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::*;
 
 /// One line of what an action will do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct PlannedOp {
     pub step: Option<String>,
     /// `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
@@ -22,6 +22,8 @@ pub struct PlannedOp {
     pub to: Option<i32>,
     /// `disputed`, `dispute_lost`: which dispute.
     pub object: Option<String>,
+    /// `clock_hold`, `clock_authorisation`: when it runs out, whatever is done.
+    pub at: Option<Moment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]

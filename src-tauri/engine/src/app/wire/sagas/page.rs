@@ -60,6 +60,17 @@ pub struct SagaEffect {
     pub provider_object: Option<String>,
     pub provider_status: Option<String>,
     pub request_id: Option<String>,
+    /// As it was written down before it went out.
+    pub request: Option<SagaRequest>,
+}
+
+/// A request without its authentication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SagaRequest {
+    pub method: String,
+    pub path: String,
+    /// Name and value of each field, in their order.
+    pub fields: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
