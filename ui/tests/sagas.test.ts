@@ -108,7 +108,7 @@ test('who settles a call sees what Stripe said last, and that it shows otherwise
     const page = sagaPage()
     return { ...page, asks: [differing], offers: page.offers.map((o) => ({ ...o, refused: null, code: null })) }
   })
-  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null, object: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null, object: null }] }))
+  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }] }))
   open(`/sagas/${one}`, backend)
   await seen('why')
   find('more')!.focus()
@@ -162,7 +162,7 @@ test('who was slower is told who was faster, and decides on the plan as it is th
 
 test('ending it by hand needs evidence and a look at the three that count; what cannot be done now says why', async () => {
   const backend = open(`/sagas/${one}`)
-  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null }
+  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }
   backend.on('preview_saga', () => ({
     ...compensation,
     refund: null,
@@ -216,6 +216,18 @@ test('a case for support names no customer', () => {
   expect(text).toContain('550 5.1.1')
 })
 
+test('nor by a name or a number in what was written, nor in the events and deliveries beside it', () => {
+  const page = sagaPage()
+  const [first] = page.row.booking.customer.name.split(' ')
+  page.commands[0]!.reason = `${first}'s sister called from +351 912 345 678 on 2026-11-24, refund 8000`
+  const beside = { events: [{ event: { name: 'BookingCancelled', data: { reason: `told ${first} at 0171/2345678` } } }], deliveries: [{ attempts: [{ response: 'no user stella@mavros.example' }] }] }
+  const text = JSON.stringify(caseOf(page, beside))
+  expect(text).not.toContain(first)
+  expect(text).not.toMatch(/912 345|0171|mavros/)
+  expect(text).toContain('(name)\'s sister called from (number) on 2026-11-24, refund 8000')
+  expect(text).toContain('"data":{"reason":"told (name) at (number)"}')
+})
+
 test('nobody has to decide anything: that is said, and the other tabs still work', async () => {
   const backend = world()
   backend.on('list_sagas', ({ tab }) => ({ ...sagaList('none'), counts: { ...sagaList(tab).counts, needs_person: 0 }, groups: [], kept: [], approvals: [] }))
@@ -241,6 +253,8 @@ test('a group is decided once: the set is frozen, its sum shown, its number type
   type('bulk-typed', '2')
   press('Enter', { ctrlKey: true })
   await until(() => find('bulk-dialog') === null, 'begun')
+  // The whole group and not what is loaded of it; another decision is for the set that the first look froze.
+  expect(asked(backend, 'preview_batch')[0]!.params).toMatchObject({ saga_ids: [], filter: { tab: 'needs_person', group: 'notify:F:refused' } })
   const params = asked(backend, 'start_batch')[0]!.params as StartBatch
   expect(params.members).toHaveLength(2)
   expect(params).toMatchObject({ action: 'compensate', typed: 2 })
@@ -493,7 +507,7 @@ test('colleagues stand by name, with their login beside it', async () => {
 
 test('a refund of what a bank contests says so first, each dispute by name, and cannot be pressed', async () => {
   const backend = world()
-  const line = { step: null, op: 'disputed', count: null, percent: null, from: null, to: null }
+  const line = { step: null, op: 'disputed', count: null, percent: null, from: null, to: null, at: null }
   backend.on('preview_saga', () => ({
     ...compensation,
     code: 'disputed',
@@ -547,7 +561,7 @@ test('money that Stripe has and the ledger does not know is taken into the books
 })
 
 test('an undoing that waits goes on from the step that is chosen, and what is not undone is passed over by nobody', async () => {
-  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null }
+  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }
   const plans: Record<string, SagaPlan> = {
     capture: { ...compensation, step: 'capture', choices: ['capture', 'payment', 'hold'] },
     hold: {
