@@ -11,6 +11,7 @@ use crate::app::bookings::page::normal_reference;
 use crate::app::desk::Desk;
 use crate::app::events::zone;
 use crate::app::wire::*;
+use crate::delivery::webhook::schedule::OF_A_TEST;
 
 /// A payload is looked for among so many of the newest: no index knows what stands in events.
 const LOOKED_THROUGH: i64 = 100_000;
@@ -362,7 +363,11 @@ pub(super) fn row(row: &PgRow) -> Result<DeliveryRow, AppError> {
     let waits_for: Option<String> = row.try_get("waits_for")?;
     let webhook = kind == "webhook";
     let stream: String = row.try_get("stream_id")?;
-    let most = row.try_get::<Option<i32>, _>("most")?.unwrap_or(MAIL_TRIES);
+    let trigger = trigger(row.try_get("trigger")?);
+    let most = match trigger {
+        DeliveryTrigger::Test => OF_A_TEST.len() as i32,
+        _ => row.try_get::<Option<i32>, _>("most")?.unwrap_or(MAIL_TRIES),
+    };
     let problem: Option<String> = row.try_get("problem")?;
     let waits = state == "scheduled";
     Ok(DeliveryRow {
@@ -394,7 +399,7 @@ pub(super) fn row(row: &PgRow) -> Result<DeliveryRow, AppError> {
             .try_get::<Option<DateTime<Utc>>, _>("give_up_at")?
             .filter(|_| waits),
         waits_for,
-        trigger: trigger(row.try_get("trigger")?),
+        trigger,
         kind,
     })
 }

@@ -10,6 +10,8 @@ use crate::delivery::http::{Answer, Failure, FailureClass};
 const SLOW: Duration = Duration::from_secs(30 * 60);
 /// Of what an endpoint asks for, this much is honoured.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Of a test: somebody waits for its answer, and a day later nobody wants it.
+pub const OF_A_TEST: [i32; 3] = [0, 5, 30];
 /// After so many tries an answer that means "never" is believed.
 const BELIEVED_AFTER: usize = 3;
 
@@ -137,6 +139,14 @@ fn again(tries: usize, schedule: &[i32], dice: f64, slow: bool) -> Next {
     Next::Again(pause * (0.8 + 0.4 * dice.clamp(0.0, 1.0)))
 }
 
+/// The same of a test, whatever went wrong with it.
+pub fn of_a_test(next: Next) -> Next {
+    match next {
+        Next::Again(seconds) => Next::Again(seconds.min(f64::from(OF_A_TEST[2]))),
+        over => over,
+    }
+}
+
 /// Seconds or a date.
 fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let text = text.trim();
@@ -159,6 +169,7 @@ mod tests {
     use hyper::HeaderMap;
 
     use super::*;
+    use crate::delivery::http::Blocked;
 
     const TEN: [i32; 10] = [0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
 
@@ -191,6 +202,20 @@ mod tests {
             .collect();
         assert_eq!(pauses, expected);
         assert_eq!(TEN.iter().sum::<i32>(), 75 * 3600 + 35 * 60 + 5);
+    }
+
+    #[test]
+    fn a_test_is_tried_three_times_within_a_minute_whatever_goes_wrong() {
+        let refused = Err(Failure::blocked(Blocked::Strange));
+        for result in [&answer(500, &[]), &refused] {
+            let next = |tries| {
+                let verdict = judge(result, true, tries, &OF_A_TEST, 1.0, DateTime::UNIX_EPOCH);
+                of_a_test(verdict.next)
+            };
+            let soon = |next: Next| matches!(next, Next::Again(s) if s <= 30.0);
+            assert!(soon(next(1)) && soon(next(2)), "{result:?}");
+            assert_eq!(next(3), Next::GaveUp, "{result:?}");
+        }
     }
 
     #[test]

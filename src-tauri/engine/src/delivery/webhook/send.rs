@@ -100,15 +100,24 @@ fn finished(
 ) -> Finished {
     let tries = usize::try_from(claimed.tries).unwrap_or(1);
     let dice = rand::rng().random::<f64>();
+    let test = claimed.trigger == "test";
+    let schedule = match test {
+        true => &schedule::OF_A_TEST[..],
+        false => &endpoint.schedule,
+    };
     let verdict = schedule::judge(
         &sent.result,
         sent.peer.is_some(),
         tries,
-        &endpoint.schedule,
+        schedule,
         dice,
         Utc::now(),
     );
-    let (state, again_in) = match verdict.next {
+    let next = match test {
+        true => schedule::of_a_test(verdict.next),
+        false => verdict.next,
+    };
+    let (state, again_in) = match next {
         Next::Delivered => ("delivered", None),
         Next::Again(seconds) => ("scheduled", Some(seconds)),
         Next::GaveUp => ("gave_up", None),
