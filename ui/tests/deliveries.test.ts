@@ -295,14 +295,76 @@ test('what was held while the desk was closed asks for one of three decisions', 
 
 test('whoever may not change endpoints is told so on the action itself', async () => {
   const backend = world()
-  backend.on('list_endpoints', () => ({ ...endpoints, refused: 'This needs an admin.' }))
+  backend.on('list_endpoints', () => ({ ...endpoints, refused: 'This needs an admin.', run_refused: 'This needs a manager.' }))
   open(`/deliveries/endpoints/${failing.destination_id}`, backend)
   await until(() => find('pause')?.getAttribute('aria-disabled') === 'true', 'off')
   const why = document.getElementById(find('pause')!.getAttribute('aria-describedby')!)
-  expect(why?.textContent).toBe('This needs an admin.')
+  expect(why?.textContent).toBe('This needs a manager.')
   press('p')
   expect(find('endpoint-dialog')).toBeNull()
   expect(find('new-endpoint')!.getAttribute('aria-disabled')).toBe('true')
+})
+
+test('a manager keeps endpoints going, and only an admin changes them', async () => {
+  const backend = world()
+  const held = { ...endpointRows[4]!, held: 420 }
+  backend.on('list_endpoints', () => ({ ...endpoints, rows: [...endpoints.rows.filter((row) => row.destination_id !== held.destination_id), held], refused: 'This needs an admin.', run_refused: null }))
+  open(`/deliveries/endpoints/${failing.destination_id}`, backend)
+  await seen('pause')
+  const open_ = (name: string) => find(name)!.getAttribute('aria-disabled') !== 'true'
+  for (const name of ['pause', 'try-now', 'send-test', 'recover', 'held-all', 'held-newest', 'held-cancel']) expect(open_(name), name).toBe(true)
+  for (const name of ['disable', 'delete', 'endpoint-edit', 'rotate', 'new-endpoint']) expect(open_(name), name).toBe(false)
+  click(find('try-now')!)
+  await until(() => asked(backend, 'change_endpoint').length === 1, 'tried')
+  press('p')
+  await seen('endpoint-dialog')
+  type('reason', 'They move to another host today')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'change_endpoint').length === 2, 'paused')
+})
+
+test('a test may go to an endpoint that is off', async () => {
+  const off = endpointRows[7]!
+  const backend = open(`/deliveries/endpoints/${off.destination_id}`)
+  await seen('enable')
+  click(find('send-test')!)
+  await seen('test-dialog')
+  await until(() => find('test-dialog')!.textContent!.includes('"type": "BookingConfirmed"'), 'the example')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'send_test').length === 1, 'sent')
+})
+
+test('how it is sent: what is marked as wrong is not saved, and only what was touched is', async () => {
+  const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
+  click(await seen('endpoint-edit'))
+  await seen('endpoint-drawer')
+  const off = () => find('endpoint-save')!.getAttribute('aria-disabled') === 'true'
+  for (const [field, wrong] of [['sending-rate', 'ten'], ['sending-schedule', 'now and then'], ['sending-headers', 'no colon'], ['sending-timeout', 'soon'], ['sending-flight', '']] as const) {
+    const before = (find(field) as HTMLInputElement).value
+    type(field, wrong)
+    await until(off, `${field} is wrong`)
+    press('Enter', { ctrlKey: true })
+    type(field, before)
+    await until(() => !off(), `${field} is right again`)
+  }
+  expect(asked(backend, 'put_endpoint')).toHaveLength(0)
+  type('sending-timeout', '2,5')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'put_endpoint').length === 1, 'saved')
+  expect((asked(backend, 'put_endpoint')[0]!.params as PutEndpoint).sending).toEqual({ timeout_ms: 2500 })
+})
+
+test('a new Slack endpoint keeps its one a second though a header was given', async () => {
+  const backend = open('/deliveries/endpoints')
+  click(await seen('new-endpoint'))
+  await seen('endpoint-drawer')
+  type('endpoint-url', 'https://hooks.slack.com/services/T0/B0/x')
+  click(await seen('star-Payment*'))
+  type('sending-headers', 'x-tenant: halcyon')
+  await until(() => find('endpoint-save')!.getAttribute('aria-disabled') !== 'true', 'ready')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'put_endpoint').length === 1, 'saved')
+  expect((asked(backend, 'put_endpoint')[0]!.params as PutEndpoint).sending).toEqual({ headers: { 'x-tenant': 'halcyon' } })
 })
 
 test('the list of private addresses is changed by an admin, with a reason; others only read it', async () => {
@@ -360,7 +422,7 @@ test('loading, empty and failed, each with the next step', async () => {
 test('the first endpoint is one press away', async () => {
   const backend = quiet()
   backend.on('list_deliveries', (p) => ({ ...listDeliveries(p), rows: [], next: null }))
-  backend.on('list_endpoints', () => ({ rows: [], delivered_today: 0, refused: null }))
+  backend.on('list_endpoints', () => ({ rows: [], delivered_today: 0, refused: null, run_refused: null }))
   open('/deliveries', backend)
   click(await seen('first-endpoint'))
   await seen('endpoint-drawer')

@@ -17,7 +17,7 @@ mod fees;
 mod figures;
 mod figures_shown;
 mod gate;
-mod hands;
+pub mod hands;
 mod headless;
 mod late;
 mod lengths;

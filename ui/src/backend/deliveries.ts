@@ -124,7 +124,7 @@ export const endpointRows: EndpointRow[] = [
   }),
 ]
 
-export const endpoints: Endpoints = { rows: endpointRows, delivered_today: 1204, refused: null }
+export const endpoints: Endpoints = { rows: endpointRows, delivered_today: 1204, refused: null, run_refused: null }
 
 const matches = ['BookingConfirmed', 'PaymentActionRequired', 'PaymentAuthorized', 'PaymentFailed', 'PaymentReceived', 'PaymentRefunded', 'PaymentRequested']
 

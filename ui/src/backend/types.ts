@@ -968,9 +968,13 @@ export type Endpoints = {
  */
 rows: Array<EndpointRow>, delivered_today: number, 
 /**
- * Why the person may not change endpoints.
+ * Why the person may not make or change endpoints, turn them on and off, delete them or look at secrets: admins do.
  */
-refused: string | null, };
+refused: string | null, 
+/**
+ * Why the person may not pause and resume them, try them now, send a test or decide what is held: managers do.
+ */
+run_refused: string | null, };
 
 export type EraseCustomer = { command_id: string, customer_id: string, 
 /**
@@ -1857,7 +1861,7 @@ version: number | null, name: string, url: string, note: string | null,
 /**
  * `None`: stays as it is, or the event.
  */
-shape: EndpointShape | null, events: Array<string>, filter: Record<string, unknown> | null, sending: EndpointSending | null, };
+shape: EndpointShape | null, events: Array<string>, filter: Record<string, unknown> | null, sending: SendingChange, };
 
 export type PutNoticeList = { 
 /**
@@ -2453,6 +2457,16 @@ export type SendTest = { destination_id: string,
  * Whose example is sent.
  */
 event_name: string, };
+
+export type SendingChange = { schedule_s?: Array<number>, timeout_ms?: number, max_in_flight?: number, 
+/**
+ * 0: no limit.
+ */
+rate_per_s?: number, in_order?: boolean, 
+/**
+ * All that are to be there: `***` keeps the value.
+ */
+headers?: { [key in string]: string }, };
 
 export type Service = { service_id: string, name: string, category: string, duration_min: number, buffer_before_min: number, buffer_after_min: number, price: Money, 
 /**

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::super::sink::{Say, Sink};
 use super::super::{Hooks, SOON, wait_until};
 use super::{field, put, sending};
+use crate::saga::hands::desk_of;
 
 #[tokio::test]
 async fn an_endpoint_is_made_once_changed_by_whoever_saw_it_and_never_shows_what_is_secret() {
@@ -38,7 +39,7 @@ async fn an_endpoint_is_made_once_changed_by_whoever_saw_it_and_never_shows_what
         note: Some("of the accountant".to_owned()),
         ..request.clone()
     };
-    changed.sending = Some(EndpointSending {
+    changed.sending = SendingChange::from(EndpointSending {
         headers: BTreeMap::from([("x-shop".to_owned(), "***".to_owned())]),
         ..sending()
     });
@@ -132,7 +133,7 @@ async fn what_cannot_be_sent_to_or_used_is_refused_at_its_field() {
         (
             "sending.timeout_ms",
             PutEndpoint {
-                sending: Some(EndpointSending {
+                sending: SendingChange::from(EndpointSending {
                     timeout_ms: 5,
                     ..sending()
                 }),
@@ -142,7 +143,7 @@ async fn what_cannot_be_sent_to_or_used_is_refused_at_its_field() {
         (
             "sending.schedule_s",
             PutEndpoint {
-                sending: Some(EndpointSending {
+                sending: SendingChange::from(EndpointSending {
                     schedule_s: vec![],
                     ..sending()
                 }),
@@ -152,7 +153,7 @@ async fn what_cannot_be_sent_to_or_used_is_refused_at_its_field() {
         (
             "sending.headers",
             PutEndpoint {
-                sending: Some(EndpointSending {
+                sending: SendingChange::from(EndpointSending {
                     headers: BTreeMap::from([("webhook-id".to_owned(), "x".to_owned())]),
                     ..sending()
                 }),
@@ -162,7 +163,7 @@ async fn what_cannot_be_sent_to_or_used_is_refused_at_its_field() {
         (
             "sending.headers",
             PutEndpoint {
-                sending: Some(EndpointSending {
+                sending: SendingChange::from(EndpointSending {
                     headers: BTreeMap::from([("x-a".to_owned(), "***".to_owned())]),
                     ..sending()
                 }),
@@ -263,5 +264,90 @@ async fn the_list_of_endpoints_puts_first_what_needs_somebody() {
     hooks.endpoint(&bad.url(), json!({ "name": "Bad" })).await;
     // What its worker still held is given back a moment later.
     hooks.wait_for_states(b.id, &[("cancelled", 8)]).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_manager_is_told_of_the_acts_that_the_database_refuses_and_of_no_others() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let (endpoint, _) = super::made(&hooks.desk.desk(None), &sink.url()).await;
+    let id = endpoint.row.destination_id;
+    for group in ["manager", "staff"] {
+        let desk = desk_of(&hooks.desk, group).await;
+        let list = endpoints::list(&desk, Empty {}).await.unwrap();
+        assert!(list.refused.is_some(), "{group}");
+        assert_eq!(list.run_refused.is_some(), group == "staff", "{group}");
+        let seen = endpoints::get(&desk, GetEndpoint { destination_id: id })
+            .await
+            .unwrap();
+        let change = |action, version| ChangeEndpoint {
+            destination_id: id,
+            version,
+            action,
+            recover_since: None,
+            reason: "they move to another host".to_owned(),
+        };
+        let paused =
+            endpoints::change(&desk, change(EndpointAction::Pause, seen.row.version)).await;
+        assert_eq!(paused.is_ok(), list.run_refused.is_none(), "{group}");
+        let off = endpoints::change(&desk, change(EndpointAction::Disable, seen.row.version + 1));
+        assert_eq!(off.await.unwrap_err().code, Code::Forbidden, "{group}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_named_of_how_it_is_sent_stays_as_it_is_and_a_limit_is_taken_away_by_name() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let card = PutEndpoint {
+        shape: Some(EndpointShape::Slack),
+        sending: SendingChange {
+            headers: Some(BTreeMap::from([("x-a".to_owned(), "1".to_owned())])),
+            ..Default::default()
+        },
+        ..put("https://hooks.slack.example/x")
+    };
+    let saved = endpoints::put(&desk, card.clone()).await.unwrap().endpoint;
+    let made = saved.sending.unwrap();
+    assert_eq!((made.rate_per_s, made.timeout_ms), (Some(1), 15_000));
+    let changed = |version, sending| PutEndpoint {
+        version: Some(version),
+        sending,
+        ..card.clone()
+    };
+    let slower = SendingChange {
+        timeout_ms: Some(9_000),
+        ..Default::default()
+    };
+    let saved = endpoints::put(&desk, changed(1, slower)).await.unwrap();
+    let after = saved.endpoint.sending.unwrap();
+    assert_eq!((after.rate_per_s, after.timeout_ms), (Some(1), 9_000));
+    assert_eq!(after.headers.len(), 1, "headers that nobody touched stay");
+    let free = SendingChange {
+        rate_per_s: Some(0),
+        ..Default::default()
+    };
+    let saved = endpoints::put(&desk, changed(2, free)).await.unwrap();
+    let after = saved.endpoint.sending.unwrap();
+    assert_eq!((after.rate_per_s, after.timeout_ms), (None, 9_000));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_our_key_says_so() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let sink = Sink::saying(|_, _| Say::Code(401)).await;
+    let made = hooks.endpoint(&sink.url(), json!({})).await;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 8).await;
+    wait_until("it says that its key is refused", SOON, async || {
+        let list = endpoints::list(&desk, Empty {}).await.unwrap();
+        let row = list.rows.iter().find(|r| r.destination_id == made.id);
+        row.is_some_and(|r| {
+            r.state == EndpointState::Failing && r.why.as_deref() == Some("refuses_key")
+        })
+    })
+    .await;
     worker.close().await;
 }

@@ -24,7 +24,7 @@ fn put(url: &str) -> PutEndpoint {
         shape: None,
         events: vec!["CalendarSynced".to_owned()],
         filter: None,
-        sending: Some(sending()),
+        sending: sending().into(),
     }
 }
 

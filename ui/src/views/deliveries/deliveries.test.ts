@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { deliveryRow, endpointOf, endpointRows, listDeliveries } from '../../backend/deliveries'
 import { NOW } from '../../backend/fixtures'
-import { endpointLine, endpointNext, endpointsSay, offSoon, story } from './endpointWords'
+import { changeWord, endpointLine, endpointNext, endpointsSay, offSoon, story } from './endpointWords'
 import { logQuestion, wholeLog } from './logFilter'
 import { logSays, next, tries } from './logWords'
 import { add, beginnings, covers, takes, valid } from './patterns'
@@ -24,6 +24,21 @@ test('a star takes what begins so, later ones too, and what it takes need not be
   expect(add(['BookingCreated', 'Refunded'], 'Booking*')).toEqual(['Refunded', 'Booking*'])
   expect(add(['Booking*'], 'BookingCreated')).toEqual(['Booking*'])
   expect([valid('*'), valid('Payment*'), valid('*Paid'), valid('a b')]).toEqual([true, true, false, false])
+})
+
+test('every change of an endpoint that the database can write has a word', () => {
+  const migrations = import.meta.glob<string>('../../../../migrations/*.sql', { query: '?raw', import: 'default', eager: true })
+  const sql = Object.values(migrations).join('\n')
+  const written = new Set(
+    [/\bwhat := '(\w+)'/g, /noted\('(\w+)'/g, /noted\(case when .*? then '(\w+)' else/g, /noted\(case when .*? else '(\w+)' end/g, /insert into delivery\.changes[^;]*?(?:values \(|select )'(\w+)'/g].flatMap((found) =>
+      [...sql.matchAll(found)].map((match) => match[1]!),
+    ),
+  )
+  expect([...written]).toEqual(expect.arrayContaining(['created', 'changed', 'tried_now', 'tested', 'warned', 'disabled', 'held', 'held_newest_sent', 'secret_shown']))
+  // Of one delivery, or of many: these stand at the delivery and at the decision.
+  const elsewhere = ['tried_again', 'replayed', 'cancelled', 'bulk_started', 'bulk_']
+  const raw = [...written].filter((what) => !elsewhere.includes(what) && changeWord(what) === what.replaceAll('_', ' '))
+  expect(raw).toEqual([])
 })
 
 test('a schedule and headers are read as they are typed, or not at all', () => {

@@ -10,6 +10,18 @@ import { doneWords } from './endpointWords'
 /** Done at once: it can be taken back by pressing the other button. */
 export const AT_ONCE: ReadonlySet<EndpointAction> = new Set<EndpointAction>(['resume', 'try_now', 'keep_on'])
 
+/** What managers may do; the rest is for admins, as the database has it. */
+const MANAGERS: ReadonlySet<EndpointAction> = new Set<EndpointAction>(['pause', 'resume', 'try_now', 'send_held', 'send_held_newest', 'cancel_held'])
+
+/** Why the person may not do one thing or the other to an endpoint. */
+export interface Refusals {
+  /** Making, changing, turning on and off, deleting, secrets. */
+  admin: string | null
+  /** Keeping it going: pausing, trying, testing, deciding what is held. */
+  manager: string | null
+}
+export const refusalOf = (refusals: Refusals, action: EndpointAction): string | null => (MANAGERS.has(action) ? refusals.manager : refusals.admin)
+
 export async function changeEndpoint(desk: Desk, row: EndpointRow, action: EndpointAction, reason = '', recover_since: string | null = null): Promise<Endpoint> {
   try {
     const changed = await desk.call('change_endpoint', { destination_id: row.destination_id, version: row.version, action, recover_since, reason })

@@ -131,25 +131,36 @@ export function schedule(seconds: number[]): string {
   return seconds.map((s) => (s === 0 ? t('sending.at_once') : duration(s * 1000))).join(', ')
 }
 
+/** As the database writes them. */
 const changes: Record<string, PlainKey> = {
   created: 'change.created',
   changed: 'change.changed',
   paused: 'change.paused',
   resumed: 'change.resumed',
+  tried_now: 'change.tried_now',
+  tested: 'change.tested',
+  warned: 'change.warned',
+  kept_on: 'change.kept_on',
   disabled: 'change.disabled',
   enabled: 'change.enabled',
+  deleted: 'change.deleted',
+  held: 'change.held',
+  held_sent: 'change.held_sent',
+  held_newest_sent: 'change.held_newest_sent',
+  held_cancelled: 'change.held_cancelled',
   secret_rotated: 'change.secret_rotated',
   secret_shown: 'change.secret_shown',
-  deleted: 'change.deleted',
-  tried: 'change.tried',
-  try_now: 'change.tried',
-  kept_on: 'change.kept_on',
-  keep_on: 'change.kept_on',
-  send_held: 'change.send_held',
-  send_held_newest: 'change.send_held',
-  cancel_held: 'change.cancel_held',
 }
 export const changeWord = (what: string): string => (changes[what] ? t(changes[what]) : what.replaceAll('_', ' '))
+
+/** Why an endpoint did it by itself. What a person wrote is a sentence, never one of these. */
+const causes: Record<string, PlainKey> = {
+  failing: 'change.cause.failing',
+  gone: 'change.cause.gone',
+  days_of_failures: 'change.cause.days_of_failures',
+  absence: 'change.cause.absence',
+}
+export const changeCause = (reason: string): string | null => (causes[reason] ? t(causes[reason]) : null)
 
 export const doneWords: Record<EndpointAction, PlainKey> = {
   pause: 'endpoint.done.pause',

@@ -25,6 +25,13 @@ export function parseSchedule(text: string): number[] | null {
   return found.every((one) => one !== null) ? (found as number[]) : null
 }
 
+/** `2.5` or `2,5`, in milliseconds. Null: it cannot be read. */
+export function parseSeconds(text: string): number | null {
+  const match = /^\d+(?:[.,]\d+)?$/.exec(text.trim())
+  const ms = match ? Math.round(Number(match[0].replace(',', '.')) * 1000) : 0
+  return ms > 0 ? ms : null
+}
+
 export function printSchedule(seconds: number[]): string {
   return seconds
     .map((s) => {

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::{admins_only, unknown};
+use super::{admins_only, managers_only, unknown};
 use crate::app::desk::Desk;
 use crate::app::events::zone;
 use crate::app::wire::*;
@@ -54,6 +54,7 @@ pub async fn list(desk: &Desk, _: Empty) -> Result<Endpoints, AppError> {
     Ok(Endpoints {
         delivered_today: rows.iter().map(|r| r.delivered_today).sum(),
         refused: admins_only(desk),
+        run_refused: managers_only(desk),
         rows,
     })
 }
@@ -184,7 +185,7 @@ fn row(row: &PgRow) -> Result<EndpointRow, AppError> {
         "paused" => (EndpointState::Paused, state_reason, Some(state_at)),
         _ if failing => (
             EndpointState::Failing,
-            Some("failing".to_owned()),
+            Some(why_failing(row.try_get("last_status")?).to_owned()),
             failing_since.or(row.try_get("opened_at")?),
         ),
         _ if paused_until.is_some_and(|at| at > now) => (
@@ -243,6 +244,14 @@ fn row(row: &PgRow) -> Result<EndpointRow, AppError> {
         state,
         kind,
     })
+}
+
+/// Only a person mends a key; everything else may pass by itself.
+fn why_failing(last_status: Option<i16>) -> &'static str {
+    match last_status {
+        Some(401 | 403) => "refuses_key",
+        _ => "failing",
+    }
 }
 
 /// The last 24 hours, those in which nothing was sent too.

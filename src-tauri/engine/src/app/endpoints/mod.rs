@@ -38,6 +38,14 @@ fn admins_only(desk: &Desk) -> Option<String> {
     })
 }
 
+/// Why the person may not keep endpoints going: pause, resume, try now, test, decide what is held.
+fn managers_only(desk: &Desk) -> Option<String> {
+    desk.read_only.clone().or_else(|| {
+        (desk.group < Group::Manager)
+            .then(|| "A manager pauses, tries and tests endpoints.".to_owned())
+    })
+}
+
 fn unknown() -> AppError {
     AppError::new(Code::NotFound, "There is no such endpoint here.")
 }

@@ -26,16 +26,15 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 
 pub async fn put(desk: &Desk, request: PutEndpoint) -> Result<EndpointSaved, AppError> {
     may_write(desk)?;
-    let sending = request.sending.as_ref();
-    sending.map(check_sending).transpose()?;
+    check_sending(&request.sending)?;
     let mut conn = desk.people.acquire().await?;
     let guard = guard(desk, &mut conn).await?;
     check_address(&guard, request.url.trim()).await?;
     same_key(desk, &mut conn).await?;
 
     let id = request.destination_id;
-    let headers = match sending {
-        Some(sending) => Some(merged(desk, &mut conn, &request, &sending.headers).await?),
+    let headers = match &request.sending.headers {
+        Some(given) => Some(merged(desk, &mut conn, &request, given).await?),
         None => None,
     };
     let sealed_headers = match &headers {
@@ -86,13 +85,19 @@ fn value(request: &PutEndpoint) -> Value {
             value["rate_per_s"] = json!(1);
         }
     }
-    if let Some(sending) = &request.sending {
-        value["schedule_s"] = json!(sending.schedule_s);
-        value["timeout_ms"] = json!(sending.timeout_ms);
-        value["max_in_flight"] = json!(sending.max_in_flight);
-        value["rate_per_s"] = json!(sending.rate_per_s);
-        value["ordered_by"] = json!(if sending.in_order { "stream" } else { "none" });
-    }
+    let sending = &request.sending;
+    let mut set = |name: &str, given: Option<Value>| {
+        if let Some(given) = given {
+            value[name] = given;
+        }
+    };
+    set("schedule_s", sending.schedule_s.as_ref().map(|s| json!(s)));
+    set("timeout_ms", sending.timeout_ms.map(Value::from));
+    set("max_in_flight", sending.max_in_flight.map(Value::from));
+    let limit = |rate: u32| (rate > 0).then_some(rate);
+    set("rate_per_s", sending.rate_per_s.map(|r| json!(limit(r))));
+    let order = |in_order| if in_order { "stream" } else { "none" };
+    set("ordered_by", sending.in_order.map(|i| json!(order(i))));
     value
 }
 
@@ -111,55 +116,31 @@ fn told(answer: &Value) -> Result<(), AppError> {
     }
 }
 
-fn check_sending(sending: &EndpointSending) -> Result<(), AppError> {
-    let within = |field: &str, value: u32, from: u32, to: u32, what: &str| {
-        if (from..=to).contains(&value) {
-            return Ok(());
-        }
-        Err(AppError::invalid(
+fn check_sending(sending: &SendingChange) -> Result<(), AppError> {
+    let within = |field: &str, value: Option<u32>, from: u32, to: u32, what: &str| match value {
+        Some(value) if !(from..=to).contains(&value) => Err(AppError::invalid(
             &format!("sending.{field}"),
             format!("{what} is {from} to {to}, not {value}."),
-        ))
+        )),
+        _ => Ok(()),
     };
-    if !(1..=20).contains(&sending.schedule_s.len()) {
+    let schedule = sending.schedule_s.as_deref();
+    if schedule.is_some_and(|s| !(1..=20).contains(&s.len())) {
         return Err(AppError::invalid(
             "sending.schedule_s",
             "A schedule has 1 to 20 tries.",
         ));
     }
-    for pause in &sending.schedule_s {
-        within(
-            "schedule_s",
-            *pause,
-            0,
-            604_800,
-            "A pause before a try, in seconds,",
-        )?;
+    for pause in schedule.unwrap_or_default() {
+        let what = "A pause before a try, in seconds,";
+        within("schedule_s", Some(*pause), 0, 604_800, what)?;
     }
-    within(
-        "timeout_ms",
-        sending.timeout_ms,
-        500,
-        30_000,
-        "The time for an answer, in milliseconds,",
-    )?;
-    within(
-        "max_in_flight",
-        sending.max_in_flight,
-        1,
-        1_000,
-        "What may be sent at once",
-    )?;
-    if let Some(rate) = sending.rate_per_s {
-        within(
-            "rate_per_s",
-            rate,
-            1,
-            10_000,
-            "What may be sent in a second",
-        )?;
-    }
-    Ok(())
+    let what = "The time for an answer, in milliseconds,";
+    within("timeout_ms", sending.timeout_ms, 500, 30_000, what)?;
+    let what = "What may be sent at once";
+    within("max_in_flight", sending.max_in_flight, 1, 1_000, what)?;
+    let what = "What may be sent in a second";
+    within("rate_per_s", sending.rate_per_s, 0, 10_000, what)
 }
 
 /// The check that each send makes too. A name that leads nowhere yet may be saved: it may be set up later.

@@ -78,8 +78,10 @@ pub struct Endpoints {
     pub rows: Vec<EndpointRow>,
     #[ts(type = "number")]
     pub delivered_today: i64,
-    /// Why the person may not change endpoints.
+    /// Why the person may not make or change endpoints, turn them on and off, delete them or look at secrets: admins do.
     pub refused: Option<String>,
+    /// Why the person may not pause and resume them, try them now, send a test or decide what is held: managers do.
+    pub run_refused: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -110,7 +112,7 @@ pub enum EndpointShape {
     Teams,
 }
 
-/// How it is sent. What is `None` when asked for stays as it is or takes the default.
+/// How it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct EndpointSending {
     /// Seconds before each try; the first is 0.
@@ -122,6 +124,34 @@ pub struct EndpointSending {
     pub in_order: bool,
     /// Values are sealed at rest and shown as `***`, except to whoever just typed them.
     pub headers: BTreeMap<String, String>,
+}
+
+/// What is to be changed of it. What is left out stays as it is, or takes the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default)]
+#[ts(optional_fields)]
+pub struct SendingChange {
+    pub schedule_s: Option<Vec<u32>>,
+    pub timeout_ms: Option<u32>,
+    pub max_in_flight: Option<u32>,
+    /// 0: no limit.
+    pub rate_per_s: Option<u32>,
+    pub in_order: Option<bool>,
+    /// All that are to be there: `***` keeps the value.
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+impl From<EndpointSending> for SendingChange {
+    fn from(all: EndpointSending) -> SendingChange {
+        SendingChange {
+            schedule_s: Some(all.schedule_s),
+            timeout_ms: Some(all.timeout_ms),
+            max_in_flight: Some(all.max_in_flight),
+            rate_per_s: Some(all.rate_per_s.unwrap_or(0)),
+            in_order: Some(all.in_order),
+            headers: Some(all.headers),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -169,7 +199,8 @@ pub struct PutEndpoint {
     pub events: Vec<String>,
     #[ts(type = "Record<string, unknown> | null")]
     pub filter: Option<Value>,
-    pub sending: Option<EndpointSending>,
+    #[serde(default)]
+    pub sending: SendingChange,
 }
 
 /// The endpoint, and its secret if it was just made: shown once.
