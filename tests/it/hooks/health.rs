@@ -157,7 +157,7 @@ async fn nothing_but_failures_warns_and_then_turns_an_endpoint_off() {
                 .fetch_one(&superuser)
                 .await
                 .unwrap();
-        sqlx::query("update delivery.health set failing_since = now() - make_interval(secs => $2 * 86400), breaker = 'closed', failures = 0, window_from = null where destination_id = $1")
+        sqlx::query("update delivery.health set failing_since = now() - interval '9 days', failed_for = make_interval(secs => $2 * 86400), counted_at = now(), breaker = 'closed', failures = 0, window_from = null where destination_id = $1")
             .bind(made.id)
             .bind(days)
             .execute(&superuser)
@@ -378,5 +378,167 @@ async fn both_secrets_sign_while_one_replaces_the_other_and_then_only_the_new_on
     let got = sink.wait_for(2).await.remove(1);
     assert_eq!(got.verify(&[new]), Ok(()));
     assert!(got.verify(&[made.secret]).is_err());
+    worker.close().await;
+}
+
+/// What counts as failing, in whole hours.
+async fn failed_hours(hooks: &Hooks, id: Uuid) -> i64 {
+    sqlx::query_scalar("select round(extract(epoch from failed_for) / 3600)::bigint from delivery.health where destination_id = $1")
+        .bind(id)
+        .fetch_one(&hooks.desk.db.superuser_pool().await)
+        .await
+        .unwrap()
+}
+
+/// As the worker tells it: one failure of this kind.
+async fn failed(hooks: &Hooks, id: Uuid, class: &str, status: Option<i16>) {
+    sqlx::query("select delivery.note_results(array[$1::uuid], '{0}', '{1}', '{1}', '{0}', '{null}', '{f}', '{x}', array[$2], array[$3::smallint])")
+        .bind(id)
+        .bind(class)
+        .bind(status)
+        .execute(&hooks.desk.worker_pool)
+        .await
+        .unwrap();
+}
+
+async fn hours_pass(hooks: &Hooks, hours: i32, attended: bool) {
+    let superuser = hooks.desk.db.superuser_pool().await;
+    for (statement, wanted) in [
+        (
+            "update delivery.health set failing_since = failing_since - make_interval(hours => $1), counted_at = counted_at - make_interval(hours => $1), last_failed_at = last_failed_at - make_interval(hours => $1)",
+            true,
+        ),
+        (
+            "update delivery.attendance set seen_at = seen_at - make_interval(hours => $1)",
+            !attended,
+        ),
+    ] {
+        if wanted {
+            sqlx::query(statement)
+                .bind(hours)
+                .execute(&superuser)
+                .await
+                .unwrap();
+        }
+    }
+    sqlx::query("select delivery.attend()")
+        .execute(&hooks.desk.worker_pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn days_in_which_nobody_tried_do_not_turn_an_endpoint_off() {
+    let hooks = Hooks::new().await;
+    let made = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await;
+    failed(&hooks, made.id, "status", Some(500)).await;
+    hours_pass(&hooks, 2, true).await;
+    failed(&hooks, made.id, "status", Some(500)).await;
+    assert_eq!(failed_hours(&hooks, made.id).await, 2, "it was tried");
+    // The desk is closed for nine days, and the endpoint fails at the first try afterwards.
+    hours_pass(&hooks, 9 * 24, false).await;
+    failed(&hooks, made.id, "status", Some(500)).await;
+    assert_eq!(failed_hours(&hooks, made.id).await, 2, "nobody tried");
+    let health = hooks.health(made.id).await;
+    assert_eq!(
+        (&health["state"], &health["warned"]),
+        (&json!("active"), &json!(0))
+    );
+    // And five days in which it was tried do.
+    hours_pass(&hooks, 119, true).await;
+    failed(&hooks, made.id, "status", Some(500)).await;
+    assert_eq!(hooks.health(made.id).await["state"], "disabled");
+}
+
+#[tokio::test]
+async fn a_desk_without_a_network_turns_no_endpoint_off() {
+    let hooks = Hooks::new().await;
+    let a = hooks
+        .endpoint("https://a.example.com/in", json!({}))
+        .await
+        .id;
+    let b = hooks
+        .endpoint("https://b.example.com/in", json!({}))
+        .await
+        .id;
+    for id in [a, b] {
+        failed(&hooks, id, "no_such_name", None).await;
+    }
+    hours_pass(&hooks, 6 * 24, true).await;
+    sqlx::query("update delivery.health set last_failed_at = now()")
+        .execute(&hooks.desk.db.superuser_pool().await)
+        .await
+        .unwrap();
+    for id in [a, b] {
+        failed(&hooks, id, "connect", None).await;
+        assert_eq!(
+            failed_hours(&hooks, id).await,
+            0,
+            "neither can be reached, and nobody answers"
+        );
+        assert_eq!(hooks.health(id).await["state"], "active");
+    }
+    // One of them answers, whatever it says: we have a network, and the other is at fault.
+    failed(&hooks, b, "status", Some(500)).await;
+    hours_pass(&hooks, 6 * 24, true).await;
+    failed(&hooks, b, "status", Some(500)).await;
+    failed(&hooks, a, "connect", None).await;
+    assert_eq!(hooks.health(a).await["state"], "disabled");
+}
+
+#[tokio::test]
+async fn what_a_person_tries_uses_up_no_try_and_the_next_is_the_schedules_again() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::saying(|_, _| Say::Code(500)).await;
+    let made = hooks
+        .endpoint(&sink.url(), json!({ "schedule_s": [0, 3600, 7200] }))
+        .await;
+    let worker = hooks.desk.work().await;
+    let event = hooks.append(Uuid::now_v7(), 1).await[0];
+    let one: Uuid =
+        sqlx::query_scalar("select delivery_id from read.deliveries_v2 where event_id = $1")
+            .bind(event)
+            .fetch_one(&hooks.desk.people)
+            .await
+            .unwrap();
+    let tried = async |n: usize| {
+        wait_until(&format!("{n} tries are recorded"), SOON, async || {
+            hooks.tries(made.id).await.len() == n
+        })
+        .await;
+        sqlx::query_as::<_, (String, i32, i32, String)>(
+            "select d.trigger, d.attempt - d.tries_from, round(extract(epoch from d.next_at - now()) / 3600)::int,
+                    (select t.trigger from read.delivery_tries_v1 t where t.delivery_id = d.delivery_id and t.no = d.attempt)
+               from read.deliveries_v2 d where d.delivery_id = $1",
+        )
+        .bind(one)
+        .fetch_one(&hooks.desk.people)
+        .await
+        .unwrap()
+    };
+    let (auto, manual) = ("auto".to_owned(), "manual".to_owned());
+    assert_eq!(tried(1).await, (auto.clone(), 1, 1, auto.clone()));
+    for n in 2..=4 {
+        sqlx::query("select api.redeliver($1, 'they say it is fixed')")
+            .bind(one)
+            .execute(&hooks.desk.people)
+            .await
+            .unwrap();
+        hooks.desk.bell.ring();
+        // Still the first of three is used up, an hour before the second.
+        assert_eq!(tried(n).await, (auto.clone(), 1, 1, manual.clone()));
+    }
+    hooks.hurry(made.id).await;
+    assert_eq!(tried(5).await, (auto.clone(), 2, 2, auto.clone()));
+    hooks.hurry(made.id).await;
+    hooks.wait_for_states(made.id, &[("gave_up", 1)]).await;
+    let failures = hooks.health(made.id).await["failures"].clone();
+    assert_eq!(
+        failures,
+        json!(3),
+        "the person's tries say nothing about it"
+    );
     worker.close().await;
 }

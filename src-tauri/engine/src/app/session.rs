@@ -205,9 +205,6 @@ async fn facts(conn: &mut PgConnection) -> Result<Facts, AppError> {
     })
 }
 
-/// After so long of nothing but failures an endpoint turns itself off.
-const DAYS_OF_FAILURES: i64 = 5;
-
 async fn trouble(conn: &mut PgConnection) -> Result<Vec<EndpointTrouble>, AppError> {
     let rows =
         sqlx::query("select * from read.endpoints_in_trouble_v1 order by change_id desc limit 20")
@@ -215,16 +212,12 @@ async fn trouble(conn: &mut PgConnection) -> Result<Vec<EndpointTrouble>, AppErr
             .await?;
     rows.iter()
         .map(|row| {
-            let off: Option<String> = row.try_get("state_reason")?;
-            let since: Option<DateTime<Utc>> = row.try_get("failing_since")?;
             Ok(EndpointTrouble {
                 destination_id: row.try_get("destination_id")?,
                 name: row.try_get("name")?,
-                off_at: since
-                    .filter(|_| off.is_none())
-                    .map(|at| at + TimeDelta::days(DAYS_OF_FAILURES)),
-                since,
-                off,
+                off_at: row.try_get("off_at")?,
+                since: row.try_get("failing_since")?,
+                off: row.try_get("state_reason")?,
                 error: row.try_get("last_error")?,
                 news: row.try_get("change_id")?,
             })

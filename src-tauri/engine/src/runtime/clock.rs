@@ -31,6 +31,17 @@ impl Moment {
 }
 
 #[cfg(test)]
+impl Moment {
+    /// Now, on a computer that then slept for so long.
+    pub fn slept(for_so_long: Duration) -> Moment {
+        Moment {
+            wall: SystemTime::now() - for_so_long,
+            ..Moment::now()
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -38,10 +49,7 @@ mod tests {
 
     #[test]
     fn a_sleep_that_the_steady_clock_did_not_see_counts() {
-        let slept = Moment {
-            wall: SystemTime::now() - HOUR,
-            ..Moment::now()
-        };
+        let slept = Moment::slept(HOUR);
         assert!(slept.elapsed() < HOUR && slept.elapsed_at_most() >= HOUR);
     }
 

@@ -15,8 +15,6 @@ use crate::app::wire::*;
 const BUCKETS_MS: [u32; 11] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 10_000,
 ];
-/// An endpoint turns itself off after so long of nothing but failures.
-const DAYS_OF_FAILURES: i64 = 5;
 const CHANGES: i64 = 50;
 
 /// Counts stop at 100,000: that many and more are one picture.
@@ -219,9 +217,7 @@ fn row(row: &PgRow) -> Result<EndpointRow, AppError> {
             .and_then(|c| u16::try_from(c).ok()),
         since,
         failing_since,
-        disabled_at: failing_since
-            .filter(|_| state != EndpointState::Disabled)
-            .map(|at| at + TimeDelta::days(DAYS_OF_FAILURES)),
+        disabled_at: row.try_get("off_at")?,
         delivered_today: row
             .try_get::<Option<i64>, _>("delivered_today")?
             .unwrap_or(0),

@@ -27,7 +27,7 @@ pub struct Claimed {
     /// Places of the endpoint in this process.
     pub places: usize,
     pub no: i32,
-    /// Tries that count, with this one.
+    /// Tries that count, with this one unless a person asked for it.
     pub tries: i32,
     pub fence: i64,
     pub trigger: String,
@@ -161,14 +161,15 @@ pub async fn claim(
 /// By place, in the order of the statement: hundreds of rows a claim, and each name would be looked up.
 fn delivery(row: &PgRow, delivery_id: Uuid, bodies: &HashMap<i64, Bytes>) -> sqlx::Result<Claimed> {
     let (no, from): (i32, i32) = (row.try_get(2)?, row.try_get(3)?);
+    let trigger: String = row.try_get(5)?;
     let position = row.try_get(8)?;
     Ok(Claimed {
         delivery_id,
         destination_id: row.try_get(1)?,
         no,
-        tries: (no - from).max(1),
+        tries: (no - from - i32::from(trigger == "manual")).max(1),
         fence: row.try_get(4)?,
-        trigger: row.try_get(5)?,
+        trigger,
         event_name: row.try_get(6)?,
         event_id: row.try_get(7)?,
         position,

@@ -31,6 +31,8 @@ const BUCKETS: usize = BUCKETS_MS.len() + 1;
 /// arrays of one width without nulls: in others the server counts through to the place. What writes is done from the last to the
 /// first: the figures of the hour at the end, since another record of the same endpoint waits for them.
 ///
+/// What a person asked for uses up none of the tries, and the next one is the schedule's again.
+///
 /// A record needs its lease, and a delivery whose fence is still that of the claim: whatever else is done to one raises it.
 pub const FINISH: &str = "
 with r as (
@@ -43,6 +45,8 @@ u as (
   update delivery.deliveries d
      set state = (array['delivered', 'scheduled', 'gave_up'])[($4)[width_bucket(d.delivery_id, $1)]],
          attempt = ($3)[width_bucket(d.delivery_id, $1)], fence = d.fence + 1, by_hand = false, changed_at = now(),
+         trigger = case when d.trigger = 'manual' and ($4)[width_bucket(d.delivery_id, $1)] = 2 then 'auto' else d.trigger end,
+         tries_from = d.tries_from + (d.trigger = 'manual')::int,
          next_at = case ($4)[width_bucket(d.delivery_id, $1)] when 2 then now() + make_interval(secs => ($5)[width_bucket(d.delivery_id, $1)])
                         else d.next_at end,
          finished_at = case ($4)[width_bucket(d.delivery_id, $1)] when 2 then null else now() end,

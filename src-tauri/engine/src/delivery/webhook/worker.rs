@@ -20,7 +20,7 @@ use super::endpoint::{self, Endpoint};
 use super::finish::Finisher;
 use super::lanes::Lanes;
 use super::send::{self, Finished};
-use super::upkeep;
+use super::upkeep::{self, Attendance};
 use crate::delivery::http::{Client, Resolve};
 use crate::domain::ids::WorkerId;
 use crate::runtime::bell::Bell;
@@ -91,6 +91,7 @@ struct Inner {
     bell: Bell,
     hints: Hints,
     crash: CrashPoints,
+    attendance: Attendance,
 }
 
 /// Connections that run nothing but the claim and the record: for them an index is always right, whatever the statistics of a
@@ -182,6 +183,7 @@ impl Webhooks {
             bell: parts.bell,
             hints: parts.hints,
             crash: parts.crash,
+            attendance: Attendance::default(),
         }))
     }
 
@@ -205,7 +207,14 @@ impl Webhooks {
 
     /// Presence, retention, decisions for many.
     pub async fn keep_up(&self, stop: CancellationToken, ordinary: PgPool) {
-        upkeep::run(&ordinary, &self.0.client, &self.0.bell, &self.0.hints, stop).await;
+        let Inner {
+            client,
+            bell,
+            hints,
+            attendance,
+            ..
+        } = &*self.0;
+        upkeep::run(&ordinary, client, bell, hints, attendance, stop).await;
     }
 
     async fn send_all(&self, stop: CancellationToken, told: mpsc::Sender<Box<Finished>>) {
@@ -224,17 +233,6 @@ impl Webhooks {
             workers: 1,
             any_endpoint: true,
         };
-        // Before the first claim: after a long absence what waits is for a person to decide about.
-        while let Err(error) = upkeep::attend(&self.0.connections.records, &self.0.hints).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "webhooks cannot be looked after yet"
-            );
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
         let mut look: Option<Look> = None;
         loop {
             if pulse.hungry && look.is_none() && lanes.holds() < MOST {
@@ -453,6 +451,14 @@ impl Webhooks {
         let (this, known) = (self.clone(), pulse.workers);
         Box::pin(async move {
             let (pool, worker) = (&this.0.connections.leases, this.0.worker);
+            // After a long absence what waits is for a person to decide about.
+            let Inner {
+                attendance,
+                connections,
+                hints,
+                ..
+            } = &*this.0;
+            attendance.renew(&connections.records, hints).await?;
             let mut workers = None;
             if for_dead {
                 let found = claim::take_over(pool).await?;
