@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { allowList, deliveryDetail, deliveryRows, endpointRows, endpoints, listDeliveries, redelivery } from '../src/backend/deliveries'
+import { allowList, deliveryDetail, deliveryRows, endpointOf, endpointRows, endpoints, listDeliveries, redelivery } from '../src/backend/deliveries'
 import { appError } from '../src/backend/testing'
 import type { ListDeliveries, PutEndpoint, StartRedelivery } from '../src/backend/types'
 import { world } from '../src/backend/world'
@@ -270,11 +270,35 @@ test('one that is off is turned on with what happened since', async () => {
   const backend = open(`/deliveries/endpoints/${off.destination_id}`)
   click(await seen('enable'))
   await seen('enable-dialog')
+  await until(() => find('enable-plan')?.textContent?.includes('1,240 missed events and 3 deliveries that were given up'), 'counted before')
   await accessible()
   type('enable-reason', 'They have a new address')
   press('Enter', { ctrlKey: true })
   await until(() => asked(backend, 'change_endpoint').length === 1, 'on')
   expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ action: 'enable', recover_since: off.since })
+})
+
+test('one that turned itself off begins where it began to fail, and how far the recovery is can be seen and stopped', async () => {
+  const off = { ...endpointRows[7]!, why: 'days_of_failures', failing_since: '2026-11-18T08:00:00Z' }
+  const backend = world()
+  backend.on('list_endpoints', () => ({ ...endpoints, rows: [off] }))
+  backend.on('get_endpoint', () => ({ ...endpointOf(off.destination_id)!, row: off }))
+  open(`/deliveries/endpoints/${off.destination_id}`, backend)
+  click(await seen('enable'))
+  await seen('enable-dialog')
+  expect(find('enable-failing')!.getAttribute('aria-checked')).toBe('true')
+  await until(() => asked(backend, 'preview_recovery').length > 0, 'counted')
+  expect(asked(backend, 'preview_recovery')[0]!.params).toMatchObject({ since: off.failing_since })
+  type('enable-reason', 'They have a new server')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'change_endpoint').length === 1, 'on')
+  expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ recover_since: off.failing_since })
+  backend.on('list_redeliveries', () => [redelivery({ action: 'recover', count: 700, done: 700, looked: 0.62 })])
+  location.hash = '#/deliveries'
+  await until(() => find('running')?.textContent?.includes('Owing 700 that were missed'), 'named')
+  expect(find('running')!.textContent).toContain('62 % of the log was gone through.')
+  click(find('many-stop')!)
+  await until(() => asked(backend, 'change_redelivery').length === 1, 'stopped')
 })
 
 test('what was held while the desk was closed asks for one of three decisions', async () => {

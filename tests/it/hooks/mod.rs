@@ -8,6 +8,7 @@ mod kept;
 mod memory;
 mod peers;
 mod plans;
+mod recovery;
 mod renamed;
 pub mod sink;
 mod ssrf;
@@ -24,7 +25,7 @@ use bizing_engine::domain::ids::{BookingId, CorrelationId};
 use bizing_engine::store::append::{Append, Context, Expected, append_in};
 use chrono::Utc;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::support::desk::TestDesk;
@@ -189,6 +190,14 @@ pub struct Try {
 }
 
 pub async fn append(pool: &PgPool, booking: Uuid, n: usize) -> Vec<Uuid> {
+    let mut tx = pool.begin().await.unwrap();
+    let ids = append_to(&mut tx, booking, n).await;
+    tx.commit().await.unwrap();
+    ids
+}
+
+/// In a transaction that is not over.
+pub async fn append_to(tx: &mut PgConnection, booking: Uuid, n: usize) -> Vec<Uuid> {
     let fixture =
         include_str!("../../../src-tauri/engine/src/domain/fixtures/CalendarSynced.v1.json");
     let event: Event = serde_json::from_str(fixture).unwrap();
@@ -204,9 +213,7 @@ pub async fn append(pool: &PgPool, booking: Uuid, n: usize) -> Vec<Uuid> {
         Utc::now(),
     );
     let ids = append.events.iter().map(|e| e.id.0).collect();
-    let mut tx = pool.begin().await.unwrap();
-    append_in(&mut tx, &context, vec![append]).await.unwrap();
-    tx.commit().await.unwrap();
+    append_in(tx, &context, vec![append]).await.unwrap();
     ids
 }
 

@@ -365,6 +365,7 @@ export function redelivery(more: Partial<Redelivery> = {}): Redelivery {
     delivered: 12,
     failed: 2,
     per_second: 2,
+    looked: null,
     ended_at: null,
     ...more,
   }

@@ -284,7 +284,7 @@ export type BookingSort = "starts" | "changed" | "customer" | "price" | "referen
 
 export type BookingState = "held" | "awaiting_payment" | "confirmed" | "cancelled" | "expired";
 
-export type BulkAction = "redeliver" | "cancel";
+export type BulkAction = "redeliver" | "cancel" | "recover";
 
 export type BulkShare = { destination_id: string, destination: string, count: number, 
 /**
@@ -556,7 +556,11 @@ open_gate: [OpenGate, Providers],
 /**
  * Where things are sent, worst first.
  */
-list_endpoints: [Empty, Endpoints], get_endpoint: [GetEndpoint, Endpoint], put_endpoint: [PutEndpoint, EndpointSaved], change_endpoint: [ChangeEndpoint, Endpoint], rotate_secret: [RotateSecret, EndpointSaved], 
+list_endpoints: [Empty, Endpoints], get_endpoint: [GetEndpoint, Endpoint], put_endpoint: [PutEndpoint, EndpointSaved], change_endpoint: [ChangeEndpoint, Endpoint], 
+/**
+ * What turning it on again would owe to it. Changes nothing.
+ */
+preview_recovery: [PreviewRecovery, RecoveryPlan], rotate_secret: [RotateSecret, EndpointSaved], 
 /**
  * Shows a secret once more, and writes down who looked.
  */
@@ -1691,6 +1695,8 @@ filter: SagaFilter | null, };
 
 export type PreviewErasure = { customer_id: string, };
 
+export type PreviewRecovery = { destination_id: string, since: string, };
+
 export type PreviewRedelivery = { action: BulkAction, filter: DeliveryFilter, };
 
 export type PreviewReplay = { projection: string, from: ReplayFrom, };
@@ -1937,13 +1943,27 @@ export type RebuildPhase = "prepare" | "read" | "catch_up" | "compare" | "swap";
 
 export type RebuildState = "running" | "paused" | "waits_for_swap" | "done" | "cancelled" | "failed" | "rolled_back";
 
+export type RecoveryPlan = { 
+/**
+ * Events that it wanted and was not owed.
+ */
+missed: number, 
+/**
+ * Deliveries that were given up.
+ */
+given_up: number, };
+
 export type Redeliver = { delivery_id: string, reason: string, };
 
 export type Redelivery = { bulk_id: string, action: BulkAction, filter: DeliveryFilter, by: string, reason: string, at: string, 
 /**
  * `running`, `stopped`, `done`, `cancelled`
  */
-state: string, count: number, done: number, delivered: number, failed: number, per_second: number, ended_at: string | null, };
+state: string, count: number, done: number, delivered: number, failed: number, per_second: number, 
+/**
+ * Of a recovery: the share of the log that was gone through. `None`: it waits for appends that had begun before the endpoint was on.
+ */
+looked: number | null, ended_at: string | null, };
 
 export type RedeliveryPlan = { count: number, shares: Array<BulkShare>, 
 /**

@@ -153,6 +153,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
       const like = endpointOf(endpoints.rows[0]!.destination_id)!
       return { endpoint: { ...like, row: { ...like.row, name: p.name, state: 'works' }, url: p.url, events: p.events }, secret: p.version === null ? 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD' : null }
     },
+    preview_recovery: () => ({ missed: 1240, given_up: 3 }),
     change_endpoint: ({ destination_id }) => known(endpointOf(destination_id), 'endpoint'),
     rotate_secret: ({ destination_id }) => ({ endpoint: known(endpointOf(destination_id), 'endpoint'), secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }),
     reveal_secret: ({ secret_id }) => ({ secret_id, secret: 'whsec_plJ3nmyCDGBKInavdOK15jsl' }),

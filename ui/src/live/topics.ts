@@ -34,6 +34,7 @@ export const keys = {
   deliveryCounts: ['deliveries', 'counts'],
   delivery: (id: string) => ['deliveries', 'one', id],
   redeliveries: ['deliveries', 'many'],
+  recoveryPlan: (id: string, since: string) => ['recovery_plan', id, since],
   redeliveryPlan: (action: string, filter: string) => ['redelivery_plan', action, filter],
   ofBooking: (id: string) => ['deliveries', 'of_booking', id],
   endpoints: ['endpoints'],

@@ -129,6 +129,8 @@ commands! {
         get_endpoint(GetEndpoint) -> Endpoint = endpoints::get;
         put_endpoint(PutEndpoint) -> EndpointSaved = endpoints::put;
         change_endpoint(ChangeEndpoint) -> Endpoint = endpoints::change;
+        /// What turning it on again would owe to it. Changes nothing.
+        preview_recovery(PreviewRecovery) -> RecoveryPlan = endpoints::preview_recovery;
         rotate_secret(RotateSecret) -> EndpointSaved = endpoints::rotate_secret;
         /// Shows a secret once more, and writes down who looked.
         reveal_secret(RevealSecret) -> SecretShown = endpoints::reveal_secret;

@@ -99,9 +99,25 @@ export function logSays(counts: DeliveryCounts): Said[] {
 }
 
 export function progress(one: Redelivery): string {
+  if (one.action === 'recover') return recovering(one)
   const left = one.count - one.done
   if (one.state === 'running') return left > 0 ? t('many.left', { n: left, time: duration((left / Math.max(1, one.per_second)) * 1000) }) : t('many.ending')
   if (one.state === 'stopped') return t('many.stopped', { n: left })
   if (one.state === 'cancelled') return t('many.cancelled', { n: left })
   return t('many.done')
+}
+
+/** A recovery finds what it owes as it goes: how much is left is known of the log, not of deliveries. */
+function recovering({ state, looked }: Redelivery): string {
+  if (state === 'cancelled') return t('recover.cancelled')
+  if (state === 'done') return t('many.done')
+  if (looked === null) return t('recover.waits')
+  return t(state === 'stopped' ? 'recover.stopped' : 'recover.looked', { percent: number(Math.floor(looked * 100)) })
+}
+
+/** What many at once are about. */
+export function manyTitle(one: Redelivery): string {
+  if (one.action === 'recover') return t('recover.title', { n: one.count })
+  if (one.ended_at) return t(one.action === 'cancel' ? 'many.cancelled_n' : 'many.sent', { n: one.done })
+  return t(one.action === 'cancel' ? 'many.cancels' : 'many.sends', { n: one.count })
 }

@@ -144,6 +144,7 @@ fn word(action: BulkAction) -> &'static str {
     match action {
         BulkAction::Redeliver => "redeliver",
         BulkAction::Cancel => "cancel",
+        BulkAction::Recover => "recover",
     }
 }
 
@@ -156,6 +157,12 @@ async fn set(
     action: BulkAction,
     filter: &DeliveryFilter,
 ) -> Result<Set, AppError> {
+    if action == BulkAction::Recover {
+        return Err(AppError::invalid(
+            "action",
+            "An endpoint is owed what it missed when it is turned on again.",
+        ));
+    }
     let asked = Asked::read(conn, filter).await?;
     let mut query = QueryBuilder::new("with x as (select * from ");
     asked.push(&mut query, None);
@@ -242,7 +249,7 @@ fn left_out(
         BulkAction::Redeliver if deleted => "deleted",
         BulkAction::Redeliver if trigger == "test" => "test",
         BulkAction::Redeliver if state == "sending" => "sending",
-        BulkAction::Redeliver => return None,
+        BulkAction::Redeliver | BulkAction::Recover => return None,
     };
     Some(refusal(why))
 }
@@ -274,6 +281,7 @@ async fn all(conn: &mut PgConnection, id: Option<Uuid>) -> Result<Vec<Redelivery
                 bulk_id: row.try_get("bulk_id")?,
                 action: match row.try_get("action")? {
                     "cancel" => BulkAction::Cancel,
+                    "recover" => BulkAction::Recover,
                     _ => BulkAction::Redeliver,
                 },
                 filter: serde_json::from_value(filter).map_err(internal)?,
@@ -285,6 +293,7 @@ async fn all(conn: &mut PgConnection, id: Option<Uuid>) -> Result<Vec<Redelivery
                 done: row.try_get("done")?,
                 delivered: row.try_get("delivered")?,
                 failed: row.try_get("failed")?,
+                looked: row.try_get("looked")?,
                 per_second: u32::try_from(row.try_get::<i32, _>("per_second")?).unwrap_or(1),
                 ended_at: row.try_get("ended_at")?,
             })

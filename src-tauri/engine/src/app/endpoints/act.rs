@@ -60,6 +60,20 @@ fn word(action: EndpointAction) -> &'static str {
     }
 }
 
+/// What turning it on again would owe. Nothing is changed.
+pub async fn preview_recovery(
+    desk: &Desk,
+    request: PreviewRecovery,
+) -> Result<RecoveryPlan, AppError> {
+    let (missed, given_up) =
+        sqlx::query_as("select missed, given_up from api.preview_recovery($1, $2)")
+            .bind(request.destination_id)
+            .bind(request.since)
+            .fetch_one(&desk.people)
+            .await?;
+    Ok(RecoveryPlan { missed, given_up })
+}
+
 /// One message that no event is behind, marked as a test.
 pub async fn send_test(desk: &Desk, request: SendTest) -> Result<DeliveryRef, AppError> {
     may_write(desk)?;

@@ -9,7 +9,7 @@ mod notices;
 mod put;
 mod secrets;
 
-pub use act::{allow_list, change, put_allow_list, send_test};
+pub use act::{allow_list, change, preview_recovery, put_allow_list, send_test};
 pub use catalogue::{catalogue, try_filter};
 pub use kept::{delivery_retention, put_delivery_retention};
 pub use list::{get, list};

@@ -217,6 +217,8 @@ pub struct CancelDelivery {
 pub enum BulkAction {
     Redeliver,
     Cancel,
+    /// An endpoint was turned on again and is owed what it missed. Begun by that, and by nothing else.
+    Recover,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -289,5 +291,7 @@ pub struct Redelivery {
     #[ts(type = "number")]
     pub failed: i64,
     pub per_second: u32,
+    /// Of a recovery: the share of the log that was gone through. `None`: it waits for appends that had begun before the endpoint was on.
+    pub looked: Option<f64>,
     pub ended_at: Option<DateTime<Utc>>,
 }

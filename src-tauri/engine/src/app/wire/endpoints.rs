@@ -241,6 +241,23 @@ pub struct ChangeEndpoint {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PreviewRecovery {
+    pub destination_id: Uuid,
+    pub since: DateTime<Utc>,
+}
+
+/// What turning it on with what happened since would owe to it. Counted up to 100,000 of each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct RecoveryPlan {
+    /// Events that it wanted and was not owed.
+    #[ts(type = "number")]
+    pub missed: i64,
+    /// Deliveries that were given up.
+    #[ts(type = "number")]
+    pub given_up: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct RotateSecret {
     pub destination_id: Uuid,
     /// Hours in which the old one signs too: 0 to 168.
