@@ -43,6 +43,18 @@ test('selecting an event marks its conversation, explains it and stands in the a
   await accessible()
 })
 
+test('one event is copied by its key as it is stored, the conversation by its button', async () => {
+  const written: string[] = []
+  Object.defineProperty(navigator, 'clipboard', { configurable: true, value: { writeText: async (text: string) => void written.push(text) } })
+  const backend = open(`/events/${NEWEST - 1}`)
+  await seen('copy-event')
+  press('c')
+  await until(() => written.length === 1, 'the event')
+  expect(backend.calls.find((call) => call.name === 'copy_events')!.params).toEqual({ copy: 'event', position: NEWEST - 1 })
+  click(find('copy-conversation')!)
+  await until(() => written.length === 2, 'its conversation')
+})
+
 test('the keys walk the list and the graph', async () => {
   open('/events')
   await until(() => rows().length > 10, 'rows')
