@@ -34,5 +34,6 @@ mod searched;
 mod second;
 mod shown;
 mod steps;
+mod turned_back;
 mod undo_from;
 mod zombie;

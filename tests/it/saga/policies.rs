@@ -184,6 +184,7 @@ async fn money_that_cannot_be_taken_asks_a_person_or_is_let_go_as_the_policy_say
             "{then}: nothing is kept"
         );
         if then == "undo" {
+            assert_eq!(money.captured, 0, "nothing is taken only to be given back");
             assert_eq!(t.live_claims(booked.booking_id).await, 0);
             assert_eq!(money.held, 0, "and nothing is kept back from the customer");
         } else {

@@ -41,6 +41,8 @@ enum Act {
     Run(usize),
     /// Minutes go by.
     Later(i64),
+    /// Somebody gives the customer another hour to pay.
+    Longer,
     Luck(Luck),
     Message(&'static str),
     /// The customer, on an open page.
@@ -55,6 +57,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let luck = prop_oneof![
         Just(Luck::Lost),
         Just(Luck::NeverArrived),
+        Just(Luck::Late),
         Just(Luck::Declined),
         Just(Luck::Kept500),
     ];
@@ -65,6 +68,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => luck.prop_map(Act::Luck),
         2 => prop_oneof![Just("delivered"), Just("gave_up"), Just("unclear")].prop_map(Act::Message),
         2 => Just(Act::Pays),
+        1 => Just(Act::Longer),
         1 => Just(Act::AskToStop),
         1 => Just(Act::Compensate),
         1 => Just(Act::Retry),
@@ -98,6 +102,11 @@ fn check(k: &Kept) {
     } else {
         PRICE
     };
+    assert!(
+        k.instance.cancel_requested_by.is_none() || k.instance.state != "completed",
+        "asked to stop, and it went on: {}",
+        story()
+    );
     match (k.definition.name, k.instance.state.as_str()) {
         ("cancellation", "completed") => {
             assert_eq!(
@@ -142,7 +151,8 @@ proptest! {
         for act in acts {
             match act {
                 Act::Run(dies) => k.run(Life(dies)),
-                Act::Later(minutes) => k.now += TimeDelta::minutes(minutes),
+                Act::Later(minutes) => k.later(minutes),
+                Act::Longer => k.longer(),
                 Act::Luck(luck) => k.provider.luck.push(luck),
                 Act::Message(state) => {
                     if k.message == Some("scheduled") {
@@ -151,8 +161,10 @@ proptest! {
                 }
                 Act::Pays => k.provider.pay(),
                 Act::AskToStop => {
-                    let waits = k.definition.at(k.instance.cursor) == Some(Step::Notify);
-                    if k.definition.name != "cancellation" && !waits && k.booking.payment.captured_minor == 0 {
+                    let refused = k.instance.finished_at.is_some()
+                        || ["parked", "compensating"].contains(&k.instance.state.as_str())
+                        || k.definition.at(k.instance.cursor) == Some(Step::Notify);
+                    if k.definition.name != "cancellation" && !refused && k.booking.payment.captured_minor == 0 {
                         k.instance.cancel_requested_by = Some("ana".to_owned());
                     }
                 }
@@ -177,7 +189,7 @@ proptest! {
             if k.instance.state == "parked" {
                 if round % 2 == 0 { k.retry() } else { k.compensate() }
             }
-            k.now += TimeDelta::minutes(11);
+            k.later(61);
         }
         prop_assert!(k.instance.finished_at.is_some(), "it never ends: {:?} {:?}", k.instance, k.effects);
     }

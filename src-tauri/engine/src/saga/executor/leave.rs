@@ -68,7 +68,7 @@ impl Executor {
             && world.instance.forward()
             && world.rules.capture_exhausted == CaptureExhausted::Undo;
         if takes_back {
-            // The open call is settled first, on the way back as on the way forward: after a pause, and not at once.
+            // What became of the open call is looked up first, after a pause: it may still be on its way.
             world.undo("payment_failed", "system", Some(message.clone()));
         } else if given_up {
             return self

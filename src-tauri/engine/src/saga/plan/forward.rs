@@ -1,6 +1,6 @@
 //! The way forward of a booking: ask for the payment, take it, see that the customer is told.
 
-use bizing_stripe::Operation;
+use bizing_stripe::{CheckoutStatus, IntentStatus, Operation};
 use chrono::TimeDelta;
 
 use super::super::definition::{Policy, Step};
@@ -37,18 +37,13 @@ pub fn payment(world: &World, policy: &Policy) -> Next {
         _ => {}
     }
     let expires = world.instance.hold_expires_at;
-    let expired = expires.is_some_and(|at| at <= world.now());
     let newest = world.effect(Step::Payment, Direction::Forward);
     // Before the hold runs out for good, the provider is asked once more: the customer may just have paid.
     if newest.is_some_and(|e| e.outcome == Outcome::Confirmed) && !world.seen.payment {
         return Next::Look(Look::Payment);
     }
-    if expired {
-        return Next::Undo {
-            code: "hold_expired",
-            by: "system".to_owned(),
-            text: None,
-        };
+    if hold_over(world) {
+        return hold_expired();
     }
     if !world.has_stripe {
         return Next::Wait(Wait {
@@ -85,12 +80,51 @@ pub fn payment(world: &World, policy: &Policy) -> Next {
                 {
                     intend_payment(world, policy, PaymentMode::Link, generation)
                 }
+                // It lives for a day at most, and the slot is held for longer: the customer gets another one.
+                PaymentMode::Link if page_ran_out(world, e) && time_to_pay(world) => {
+                    intend_payment(world, policy, PaymentMode::Link, generation)
+                }
                 _ => wait(format!(
                     "stripe:{}",
                     e.provider_object.clone().unwrap_or_default()
                 )),
             },
         },
+    }
+}
+
+/// Nobody paid on the newest page, and nobody can any more.
+fn page_ran_out(world: &World, newest: &Effect) -> bool {
+    let over = world.seen.checkout.as_ref().is_some_and(|page| {
+        page.status == CheckoutStatus::Expired && newest.provider_object.as_ref() == Some(&page.id)
+    });
+    let unpaid = world.seen.intent.as_ref().is_none_or(|intent| {
+        matches!(
+            intent.status,
+            IntentStatus::RequiresPaymentMethod | IntentStatus::Canceled
+        )
+    });
+    over && unpaid
+}
+
+/// Whether enough of the hold is left to be worth a message.
+fn time_to_pay(world: &World) -> bool {
+    let soonest = world.now() + TimeDelta::minutes(5);
+    world.instance.hold_expires_at.is_none_or(|at| at > soonest)
+}
+
+pub fn hold_over(world: &World) -> bool {
+    world
+        .instance
+        .hold_expires_at
+        .is_some_and(|at| at <= world.now())
+}
+
+pub fn hold_expired() -> Next {
+    Next::Undo {
+        code: "hold_expired",
+        by: "system".to_owned(),
+        text: None,
     }
 }
 

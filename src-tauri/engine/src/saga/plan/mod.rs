@@ -77,6 +77,9 @@ pub struct Wait {
 }
 
 pub fn next(world: &World, policy: &Policy) -> Next {
+    if let Some(turn) = turns_back(world) {
+        return turn;
+    }
     if let Some(open) = world.open_effect() {
         return settle(world, open, policy);
     }
@@ -93,19 +96,6 @@ pub fn next(world: &World, policy: &Policy) -> Next {
     if !forward {
         return undo::undo(world, step, policy);
     }
-    if let Some(by) = &world.instance.cancel_requested_by
-        && step != Step::Notify
-        && world.booking.payment.captured_minor == 0
-    {
-        let text = world.instance.context["cancel_reason"]
-            .as_str()
-            .map(str::to_owned);
-        return Next::Undo {
-            code: "asked",
-            by: by.clone(),
-            text,
-        };
-    }
     match step {
         Step::Hold => local("done", world.after(step)),
         Step::Payment => forward::payment(world, policy),
@@ -121,6 +111,27 @@ pub fn next(world: &World, policy: &Policy) -> Next {
         Step::Release => cancellation::release(world),
         Step::Notify => forward::notify(world, policy),
     }
+}
+
+/// Why the way forward ends here, before anything open is asked for again: what nobody wants any more is looked for, and
+/// not sent.
+fn turns_back(world: &World) -> Option<Next> {
+    let step = world.step().filter(|_| world.instance.forward())?;
+    if let Some(by) = &world.instance.cancel_requested_by
+        && step != Step::Notify
+        && world.booking.payment.captured_minor == 0
+    {
+        let text = world.instance.context["cancel_reason"]
+            .as_str()
+            .map(str::to_owned);
+        return Some(Next::Undo {
+            code: "asked",
+            by: by.clone(),
+            text,
+        });
+    }
+    let open = step == Step::Payment && world.open_effect().is_some();
+    (open && forward::hold_over(world)).then(forward::hold_expired)
 }
 
 /// Only the place changes.
@@ -152,15 +163,20 @@ fn no_booking() -> Next {
 fn settle(world: &World, open: &Effect, policy: &Policy) -> Next {
     let now = world.now();
     let age = open.first_sent_at.map_or(TimeDelta::zero(), |at| now - at);
-    let must_look = open.stored_error || age > delta(policy.key_max_age);
-    if !must_look {
+    // What is being taken back is not asked for any more, however young its key: that would take the money only to
+    // give it back.
+    let given_up = world.direction() != open.direction;
+    if !(given_up || open.stored_error || age > delta(policy.key_max_age)) {
         return Next::Call(open.effect_id);
     }
     if !world.seen.absent.contains(&open.effect_id) {
         return Next::Look(Look::Effect(open.effect_id));
     }
     let decisive_at = open.last_sent_at.unwrap_or(now) + delta(policy.quarantine);
-    if now >= decisive_at {
+    // The authorisation is cancelled next. A capture that still arrives finds it cancelled, or comes first and stops the
+    // cancelling, which then sees the money and gives it back: there is nothing to wait for.
+    let shut_out = given_up && open.step == Step::Capture;
+    if shut_out || now >= decisive_at {
         Next::NotExecuted(open.effect_id)
     } else {
         Next::Wait(Wait {

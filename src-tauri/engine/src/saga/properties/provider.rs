@@ -9,6 +9,8 @@ pub(super) enum Luck {
     Lost,
     /// Lost on the way there.
     NeverArrived,
+    /// Still on its way when its caller hangs up: it arrives before whatever is asked next, or minutes later.
+    Late,
     Declined,
     /// A 500 that is kept under the key; the work was done.
     Kept500,
@@ -22,6 +24,7 @@ pub(super) struct Provider {
     pub(super) pages: BTreeMap<String, Checkout>,
     pub(super) refunds: Vec<Refund>,
     pub(super) luck: Vec<Luck>,
+    pub(super) on_the_way: Vec<Effect>,
     pub(super) refunds_fail: bool,
 }
 
@@ -33,8 +36,12 @@ impl Provider {
             stored: false,
             request_id: None,
         };
+        self.late_ones_arrive(now);
         let luck = self.luck.pop().unwrap_or(Luck::Good);
-        if luck == Luck::NeverArrived {
+        if luck == Luck::Late {
+            self.on_the_way.push(effect.clone());
+        }
+        if [Luck::NeverArrived, Luck::Late].contains(&luck) {
             return Err(lost);
         }
         self.answers
@@ -66,6 +73,23 @@ impl Provider {
         match luck {
             Luck::Lost => Err(lost),
             _ => answer,
+        }
+    }
+
+    pub(super) fn late_ones_arrive(&mut self, now: DateTime<Utc>) {
+        for effect in std::mem::take(&mut self.on_the_way) {
+            if !self.answers.contains_key(&effect.idempotency_key) {
+                let answer = self.execute(&effect.operation);
+                self.answers.insert(effect.idempotency_key, (now, answer));
+            }
+        }
+    }
+
+    pub(super) fn pages_run_out(&mut self, now: DateTime<Utc>) {
+        for page in self.pages.values_mut() {
+            if page.status == CheckoutStatus::Open && page.expires_at <= now.timestamp() {
+                page.status = CheckoutStatus::Expired;
+            }
         }
     }
 

@@ -83,6 +83,11 @@ impl Kept {
                         .find(|e| e.effect_id == id)
                         .unwrap()
                         .clone();
+                    assert_eq!(
+                        effect.direction,
+                        world.direction(),
+                        "what is taken back is asked for again"
+                    );
                     let answer = self.provider.send(&effect, self.now);
                     if !life.goes_on() {
                         return;
@@ -215,6 +220,13 @@ impl Kept {
         }
     }
 
+    /// Minutes go by, and no request is on its way for that long.
+    pub(super) fn later(&mut self, minutes: i64) {
+        self.now += TimeDelta::minutes(minutes);
+        self.provider.late_ones_arrive(self.now);
+        self.provider.pages_run_out(self.now);
+    }
+
     // ---- what people do -----------------------------------------------------------------------------------------------
 
     /// As `saga.apply` does it: turned back, where the definition lets it.
@@ -233,6 +245,15 @@ impl Kept {
         i.attempt = 0;
         i.context["hands_on"] = true.into();
         i.context["undo"] = serde_json::json!({ "code": "asked", "by": "ana", "text": null });
+    }
+
+    pub(super) fn longer(&mut self) {
+        if self.instance.finished_at.is_none()
+            && let Some(at) = &mut self.instance.hold_expires_at
+            && *at > self.now
+        {
+            *at += TimeDelta::minutes(60);
+        }
     }
 
     pub(super) fn retry(&mut self) {
