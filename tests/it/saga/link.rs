@@ -91,6 +91,67 @@ async fn a_hold_that_ends_closes_the_page_and_frees_the_slot() {
     worker.close().await;
 }
 
+/// The day of the newest page is over.
+async fn run_out(t: &TestDesk, booking: Uuid) {
+    let session: String = sqlx::query_scalar("select data->>'checkout_session' from api.read_stream($1, 0) where name = 'PaymentRequested' order by version desc limit 1")
+        .bind(format!("booking-{booking}"))
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    let ends = bizing_stripe::Operation::ExpireCheckout { session };
+    t.stripe()
+        .send(&ends.encode(), "as its time does")
+        .await
+        .expect("it ends");
+}
+
+#[tokio::test]
+async fn a_page_that_runs_out_before_the_hold_is_followed_by_another_that_the_customer_is_sent() {
+    let day = Duration::from_secs(24 * 3600);
+    let t = TestDesk::with(Policy {
+        hold_with_link: day * 7,
+        ..quick_policy()
+    })
+    .await;
+    let worker = t.work().await;
+    let desk = t.desk(Some(worker.worker.clone()));
+    let id = t.book(&desk, by_link()).await.booking_id;
+    let first = pay_page(&t, id).await;
+    // Tried and declined: what was begun on the page ends with it.
+    press(&first, "decline").await;
+    t.wait_for_event(id, "PaymentFailed").await;
+    run_out(&t, id).await;
+    let requests = async |name: &'static str| {
+        let events = t.events(id).await;
+        events.iter().filter(|e| *e == name).count()
+    };
+    wait_until("a second page", Duration::from_secs(20), || async {
+        requests("PaymentRequested").await == 2
+    })
+    .await;
+    let second = pay_page(&t, id).await;
+    assert_ne!(first, second);
+    wait_until("two messages went out", Duration::from_secs(20), || async {
+        let sent: i64 = sqlx::query_scalar(
+            "select count(*) from delivery.deliveries where stream_id = $1 and template = 'payment_link' and state = 'delivered'",
+        )
+        .bind(format!("booking-{id}"))
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+        sent == 2
+    })
+    .await;
+    // However often it looks, one page follows one.
+    tokio::time::sleep(quick_policy().look_every * 3).await;
+    assert_eq!(requests("PaymentRequested").await, 2);
+    assert_eq!(requests("PaymentLinkExpired").await, 1);
+    press(&second, "pay").await;
+    t.wait_for_saga(id, "completed").await;
+    referee::check(&t, id).await;
+    worker.close().await;
+}
+
 #[tokio::test]
 async fn a_booking_that_is_cancelled_while_it_waits_is_taken_back_and_cannot_be_paid_any_more() {
     let t = TestDesk::new().await;

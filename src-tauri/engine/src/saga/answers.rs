@@ -141,8 +141,15 @@ pub fn payment_seen(
 ) -> Result<(), Refusal> {
     world.seen.payment = true;
     let mut commands = vec![];
+    // What ended with its page never was a payment, so nothing of the booking's is void: another page may follow.
+    let ended_with_page = page
+        .as_ref()
+        .is_some_and(|p| p.status == CheckoutStatus::Expired)
+        && world.booking.payment.authorised_minor == 0;
     if let Some(intent) = &intent {
-        commands.extend(facts_of(world, intent));
+        if !(ended_with_page && intent.status == IntentStatus::Canceled) {
+            commands.extend(facts_of(world, intent));
+        }
         if let Some(at) = intent
             .capture_before
             .and_then(|s| DateTime::from_timestamp(s, 0))
