@@ -11,8 +11,9 @@ use bizing_stripe::Operation;
 use uuid::Uuid;
 
 use super::hands::*;
-use super::orphans::cases;
-use crate::support::desk::{TestDesk, TestWorker};
+use super::orphans::{cases, fresh, walk};
+use super::referee;
+use crate::support::desk::{TestDesk, TestWorker, booking, slot};
 use crate::support::wait_until;
 
 #[tokio::test]
@@ -116,14 +117,20 @@ async fn unanswered(t: &TestDesk, worker: &TestWorker) -> (Made, String, Operati
         .await
         .unwrap();
     parked_again(&desk, &it, plan.version).await;
+    let (key, operation) = open_request(t, it.saga).await;
+    (it, key, operation)
+}
+
+/// The one request of a saga of which no answer came, as it was sent.
+async fn open_request(t: &TestDesk, saga: Uuid) -> (String, Operation) {
     let (key, operation): (String, serde_json::Value) = sqlx::query_as(
-        "select idempotency_key, request->'operation' from saga.effect where saga_id = $1 and operation = 'refund' and resolved_at is null",
+        "select idempotency_key, request->'operation' from saga.effect where saga_id = $1 and resolved_at is null",
     )
-    .bind(it.saga)
+    .bind(saga)
     .fetch_one(&t.db.superuser_pool().await)
     .await
     .unwrap();
-    (it, key, serde_json::from_value(operation).unwrap())
+    (key, serde_json::from_value(operation).unwrap())
 }
 
 /// The request was on its way all the time, and arrives.
@@ -279,5 +286,87 @@ async fn a_refund_that_goes_through_after_its_saga_was_ended_by_hand_is_told_and
     let shown = page(&desk, it.saga).await;
     assert_eq!(shown.money.kept.amount_minor, 0, "as at Stripe");
     assert!(cases(&desk).await.is_empty());
+    worker.close().await;
+}
+
+/// A capture of which no answer comes, and a saga that an admin ended over it; the request as it was sent.
+async fn ended_at_the_capture(t: &TestDesk, worker: &TestWorker) -> (Made, String, Operation) {
+    rules(t, serde_json::json!({ "capture_tries": 1 })).await;
+    t.sandbox
+        .faults()
+        .add(Rule::rate("capture", 1.0, 1, Fault::LostBefore));
+    let it = {
+        let desk = t.desk(Some(worker.worker.clone()));
+        let booked = t.book(&desk, booking(&slot(0))).await;
+        t.wait_for_saga(booked.booking_id, "parked").await;
+        Made {
+            saga: saga_of(t, booked.booking_id).await,
+            booking: booked.booking_id,
+        }
+    };
+    let (key, operation) = open_request(t, it.saga).await;
+    let desk = t.desk(None);
+    let plan = look(&desk, it.saga, "resolve").await;
+    let mut end = ask(it.saga, "resolve", &plan);
+    end.params.evidence = Some("Stripe shows no payment".to_owned());
+    end.params.checked = checked();
+    sagas::command(&desk, end).await.unwrap();
+    t.wait_for_saga(it.booking, "resolved").await;
+    (it, key, operation)
+}
+
+/// The money stands in the books, once, and a person who undoes gives it back.
+async fn opened_by_money(t: &TestDesk, it: &Made) {
+    t.wait_for_saga(it.booking, "parked").await;
+    assert_eq!(
+        park_code(t, it.booking).await.as_deref(),
+        Some("money_came")
+    );
+    let severe: i64 = sqlx::query_scalar("select count(*) from saga.attention where saga_id = $1 and severity = 1 and closed_at is null")
+        .bind(it.saga)
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    assert_eq!(severe, 1, "one case");
+    let events = t.events(it.booking).await;
+    let received = events.iter().filter(|e| *e == "PaymentReceived").count();
+    assert_eq!(received, 1, "{events:?}");
+    let desk = t.desk(None);
+    let plan = look(&desk, it.saga, "compensate").await;
+    assert_eq!(plan.kept.amount_minor, 8000);
+    sagas::command(&desk, ask(it.saga, "compensate", &plan))
+        .await
+        .unwrap();
+    t.wait_for_saga(it.booking, "compensated").await;
+    referee::check(t, it.booking).await;
+}
+
+#[tokio::test]
+async fn a_capture_that_lands_after_its_saga_was_ended_by_hand_opens_it_again() {
+    let t = TestDesk::new().await;
+    policy(&t, "park", 1_000_000, 3, 24).await;
+    let worker = t.work().await;
+    // A second worker hears the same news.
+    let other = t.work().await;
+    let (it, key, operation) = ended_at_the_capture(&t, &worker).await;
+    arrives(&t, &key, &operation).await;
+    opened_by_money(&t, &it).await;
+    worker.close().await;
+    other.close().await;
+}
+
+#[tokio::test]
+async fn a_capture_of_which_nothing_is_told_is_found_by_the_walk_along_stripes_lists() {
+    let t = TestDesk::new().await;
+    policy(&t, "park", 1_000_000, 3, 24).await;
+    let worker = t.work_without_news(Default::default()).await;
+    let (it, key, operation) = ended_at_the_capture(&t, &worker).await;
+    arrives(&t, &key, &operation).await;
+    for _ in 0..2 {
+        fresh(&t).await;
+        let found = walk(&t).round().await.unwrap();
+        assert_eq!(found, 0, "it is no orphan: its own saga is told");
+    }
+    opened_by_money(&t, &it).await;
     worker.close().await;
 }

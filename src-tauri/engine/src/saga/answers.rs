@@ -170,6 +170,17 @@ pub fn payment_seen(
     world.absorb(commands)
 }
 
+/// That a payment was taken, as the provider shows it.
+pub fn received(world: &World, intent: &Intent) -> Option<Command> {
+    let currency = intent.currency.to_uppercase().parse::<Currency>().ok()?;
+    Some(Command::ReceivePayment(PaymentReceived {
+        payment_id: payment_id(world),
+        payment_intent: intent.id.clone(),
+        amount_received: Money::new(intent.amount_received, currency),
+        charge_id: intent.latest_charge.clone(),
+    }))
+}
+
 fn facts_of(world: &World, intent: &Intent) -> Vec<Command> {
     let money = |amount: i64| {
         Some(Money::new(
@@ -192,17 +203,7 @@ fn facts_of(world: &World, intent: &Intent) -> Vec<Command> {
             })
             .into_iter()
             .collect(),
-        IntentStatus::Succeeded => money(intent.amount_received)
-            .map(|amount_received| {
-                Command::ReceivePayment(PaymentReceived {
-                    payment_id: id,
-                    payment_intent: intent.id.clone(),
-                    amount_received,
-                    charge_id: intent.latest_charge.clone(),
-                })
-            })
-            .into_iter()
-            .collect(),
+        IntentStatus::Succeeded => received(world, intent).into_iter().collect(),
         IntentStatus::RequiresAction => vec![Command::RequireAction(payment_ref(
             world,
             Some(intent.id.clone()),

@@ -17,6 +17,7 @@ const parks: Record<string, PlainKey> = {
   declined: 'park.declined',
   refund_failed: 'park.refund_failed',
   refund_returned: 'park.refund_returned',
+  money_came: 'park.money_came',
   refund_refused: 'park.refund_refused',
   void_refused: 'park.void_refused',
   adopted: 'park.adopted',
@@ -94,6 +95,8 @@ function parkedBecause(row: SagaRow): string {
       return t('why.refund_failed')
     case 'refund_returned':
       return `${t('why.refund_returned')} ${noted}`
+    case 'money_came':
+      return t('why.money_came')
     case 'refund_refused':
       return `${t('why.refund_refused')} ${noted}`
     case 'void_refused':
