@@ -39,9 +39,12 @@ pub enum Failure {
     #[error("Stripe does not accept the API key: {message}")]
     Unauthorized { message: String },
     /// Not executed now: too many requests, the same key is being worked on, or Stripe is away. Same key, same bytes,
-    /// later.
+    /// later. `same_key`: only this request is held up.
     #[error("Stripe is busy")]
-    Busy { retry_after: Option<Duration> },
+    Busy {
+        retry_after: Option<Duration>,
+        same_key: bool,
+    },
     /// It may have happened. `stored` says that Stripe keeps this very answer under the key, so that sending again
     /// can only repeat it and a look-up has to decide; otherwise the same key and bytes may be sent again.
     #[error("the outcome is unknown: {cause}")]
@@ -71,16 +74,16 @@ impl Failure {
         // and says nothing about what Stripe did.
         let from_stripe = error.is_object();
         let code = || field("code").or_else(|| field("type")).unwrap_or_default();
+        let busy = |same_key| Failure::Busy {
+            retry_after: reply.retry_after,
+            same_key,
+        };
         let intent = || Intent::view(&error["payment_intent"]).ok().map(Box::new);
 
         match reply.status {
             401 | 403 => Failure::Unauthorized { message },
-            429 => Failure::Busy {
-                retry_after: reply.retry_after,
-            },
-            503 if !reply.replayed => Failure::Busy {
-                retry_after: reply.retry_after,
-            },
+            429 => busy(false),
+            503 if !reply.replayed => busy(false),
             402 if from_stripe => Failure::Declined {
                 code: code(),
                 decline_code: field("decline_code"),
@@ -88,9 +91,7 @@ impl Failure {
                 intent: intent(),
                 request_id,
             },
-            409 if from_stripe => Failure::Busy {
-                retry_after: reply.retry_after,
-            },
+            409 if from_stripe => busy(true),
             status @ 400..=499 if from_stripe && status != 408 && status != 424 => {
                 Failure::Refused {
                     code: code(),

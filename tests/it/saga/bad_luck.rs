@@ -24,11 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than a key's life at the provider.
 const MORE_THAN_A_DAY_S: u32 = 24 * 3_600 + 60;
 
-/// Nothing is tried again by itself for a minute.
+/// Nothing is tried again by itself while this goes on.
 fn slow_to_retry() -> Policy {
     Policy {
-        backoff_base: Duration::from_secs(60),
-        backoff_cap: Duration::from_secs(60),
+        backoff_base: Duration::from_secs(3600),
+        backoff_cap: Duration::from_secs(3600),
         look_every: Duration::from_secs(60),
         ..quick_policy()
     }

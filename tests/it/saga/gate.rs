@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bizing_engine::saga::gate::{self, Calls};
 use bizing_sandbox::{Fault, Rule, When};
 use futures_util::future::join_all;
 use sqlx::PgPool;
@@ -154,6 +155,96 @@ async fn refused_key(sagas: u32, ahead: i64) {
     let least = f64::from(sagas) / 20.0 / 2.0;
     assert!(spread > least, "they followed within {spread} s");
     worker.close().await;
+}
+
+/// Ten minutes of a provider that takes what it is asked and says nothing, without the waiting.
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_one_case_and_hardly_a_try_is_used_up() {
+    let t = TestDesk::new().await;
+    let owner = t.db.superuser_pool().await;
+    t.sandbox.faults().add(Rule {
+        operation: "*".to_owned(),
+        when: When::Nth {
+            nth: 1,
+            times: 1_000_000,
+        },
+        // Longer than anybody waits for it.
+        fault: Fault::Late { ms: 2_500 },
+    });
+    let desk = t.desk(None);
+    let booked = join_all((0..25).map(|n| t.book(&desk, far_slot(n)))).await;
+    let worker = t.work_without_news(Default::default()).await;
+    let shut = async || {
+        number(
+            &owner,
+            "select count(*) from saga.provider_gate where state = 'open' and open_until > now()",
+        )
+        .await
+            == 1
+    };
+    wait_until("the gate is shut", Duration::from_secs(30), shut).await;
+    for _ in 0..3 {
+        sqlx::query("update saga.provider_gate set open_until = now()")
+            .execute(&owner)
+            .await
+            .unwrap();
+        wait_until("one was sent ahead in vain", Duration::from_secs(30), shut).await;
+    }
+    let tries = number(
+        &owner,
+        "select coalesce(sum(attempt), 0)::bigint from saga.instance",
+    )
+    .await;
+    assert!(tries < 5, "before it was shut: {tries}");
+    let parked = "select count(*) from saga.instance where state = 'parked'";
+    assert_eq!(number(&owner, parked).await, 0);
+    assert_eq!(
+        number(&owner, "select count(*) from saga.attention").await,
+        1,
+        "one case"
+    );
+
+    t.sandbox.faults().clear();
+    sqlx::query("update saga.provider_gate set open_until = now()")
+        .execute(&owner)
+        .await
+        .unwrap();
+    wait_until("all are done", Duration::from_secs(120), || async {
+        number(
+            &owner,
+            "select count(*) from saga.instance where state <> 'completed'",
+        )
+        .await
+            == 0
+    })
+    .await;
+    let open = "select count(*) from saga.attention where closed_at is null";
+    assert_eq!(number(&owner, open).await, 0, "the case closed by itself");
+    for one in booked {
+        referee::check(&t, one.booking_id).await;
+    }
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_between_two_silences_begins_the_row_anew() {
+    let t = TestDesk::new().await;
+    let calls = Calls::default();
+    let silent = async || {
+        gate::away(&t.worker_pool, &calls, "no answer")
+            .await
+            .unwrap()
+    };
+    for _ in 0..4 {
+        assert!(!silent().await);
+    }
+    calls.answered();
+    // How long ago that was is told to the database, and the way there takes its time.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..4 {
+        assert!(!silent().await, "four in a row, whatever was before");
+    }
+    assert!(silent().await, "five");
 }
 
 #[tokio::test]

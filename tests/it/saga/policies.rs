@@ -1,13 +1,17 @@
 //! When a saga asks a person: guards and the policies that name their figures.
 
+use std::time::Duration;
+
 use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
+use bizing_engine::saga::definition::Policy;
 use bizing_engine::saga::notify;
 use bizing_sandbox::{Fault, Rule};
 use serde_json::json;
 
 use super::hands::*;
-use crate::support::desk::{TestDesk, booking, slot};
+use crate::support::desk::{TestDesk, booking, quick_policy, slot};
+use crate::support::wait_until;
 
 #[tokio::test]
 async fn each_guard_turns_undoing_into_a_question() {
@@ -253,5 +257,75 @@ async fn the_database_refuses_policies_out_of_range() {
         let code = told.unwrap_err();
         let code = code.as_database_error().and_then(|e| e.code()).unwrap();
         assert_eq!(code, "23514", "{bad}");
+    }
+}
+
+/// Nothing comes back of the first tries, and more of them than are counted are needed.
+fn silent_at_first(t: &TestDesk, operation: &str) {
+    t.sandbox.faults().add(Rule {
+        operation: operation.to_owned(),
+        when: bizing_sandbox::When::Nth { nth: 1, times: 3 },
+        fault: Fault::LostBefore,
+    });
+}
+
+#[tokio::test]
+async fn a_refund_is_tried_for_hours_before_a_person_is_asked() {
+    for (budget, state) in [(Some(3600), "compensated"), (None, "parked")] {
+        let t = TestDesk::with(Policy {
+            undo_tries: 2,
+            undo_budget: budget.map(Duration::from_secs),
+            patient_cap: Duration::from_millis(200),
+            ..quick_policy()
+        })
+        .await;
+        policy(&t, "park", 1_000_000, 3, 24).await;
+        let worker = t.work().await;
+        let desk = t.desk(None);
+        let it = stuck(&t, &worker, 0).await;
+        silent_at_first(&t, "refund");
+        let plan = look(&desk, it.saga, "compensate").await;
+        sagas::command(&desk, ask(it.saga, "compensate", &plan))
+            .await
+            .unwrap();
+        parked_or(&t, &it, state).await;
+        worker.close().await;
+    }
+}
+
+async fn parked_or(t: &TestDesk, it: &Made, state: &str) {
+    wait_until(state, Duration::from_secs(30), || async {
+        let exhausted = park_code(t, it.booking).await.as_deref() == Some("exhausted");
+        match state {
+            "parked" => exhausted,
+            _ => t.saga_state(it.booking).await == state,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_capture_is_tried_until_the_authorisation_is_about_to_end() {
+    let day = 24 * 3600;
+    // The sandbox's authorisations hold for seven days.
+    for (margin, state) in [(day / 2, "completed"), (day * 8, "parked")] {
+        let t = TestDesk::with(Policy {
+            capture_tries: 2,
+            capture_margin: Some(Duration::from_secs(margin)),
+            patient_cap: Duration::from_millis(200),
+            ..quick_policy()
+        })
+        .await;
+        silent_at_first(&t, "capture");
+        let worker = t.work_without_news(Default::default()).await;
+        let booked = t
+            .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+            .await;
+        let it = Made {
+            saga: saga_of(&t, booked.booking_id).await,
+            booking: booked.booking_id,
+        };
+        parked_or(&t, &it, state).await;
+        worker.close().await;
     }
 }

@@ -13,11 +13,11 @@ use super::referee;
 use crate::support::desk::{TestDesk, TestWorker, booking, quick_policy, slot};
 use crate::support::wait_until;
 
-/// Nothing is tried again by itself for a minute.
+/// Nothing is tried again by itself while this goes on.
 fn slow_to_retry() -> Policy {
     Policy {
-        backoff_base: Duration::from_secs(60),
-        backoff_cap: Duration::from_secs(60),
+        backoff_base: Duration::from_secs(3600),
+        backoff_cap: Duration::from_secs(3600),
         ..quick_policy()
     }
 }

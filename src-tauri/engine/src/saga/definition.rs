@@ -139,10 +139,15 @@ pub struct Policy {
     pub look_every: Duration,
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
-    /// Tries at an undo before a person decides.
+    /// The longest pause once the counted tries are used up and there is still time.
+    pub patient_cap: Duration,
+    /// Tries at an undo before a person decides, and for how long it goes on beyond them. `None`: not at all.
     pub undo_tries: i32,
-    /// Tries at a capture whose outcome stays open before a person decides.
+    pub undo_budget: Option<Duration>,
+    /// Tries at a capture whose outcome stays open before a person decides. It goes on beyond them until only this much is
+    /// left of the authorisation, in which a person can still do something. `None`: not at all.
     pub capture_tries: i32,
+    pub capture_margin: Option<Duration>,
     pub hold_with_card: Duration,
     pub hold_with_link: Duration,
     /// Where a hosted page sends the customer back to.
@@ -161,8 +166,11 @@ impl Default for Policy {
             look_every: minutes(1),
             backoff_base: Duration::from_secs(1),
             backoff_cap: minutes(5),
+            patient_cap: minutes(60),
             undo_tries: 12,
+            undo_budget: Some(minutes(6 * 60)),
             capture_tries: 40,
+            capture_margin: Some(minutes(12 * 60)),
             hold_with_card: minutes(15),
             hold_with_link: minutes(24 * 60),
             return_url: "https://example.com/booking".to_owned(),

@@ -1,10 +1,11 @@
-//! A provider that refuses everybody: nothing is asked of it, no saga uses up its tries, and one case tells people.
+//! A provider that refuses everybody, or answers nobody: nothing is asked of it, no saga uses up its tries, and one case
+//! tells people.
 //!
 //! Shared by all workers through one row. One saga at a time is sent ahead; its answer opens the way for the others, who
 //! follow at the provider's rate, so that a recovered provider is not met by a crowd.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,15 +14,17 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::domain::ids::WorkerId;
+use crate::runtime::clock::Moment;
 
 pub const STRIPE: &str = "stripe";
 /// One saga is sent ahead this often while a key is refused: a person mends that, not time.
 pub const REFUSED: Duration = Duration::from_secs(30);
 /// And while a provider is only away.
-const AWAY: Duration = Duration::from_secs(10);
-/// That many failures of a provider that cannot be reached, within [`WINDOW_S`], are its own and not a saga's.
+pub const AWAY: Duration = Duration::from_secs(10);
+/// That many calls in a row without an answer are the provider's fault and no saga's.
 const FAILURES: i32 = 5;
-const WINDOW_S: i32 = 30;
+/// A row that began longer ago than this says nothing about now.
+const ROW: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
@@ -43,12 +46,30 @@ struct InFlight {
     /// 0: not known yet, so not bounded by anything but the worker's own sagas.
     most: AtomicU32,
     ended: Notify,
+    /// When one of them was answered last, whatever the answer was.
+    answered: Mutex<Option<Moment>>,
 }
 
 impl Calls {
     pub fn bound(&self, most: u32) {
         self.0.most.store(most, Ordering::Relaxed);
         self.0.ended.notify_waiters();
+    }
+
+    pub fn answered(&self) {
+        *self.last_answer() = Some(Moment::now());
+    }
+
+    /// How long ago the provider answered this worker.
+    fn silent_for(&self) -> Option<Duration> {
+        self.last_answer().map(Moment::elapsed)
+    }
+
+    fn last_answer(&self) -> MutexGuard<'_, Option<Moment>> {
+        self.0
+            .answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for its turn. The call is over when what this returns is dropped.
@@ -117,23 +138,28 @@ pub async fn shut(pool: &PgPool, reason: &str, probe_after: Duration) -> sqlx::R
     .map(|_| ())
 }
 
-/// Counts a failure to reach it. `true`: it is shut now.
-pub async fn away(pool: &PgPool, reason: &str) -> sqlx::Result<bool> {
-    let failures: Option<i32> = sqlx::query_scalar(
+/// Counts a call without an answer, in a row that the last answer to this worker ended. `true`: it is shut now.
+pub async fn away(pool: &PgPool, calls: &Calls, reason: &str) -> sqlx::Result<bool> {
+    let row = calls.silent_for().map_or(ROW, |silent| silent.min(ROW));
+    let counted: Option<(bool, i32)> = sqlx::query_as(
         "update saga.provider_gate
             set failures = case when failing_since > now() - make_interval(secs => $2) then failures + 1 else 1 end,
                 failing_since = case when failing_since > now() - make_interval(secs => $2) then failing_since else now() end
-          where provider = $1 returning failures",
+          where provider = $1 returning state <> 'closed', failures",
     )
     .bind(STRIPE)
-    .bind(WINDOW_S)
+    .bind(row.as_secs_f64())
     .fetch_optional(pool)
     .await?;
-    if failures.is_none_or(|n| n < FAILURES) {
-        return Ok(false);
+    match counted {
+        // Others found out while this one still waited.
+        Some((true, _)) => Ok(true),
+        Some((false, failures)) if failures >= FAILURES => {
+            shut(pool, reason, AWAY).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
     }
-    shut(pool, reason, AWAY).await?;
-    Ok(true)
 }
 
 /// It answers again: the case closes, and those that waited follow at its rate.

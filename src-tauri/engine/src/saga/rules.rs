@@ -74,8 +74,13 @@ impl Rules {
     pub fn over(&self, configured: &Policy) -> Policy {
         let seconds = |n: u32| Duration::from_secs(n.into());
         let mut policy = configured.clone();
-        policy.capture_tries = self.capture_tries.unwrap_or(policy.capture_tries);
-        policy.undo_tries = self.undo_tries.unwrap_or(policy.undo_tries);
+        // A number that people chose counts alone.
+        if let Some(tries) = self.capture_tries.filter(|n| *n != policy.capture_tries) {
+            (policy.capture_tries, policy.capture_margin) = (tries, None);
+        }
+        if let Some(tries) = self.undo_tries.filter(|n| *n != policy.undo_tries) {
+            (policy.undo_tries, policy.undo_budget) = (tries, None);
+        }
         policy.backoff_base = self.backoff_base_s.map_or(policy.backoff_base, seconds);
         policy.backoff_cap = self.backoff_cap_s.map_or(policy.backoff_cap, seconds);
         policy.hold_with_card = self
@@ -115,7 +120,8 @@ mod tests {
         let some =
             read(json!({ "capture_tries": 5, "hold_card_minutes": 30, "card_declined": "park" }));
         let policy = some.over(&configured);
-        assert_eq!(policy.capture_tries, 5);
+        assert_eq!((policy.capture_tries, policy.capture_margin), (5, None));
+        assert_eq!(policy.undo_budget, configured.undo_budget);
         assert_eq!(policy.hold_with_card, Duration::from_secs(1800));
         assert_eq!(policy.undo_tries, configured.undo_tries);
         assert_eq!(some.card_declined, CardDeclined::Park);

@@ -19,6 +19,9 @@ use crate::domain::booking::{self, Booking, Command};
 use crate::domain::event::Event;
 use crate::runtime::clock::Moment;
 
+/// In a saga's context: since when its step fails.
+const FAILING_SINCE: &str = "failing_since";
+
 pub struct World {
     pub instance: Instance,
     pub definition: &'static Definition,
@@ -327,7 +330,20 @@ impl World {
         // A person's word to try again was about the step that is over now.
         if let Some(context) = self.instance.context.as_object_mut() {
             context.remove("again");
+            context.remove(FAILING_SINCE);
         }
+    }
+
+    /// Counted from the first try that failed, or from a person's word to try again.
+    pub fn note_failing(&mut self) {
+        if self.instance.attempt <= 1 || self.instance.context[FAILING_SINCE].is_null() {
+            self.instance.context[FAILING_SINCE] = json!(self.now());
+        }
+    }
+
+    pub fn failing_since(&self) -> DateTime<Utc> {
+        serde_json::from_value(self.instance.context[FAILING_SINCE].clone())
+            .unwrap_or_else(|_| self.now())
     }
 
     /// A person has taken this saga in hand: what fails from now on is theirs to decide.

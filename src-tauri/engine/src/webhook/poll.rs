@@ -86,6 +86,7 @@ impl Poller {
                 let pause = match failure {
                     Failure::Busy {
                         retry_after: Some(pause),
+                        ..
                     } => pause,
                     _ => quiet.saturating_mul(2_u32.saturating_pow(failures.min(8))),
                 };

@@ -183,7 +183,8 @@ async fn a_wrong_key_and_a_rate_limit_are_told_apart() {
     assert_eq!(
         busy,
         Failure::Busy {
-            retry_after: Some(Duration::from_secs(7))
+            retry_after: Some(Duration::from_secs(7)),
+            same_key: false,
         }
     );
     assert!(matches!(

@@ -190,7 +190,13 @@ async fn a_time_out_is_unknown_and_the_key_is_busy_until_the_work_is_done() {
         "{late:?}"
     );
     let busy = world.stripe.send(&request, "k").await.unwrap_err();
-    assert_eq!(busy, Failure::Busy { retry_after: None });
+    assert_eq!(
+        busy,
+        Failure::Busy {
+            retry_after: None,
+            same_key: true
+        }
+    );
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
         match world.stripe.send(&request, "k").await {

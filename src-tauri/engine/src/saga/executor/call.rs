@@ -76,10 +76,7 @@ impl Executor {
             Err(failure) => {
                 if self.shuts(world, failure).await? {
                     // The provider refuses everybody: this saga's tries are not what failed.
-                    let attempt = world.attempt(step, direction, started, "unauthorized");
-                    attempt.effect_id = Some(id);
-                    attempt.error_class = Some(answers::class(failure));
-                    attempt.error = Some(answers::error_json(failure));
+                    record(world, &effect, failure, started);
                     let until = world.now() + delta(gate::REFUSED);
                     return self.at_the_gate(world, until).await;
                 }
@@ -173,26 +170,18 @@ impl Executor {
         started: chrono::DateTime<chrono::Utc>,
     ) -> Result<Step1, SagaError> {
         let class = answers::class(&failure);
-        let record = |world: &mut World, result: &'static str| {
-            let attempt = world.attempt(effect.step, effect.direction, started, result);
-            attempt.effect_id = Some(effect.effect_id);
-            attempt.error_class = Some(class);
-            attempt.error = Some(answers::error_json(&failure));
-        };
+        record(world, effect, &failure, started);
         match &failure {
             Failure::Declined { .. } => {
-                record(world, "declined");
                 answers::rejected(world, effect, &failure)?;
                 Ok(Step1::Again)
             }
             Failure::Refused { code, .. } if code == "idempotency_error" => {
-                record(world, "refused");
                 self.park(world, "key_reused", "one idempotency key met two requests")
                     .await
             }
             // What is refused may be there already: the object decides.
             Failure::Refused { .. } => {
-                record(world, "refused");
                 match self.find(world, effect).await {
                     Ok(Found::Happened(object)) => {
                         answers::confirmed(world, effect, &object, "lookup", None)?
@@ -213,41 +202,44 @@ impl Executor {
                 }
                 Ok(Step1::Again)
             }
-            Failure::Unknown {
-                stored, request_id, ..
-            } => {
-                record(world, "unknown");
-                world.resolve(Resolved {
-                    effect_id: effect.effect_id,
-                    outcome: Outcome::Unknown,
-                    via: "response",
-                    provider_object: None,
-                    provider_status: None,
-                    request_id: request_id.clone(),
-                    stored_error: *stored,
-                });
-                if *stored {
-                    return Ok(Step1::Again);
-                }
-                self.retry_later(world, class, failure.to_string(), None)
+            // The provider keeps this answer: the plan looks.
+            Failure::Unknown { stored: true, .. } => Ok(Step1::Again),
+            Failure::Busy { retry_after, .. } => {
+                self.retry_later(world, class, failure.to_string(), *retry_after)
                     .await
             }
-            Failure::Busy { retry_after } => {
-                let after = *retry_after;
-                record(world, "busy");
-                self.retry_later(world, class, failure.to_string(), after)
-                    .await
-            }
-            Failure::Unauthorized { .. } => {
-                record(world, "unauthorized");
-                self.retry_later(world, class, failure.to_string(), None)
-                    .await
-            }
-            Failure::NotSent { .. } => {
-                record(world, "not_sent");
+            Failure::Unknown { .. } | Failure::Unauthorized { .. } | Failure::NotSent { .. } => {
                 self.retry_later(world, class, failure.to_string(), None)
                     .await
             }
         }
+    }
+}
+
+/// A try that failed, and what is known of its effect since.
+fn record(
+    world: &mut World,
+    effect: &Effect,
+    failure: &Failure,
+    started: chrono::DateTime<chrono::Utc>,
+) {
+    let class = answers::class(failure);
+    let attempt = world.attempt(effect.step, effect.direction, started, class);
+    attempt.effect_id = Some(effect.effect_id);
+    attempt.error_class = Some(class);
+    attempt.error = Some(answers::error_json(failure));
+    if let Failure::Unknown {
+        stored, request_id, ..
+    } = failure
+    {
+        world.resolve(Resolved {
+            effect_id: effect.effect_id,
+            outcome: Outcome::Unknown,
+            via: "response",
+            provider_object: None,
+            provider_status: None,
+            request_id: request_id.clone(),
+            stored_error: *stored,
+        });
     }
 }

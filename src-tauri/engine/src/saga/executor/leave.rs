@@ -1,16 +1,49 @@
 //! Giving a saga back: it waits, tries again later, stands before a shut gate, or needs a person.
 
 use bizing_stripe::Failure;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng;
 
-use super::super::definition::Step;
+use super::super::definition::{Policy, Step};
 use super::super::gate::{self, Gate};
 use super::super::plan::{Wait, delta};
 use super::super::rules::CaptureExhausted;
 use super::super::store::{self, SagaError};
 use super::super::world::World;
 use super::{Executor, Step1};
+
+/// How often a call is tried without an answer before somebody decides, and until when it goes on beyond that.
+#[derive(Clone, Copy)]
+struct Limit {
+    tries: i32,
+    until: DateTime<Utc>,
+}
+
+impl Limit {
+    /// `None`: the plan knows when to stop.
+    fn of(world: &World, policy: &Policy) -> Option<Limit> {
+        let now = world.now();
+        let (tries, until) = match (world.instance.forward(), world.step()?) {
+            (true, Step::Capture) => (
+                policy.capture_tries,
+                policy
+                    .capture_margin
+                    .and_then(|margin| Some(world.instance.auth_expires_at? - delta(margin))),
+            ),
+            (true, Step::Refund) | (false, _) => (
+                policy.undo_tries,
+                policy
+                    .undo_budget
+                    .map(|budget| world.failing_since() + delta(budget)),
+            ),
+            _ => return None,
+        };
+        Some(Limit {
+            tries,
+            until: until.unwrap_or(now),
+        })
+    }
+}
 
 impl Executor {
     pub(super) async fn wait(&self, world: &mut World, wait: Wait) -> Result<Step1, SagaError> {
@@ -57,12 +90,12 @@ impl Executor {
         self.read_rules(world).await?;
         let policy = world.rules.over(&self.policy);
         world.instance.attempt += 1;
+        world.note_failing();
         let tries = world.instance.attempt;
         world.instance.error_class = Some(class.to_owned());
         world.instance.error_message = Some(message.clone());
-        let given_up = (!world.instance.forward() && tries > policy.undo_tries)
-            || (world.step() == Some(Step::Capture) && tries > policy.capture_tries)
-            || (world.step() == Some(Step::Refund) && tries > policy.undo_tries);
+        let limit = Limit::of(world, &policy);
+        let given_up = limit.is_some_and(|l| tries > l.tries && l.until <= world.now());
         let takes_back = given_up
             && world.step() == Some(Step::Capture)
             && world.instance.forward()
@@ -79,11 +112,15 @@ impl Executor {
                 )
                 .await;
         }
+        let cap = match limit {
+            Some(limit) if tries > limit.tries => policy.patient_cap.max(policy.backoff_cap),
+            _ => policy.backoff_cap,
+        };
         let ceiling = policy
             .backoff_base
             .saturating_mul(1 << tries.clamp(0, 16))
-            .min(policy.backoff_cap);
-        let pause = after.unwrap_or_else(|| ceiling.mul_f64(rand::rng().random_range(0.5..1.0)));
+            .min(cap);
+        let pause = after.unwrap_or_else(|| ceiling.mul_f64(rand::rng().random_range(0.0..1.0)));
         let until = world.now() + TimeDelta::from_std(pause).unwrap_or(TimeDelta::seconds(60));
         if let Some(attempt) = world.draft.attempts.last_mut() {
             attempt.next_retry_at = Some(until);
@@ -110,7 +147,7 @@ impl Executor {
     pub(super) async fn at_the_gate(
         &self,
         world: &mut World,
-        until: chrono::DateTime<chrono::Utc>,
+        until: DateTime<Utc>,
     ) -> Result<Step1, SagaError> {
         let key = world.instance.await_key.clone();
         self.wait(
@@ -126,6 +163,7 @@ impl Executor {
 
     /// The provider answered: whoever waited for that may follow.
     pub(super) async fn answered(&self, world: &mut World) -> Result<(), SagaError> {
+        self.calls.answered();
         if world.gate == Gate::Ahead {
             gate::open(&self.pool).await?;
             world.gate = Gate::Open;
@@ -145,7 +183,14 @@ impl Executor {
                 gate::shut(&self.pool, message, gate::REFUSED).await?;
                 true
             }
-            Failure::NotSent { cause } => gate::away(&self.pool, cause).await?,
+            // Whoever was sent ahead knows for all.
+            silence if is_silence(silence) && world.gate == Gate::Ahead => {
+                gate::shut(&self.pool, &silence.to_string(), gate::AWAY).await?;
+                true
+            }
+            silence if is_silence(silence) => {
+                gate::away(&self.pool, &self.calls, &silence.to_string()).await?
+            }
             _ => false,
         };
         if shut {
@@ -155,4 +200,17 @@ impl Executor {
         }
         Ok(shut)
     }
+}
+
+/// No answer that has to do with what was asked: the provider, or the way there, is the matter.
+fn is_silence(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::NotSent { .. }
+            | Failure::Unknown { stored: false, .. }
+            | Failure::Busy {
+                same_key: false,
+                ..
+            }
+    )
 }
