@@ -329,3 +329,42 @@ async fn a_capture_is_tried_until_the_authorisation_is_about_to_end() {
         worker.close().await;
     }
 }
+
+#[tokio::test]
+async fn a_customer_without_an_address_is_a_warning_or_a_call_as_the_policy_says_and_never_undone()
+{
+    for (then, state) in [
+        ("compensate", "completed"),
+        ("continue", "completed"),
+        ("park", "parked"),
+    ] {
+        let t = TestDesk::new().await;
+        policy(&t, then, 1_000_000, 3, 24).await;
+        let worker = t.work().await;
+        let request = CreateBooking {
+            customer: ForCustomer::New {
+                name: "Bo".to_owned(),
+                email: None,
+                phone: Some("+351 912 345 678".to_owned()),
+            },
+            ..booking(&slot(0))
+        };
+        let booked = t.book(&t.desk(Some(worker.worker.clone())), request).await;
+        t.wait_for_saga(booked.booking_id, state).await;
+        let (outcome, code): (Option<String>, Option<String>) =
+            sqlx::query_as("select outcome, park_code from saga.instance where booking_id = $1")
+                .bind(booked.booking_id)
+                .fetch_one(&t.worker_pool)
+                .await
+                .unwrap();
+        match state {
+            "parked" => assert_eq!(code.as_deref(), Some("not_told")),
+            _ => assert_eq!(
+                outcome.as_deref(),
+                Some("completed_with_warnings"),
+                "{then}"
+            ),
+        }
+        worker.close().await;
+    }
+}

@@ -20,6 +20,9 @@ pub struct BookingMail {
     pub mail: Option<MailParts>,
 }
 
+/// Why nothing was sent to a customer who may still be told otherwise.
+pub const NO_ADDRESS: &str = "the customer has no e-mail address";
+
 impl Destination for BookingMail {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> Fut<'a, Outcome> {
         Box::pin(async move {
@@ -72,7 +75,7 @@ impl BookingMail {
         };
         let Some(address) = person.email.clone() else {
             return Ok(Outcome::Skipped {
-                reason: "the customer has no e-mail address".to_owned(),
+                reason: NO_ADDRESS.to_owned(),
             });
         };
         let Some(mail) = &self.mail else {

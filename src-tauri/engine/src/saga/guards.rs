@@ -7,7 +7,9 @@
 use chrono::TimeDelta;
 
 use super::plan::Next;
+use super::rules::EndExhausted;
 use super::world::World;
+use crate::connectors::booking_mail::NO_ADDRESS;
 
 /// Policies in force, and what they look at, read in the snapshot that the plan decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,27 @@ pub fn nobody_told(world: &World) -> Next {
         );
     }
     undo
+}
+
+/// There is no address to tell anything to. Whoever booked knew that, so nothing is undone for it; a person calls.
+pub fn nobody_to_tell(world: &World) -> Next {
+    let asks = match world.forward_only() {
+        true => world.rules.end_exhausted == Some(EndExhausted::Park),
+        false => world
+            .guards
+            .as_ref()
+            .is_some_and(|g| g.on_exhausted == "park"),
+    };
+    match asks {
+        true => Next::Park {
+            code: "not_told",
+            reason: format!("{NO_ADDRESS}. The policy leaves it to a person."),
+        },
+        false => Next::Finish {
+            state: "completed",
+            outcome: "completed_with_warnings",
+        },
+    }
 }
 
 /// A cancellation that reached nobody stands all the same; somebody has to call.

@@ -175,9 +175,7 @@ pub async fn look_in(
     };
     let gate = gate::looks(&mut *conn, saga).await?;
     let guards = match &message {
-        Some(m) if m.state == "gave_up" => {
-            Some(guards(&mut *conn, &instance, definition, m).await?)
-        }
+        Some(m) if m.reached_nobody() => Some(guards(&mut *conn, &instance, definition, m).await?),
         _ => None,
     };
     Ok(World::new(
@@ -249,7 +247,7 @@ async fn message(
     definition: &Definition,
 ) -> sqlx::Result<Option<Message>> {
     let row = sqlx::query(
-        "select state, outcome->>'problem' as problem, outcome->>'result' as result from delivery.deliveries
+        "select state, coalesce(outcome->>'problem', case when state = 'skipped' then outcome->>'response' end) as problem, outcome->>'result' as result from delivery.deliveries
           where stream_id = $1 and template = $2 order by position desc limit 1",
     )
     .bind(format!("booking-{booking}"))

@@ -15,6 +15,7 @@ use super::gate::Gate;
 use super::guards::Guards;
 use super::instance::{Direction, Effect, Instance, Outcome};
 use super::rules::Rules;
+use crate::connectors::booking_mail::NO_ADDRESS;
 use crate::domain::booking::{self, Booking, Command};
 use crate::domain::event::Event;
 use crate::runtime::clock::Moment;
@@ -54,7 +55,7 @@ pub struct Facts {
     pub version: i64,
     pub effects: Vec<Effect>,
     pub message: Option<Message>,
-    /// Only when the message gave up: policies and what they look at.
+    /// Only when the message reached nobody: policies and what they look at.
     pub guards: Option<Guards>,
     /// Whether the provider may be asked.
     pub gate: Gate,
@@ -71,6 +72,17 @@ pub struct Message {
     pub problem: Option<String>,
     /// `refused`, `later`, `not_sent`: the last try's result, and the cause by which sagas are grouped.
     pub result: Option<String>,
+}
+
+impl Message {
+    /// It gave up, or there was no address to send it to.
+    pub fn reached_nobody(&self) -> bool {
+        self.state == "gave_up" || self.had_no_address()
+    }
+
+    pub fn had_no_address(&self) -> bool {
+        self.state == "skipped" && self.problem.as_deref() == Some(NO_ADDRESS)
+    }
 }
 
 /// What the provider told us during this run. Fresh facts only: nothing here is stored.

@@ -3,6 +3,7 @@
 use chrono::Utc;
 use sqlx::{PgConnection, PgPool};
 
+use crate::connectors::booking_mail::NO_ADDRESS;
 use crate::delivery::Outcome;
 use crate::delivery::destination::{Budget, Delivery, Fut};
 use crate::delivery::source::Consequence;
@@ -46,7 +47,7 @@ impl Consequence for BookingConsequence {
             // The saga's row first: everybody locks in one order.
             if KNOWN.iter().any(|d| d.message == delivery.template) {
                 match after {
-                    After::Delivered | After::Skipped => {
+                    After::Delivered | After::Skipped if !is_unreachable(outcome) => {
                         let template = &delivery.template;
                         if !notify::told(conn, booking.0, template, self.worker.0).await? {
                             notify::wake(conn, booking.0, &delivery.template).await?;
@@ -73,6 +74,11 @@ impl Consequence for BookingConsequence {
             Ok(())
         })
     }
+}
+
+/// Nobody was told, and somebody ought to be: what follows is the saga's to decide.
+fn is_unreachable(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Skipped { reason } if reason == NO_ADDRESS)
 }
 
 fn event_of(delivery: &Delivery, outcome: &Outcome) -> Option<Event> {

@@ -7,7 +7,7 @@ use super::super::definition::{Policy, Step};
 use super::super::guards;
 use super::super::instance::{Direction, Effect, Outcome};
 use super::super::rules::CardDeclined;
-use super::super::world::{Claims, World};
+use super::super::world::{Claims, Message, World};
 use super::request::payment_operation;
 use super::{Look, Next, Wait, delta, done, local, message_key, no_booking};
 use crate::domain::booking::PaymentState;
@@ -215,7 +215,11 @@ pub fn capture(world: &World) -> Next {
 }
 
 pub fn notify(world: &World, policy: &Policy) -> Next {
-    match world.message.as_ref().map(|m| m.state.as_str()) {
+    let message = world.message.as_ref();
+    if message.is_some_and(Message::had_no_address) {
+        return guards::nobody_to_tell(world);
+    }
+    match message.map(|m| m.state.as_str()) {
         Some("delivered" | "skipped") => done("completed"),
         // It may have arrived or not; a person should know, the booking stands.
         Some("unclear") => done("completed_with_warnings"),
