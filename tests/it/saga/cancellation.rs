@@ -342,3 +342,30 @@ async fn a_refund_that_fails_waits_for_a_person_while_the_cancellation_stands() 
     assert_eq!(look(&desk, saga, "note").await.kept.amount_minor, 2000);
     worker.close().await;
 }
+
+#[tokio::test]
+async fn a_fee_is_rounded_half_up_and_to_ten_where_stripe_wants_that() {
+    let t = TestDesk::new().await;
+    let owner = t.db.superuser_pool().await;
+    for (kept, percent, currency, fee, back) in [
+        (105_i64, 50, "EUR", 53_i64, 52_i64),
+        (105, 49, "EUR", 51, 54),
+        (5_010, 50, "KWD", 2_510, 2_500),
+        (5_010, 33, "KWD", 1_650, 3_360),
+        (5_010, 100, "KWD", 5_010, 0),
+        (5_010, 0, "KWD", 0, 5_010),
+    ] {
+        let terms: (i64, i64) = sqlx::query_as(
+            "select (t->>'fee_minor')::bigint, (t->>'refund_minor')::bigint
+               from saga.cancel_terms(jsonb_build_object('cancel_free_hours', 24, 'cancel_fee_percent', $2::int, 'cancel_late_hours', 0, 'cancel_late_percent', 100),
+                                      $1, $3, now() + interval '5 hours', false) t",
+        )
+        .bind(kept)
+        .bind(percent)
+        .bind(currency)
+        .fetch_one(&owner)
+        .await
+        .unwrap();
+        assert_eq!(terms, (fee, back), "{percent} % of {kept} {currency}");
+    }
+}

@@ -245,6 +245,24 @@ async fn a_longer_hold_is_an_event_and_the_database_wants_it() {
         .await
         .unwrap();
     assert_eq!(version, plan.version, "nothing half-written");
+
+    // Once it is over, who asks is refused in words, and the refusal stands in the audit.
+    sqlx::raw_sql("update saga.instance set hold_expires_at = now() - interval '1 second'; update booking.inventory_claim set expires_at = now() - interval '1 second'")
+        .execute(&t.db.superuser_pool().await)
+        .await
+        .unwrap();
+    let late = CommandSaga {
+        params: params.clone(),
+        ..ask(saga, "extend_hold", &plan)
+    };
+    let refused = sagas::command(&desk, late).await.unwrap_err();
+    assert!(refused.message.contains("over"), "{refused:?}");
+    let audit: i64 =
+        sqlx::query_scalar("select count(*) from saga.command where refusal = 'hold_over'")
+            .fetch_one(&t.db.superuser_pool().await)
+            .await
+            .unwrap();
+    assert_eq!(audit, 1);
 }
 
 #[tokio::test]

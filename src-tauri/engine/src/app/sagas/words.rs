@@ -28,6 +28,7 @@ pub fn refusal(code: &str) -> String {
         "outcome" => "Say whether it happened or not.",
         "not_waiting" => "It does not wait for the customer.",
         "no_hold" => "No slot is held that could be held longer.",
+        "hold_over" => "The hold is over. If the slot is still free, book it again.",
         "not_leased" => "No worker holds it.",
         "owner_alive" => "The worker that holds it is alive.",
         "forward_only" => {
