@@ -1,6 +1,7 @@
 //! Rebuilds: the new rows are the live ones, nobody sees the change, and nothing that stops them loses anything.
 
 mod asking;
+mod backwards;
 mod headless;
 mod killed;
 

@@ -299,7 +299,8 @@ impl Tail {
         .await
     }
 
-    /// Brings one generation to a position, page by page. `false`: it stopped before, parked or in other hands.
+    /// Brings one generation to a position, page by page, and never past the end of the log: there the next events come to
+    /// stand. `false`: it stopped before, parked or in other hands.
     pub(super) async fn follow(
         &self,
         generation: &mut Generation,
@@ -309,6 +310,8 @@ impl Tail {
         let Some(projection) = generation.projection() else {
             return Ok(false);
         };
+        let safe = read::safe_position(&mut *self.pool.acquire().await?).await?;
+        let upto = upto.min(safe);
         while generation.position < upto {
             let from = generation.position;
             let page = self

@@ -53,7 +53,12 @@ pub async fn catch_up(
         let safe = read::safe_position(&mut conn).await?;
         let live = live(&mut conn, &job.name, "").await?;
         drop(conn);
-        let upto = if live.moves { live.position } else { safe };
+        // Above the end of the log is nothing to catch up with: it went backwards beneath the live rows.
+        let upto = if live.moves {
+            live.position.min(safe)
+        } else {
+            safe
+        };
         let whole = tail
             .follow(built, upto, |at| {
                 if in_order {
