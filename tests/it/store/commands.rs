@@ -93,3 +93,41 @@ async fn the_same_command_from_two_windows_at_once_is_carried_out_once() {
         assert_eq!(texts(&pool, booking).await, ["a"]);
     }
 }
+
+/// Its 90 days are over: the same id may come again, and the events it made stay.
+#[tokio::test]
+async fn a_command_is_forgotten_after_its_days_and_not_before() {
+    let db = TestDb::new().await;
+    let pool = db.pool("worker").await;
+    let (old, young) = (CommandId(Uuid::now_v7()), CommandId(Uuid::now_v7()));
+    let booking = new_booking();
+    for command in [old, young] {
+        one(
+            &pool,
+            notes(booking, Expected::Any, &["a"]).with_command(command),
+        )
+        .await
+        .unwrap();
+    }
+    let days = async |days: i32, command: CommandId| {
+        sqlx::query("update core.commands set recorded_at = now() - make_interval(days => $1) where command_id = $2")
+            .bind(days)
+            .bind(command.0)
+            .execute(&db.superuser_pool().await)
+            .await
+            .unwrap();
+    };
+    days(91, old).await;
+    days(89, young).await;
+    let forgotten: i32 = sqlx::query_scalar("select core.forget_commands(100)")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(forgotten, 1);
+    let again = async |command| {
+        let sent = notes(booking, Expected::Any, &["a"]).with_command(command);
+        one(&pool, sent).await.unwrap().repeated
+    };
+    assert!(again(young).await && !again(old).await);
+    assert_eq!(texts(&pool, booking).await, ["a", "a", "a"]);
+}

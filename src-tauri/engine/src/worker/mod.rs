@@ -117,6 +117,8 @@ impl Pace {
 
 /// Positions in one partition; the next one is always there.
 const PARTITION: i64 = 10_000_000;
+/// Ids of commands at once, each minute: more than a busy desk makes.
+const FORGOTTEN: i32 = 100_000;
 /// Often enough for any rate: ten million events take longer than this to append.
 const ROOM_CHECK_EVERY: Duration = Duration::from_secs(60);
 const NOTICES_LOOKED_FOR_EVERY: Duration = Duration::from_secs(30);
@@ -184,7 +186,7 @@ impl Worker {
         inbox::start(&parts);
         provider::start(&parts, id);
         worker.start_batches(&parts);
-        worker.keep_room_for_events(&parts);
+        worker.look_after_the_log(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
         parts.tasks.forever("worker presence", move || {
@@ -287,8 +289,9 @@ impl Worker {
         });
     }
 
-    /// Makes the next partition of the log before it is needed: an append must never wait for one.
-    fn keep_room_for_events(&self, parts: &WorkerParts) {
+    /// Makes the next partition of the log before it is needed: an append must never wait for one. And forgets the ids of
+    /// commands whose 90 days are over.
+    fn look_after_the_log(&self, parts: &WorkerParts) {
         let (pool, stop) = (parts.pool.clone(), parts.tasks.stopping());
         parts.tasks.forever("partitions", move || {
             let (pool, stop) = (pool.clone(), stop.clone());
@@ -305,6 +308,16 @@ impl Worker {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
                             "the next partition of the log could not be made"
+                        );
+                    }
+                    let forgotten = sqlx::query("select core.forget_commands($1)")
+                        .bind(FORGOTTEN)
+                        .execute(&pool)
+                        .await;
+                    if let Err(error) = forgotten {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "ids of old commands could not be forgotten"
                         );
                     }
                     tokio::select! {
