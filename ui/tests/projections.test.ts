@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { projections, rebuild } from '../src/backend/admin'
+import { projectionChanges, projections, rebuild } from '../src/backend/admin'
 import { appError } from '../src/backend/testing'
 import type { StartReplay } from '../src/backend/types'
 import { world } from '../src/backend/world'
@@ -175,6 +175,25 @@ test('the history says who, why and what came of it, and its differences can be 
   expect(find('history')!.textContent).toContain('“Shows who cancelled”')
   click(all('history-look')[0]!)
   await says('Nothing differs.')
+})
+
+test('who did what, and why, is told a page at a time', async () => {
+  const backend = world()
+  const row = projectionChanges[0]!
+  backend.on('list_projection_changes', (p) =>
+    p.after ? { rows: [{ ...row, command_id: 'b', what: 'roll_back', reason: 'The new rows were wrong' }], next: null } : { rows: projectionChanges, next: 'older' },
+  )
+  open('/projections', backend)
+  await until(() => all('projection-change').length === 3, 'three acts')
+  const said = find('projection-changes')!.textContent
+  expect(said).toContain('Skipped an event #4\u00a0090\u00a0112')
+  expect(said).toContain('“while the import runs”')
+  await accessible()
+  click(find('changes-older')!)
+  await says('Went back to the rows of before')
+  expect(find('changes-older')).toBe(null)
+  click(find('changes-newest')!)
+  await until(() => all('projection-change').length === 3, 'the newest again')
 })
 
 test('whoever keeps readers waiting is named', async () => {

@@ -1,7 +1,7 @@
 //! Who may ask for a rebuild, what may be asked of one that runs, and what none can do.
 
-use bizing_engine::app::projections::preview;
-use bizing_engine::app::wire::{PreviewReplay, ReplayFrom};
+use bizing_engine::app::projections::{list_changes, preview};
+use bizing_engine::app::wire::{ListProjectionChanges, PreviewReplay, ProjectionAct, ReplayFrom};
 
 use super::*;
 
@@ -110,6 +110,57 @@ async fn a_replay_from_a_time_leaves_out_nothing_that_was_recorded_since() {
     // Nothing is that young, and everything is younger than this.
     assert_eq!(from("2031-01-01T00:00").await.events.count, 0);
     assert_eq!(from("2020-01-01T00:00").await.from_position, 1);
+}
+
+#[tokio::test]
+async fn the_history_tells_who_did_what_and_why_a_page_at_a_time() {
+    let w = World::new().await;
+    for action in ["pause", "resume"] {
+        assert_eq!(w.projection("customers", action, None).await, "done");
+    }
+    let id = w.whole("bookings", "rebuild").await;
+    for action in ["gentle", "cancel"] {
+        assert_eq!(w.change(id, action).await, "done");
+    }
+    let desk = crate::reading::desk(&w.s, w.s.db.pool("viewer").await, Group::Viewer);
+    let list = async |projection: Option<&str>| {
+        let (mut rows, mut after) = (vec![], None);
+        loop {
+            let page = ListProjectionChanges {
+                projection: projection.map(str::to_owned),
+                after,
+                limit: 2,
+            };
+            let page = list_changes(&desk, page).await.unwrap();
+            assert!(page.rows.len() <= 2);
+            rows.extend(page.rows);
+            after = page.next;
+            if after.is_none() {
+                return rows;
+            }
+        }
+    };
+    use ProjectionAct::*;
+    let all = list(None).await;
+    let acts: Vec<_> = all
+        .iter()
+        .map(|c| (c.projection.as_str(), c.what))
+        .collect();
+    assert_eq!(
+        acts,
+        [
+            ("bookings", CancelRebuild),
+            ("bookings", Gentle),
+            ("bookings", Rebuild),
+            ("customers", Resume),
+            ("customers", Pause)
+        ]
+    );
+    assert!(
+        all.iter()
+            .all(|c| c.by.starts_with("test_admin_") && c.reason.as_deref() == Some(WHY))
+    );
+    assert_eq!(list(Some("customers")).await, all[3..]);
 }
 
 #[tokio::test]

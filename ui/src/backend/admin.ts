@@ -16,6 +16,7 @@ import type {
   EventRow,
   ListEvents,
   Projection,
+  ProjectionChange,
   Projections,
   Proofs,
   Rebuild,
@@ -297,6 +298,12 @@ export const diffRows: DiffRow[] = [
   ['kept_minor', 7855, 7710],
   ['paid_at', '2026-10-25T00:30:00Z', '2026-10-25T01:30:00Z'],
 ].map(([column, live, next], i) => ({ table: 'payments_ledger', key: bookingRow(20 + i).booking_id, subject: bookingRow(20 + i).reference, cells: [{ column: String(column), live, new: next }] }))
+
+export const projectionChanges: ProjectionChange[] = [
+  { command_id: id(694), at: moment('2026-11-23T16:20:00Z'), by: 'tomas', projection: 'timeline', what: 'pause', position: null, reason: 'while the import runs' },
+  { command_id: id(693), at: moment('2026-11-22T11:05:00Z'), by: 'sofia', projection: 'report_days', what: 'skip', position: 4_090_112, reason: 'Booked twice by the import' },
+  { command_id: id(692), at: moment('2026-11-22T10:07:30Z'), by: 'sofia', projection: 'bookings', what: 'swap_rebuild', position: null, reason: 'Shows who cancelled' },
+]
 
 export const history: Rebuild[] = [
   rebuild({ rebuild_id: id(690), projection: 'bookings', state: 'done', phase: 'swap', live_shape_version: 5, shape_version: 6, started: moment('2026-11-22T10:02:00Z'), ended: moment('2026-11-22T10:07:41Z'), ended_by: 'Sofia Marçal', reason: 'Shows who cancelled', compare: { rows: 18_402, complete: true, different: 0, only_live: 0, only_new: 0, live_hash: 'a31f09c2d4b7e861', new_hash: 'a31f09c2d4b7e861', same_position: true }, actions: [] }),

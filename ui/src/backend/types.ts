@@ -596,7 +596,7 @@ poll_now: [Empty, Empty], list_people: [Empty, People], list_names: [Empty, Peop
 /**
  * A login of their own; its password is shown this once.
  */
-add_person: [AddPerson, PersonMade], change_person: [ChangePerson, Person], reset_password: [ResetPassword, PersonMade], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], get_rebuild: [GetRebuild, Rebuild], 
+add_person: [AddPerson, PersonMade], change_person: [ChangePerson, Person], reset_password: [ResetPassword, PersonMade], list_projections: [Empty, Projections], list_rebuilds: [ListRebuilds, RebuildList], list_projection_changes: [ListProjectionChanges, ProjectionChanges], get_rebuild: [GetRebuild, Rebuild], 
 /**
  * What a replay would read, and how long it would take. Changes nothing.
  */
@@ -1413,6 +1413,20 @@ after: string | null,
  */
 limit: number, };
 
+export type ListProjectionChanges = { 
+/**
+ * `None`: of every projection.
+ */
+projection: string | null, 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 200.
+ */
+limit: number, };
+
 export type ListRebuilds = { 
 /**
  * `None`: of every projection.
@@ -1758,6 +1772,20 @@ previous: PreviousGeneration | null,
  * `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`.
  */
 actions: Array<Action>, };
+
+export type ProjectionAct = "dry_run" | "rebuild" | "pause_rebuild" | "resume_rebuild" | "cancel_rebuild" | "swap_rebuild" | "gentle" | "normal" | "all_cores" | "pause" | "resume" | "retry" | "skip" | "roll_back";
+
+export type ProjectionChange = { command_id: string, at: Moment, by: string, projection: string, what: ProjectionAct, 
+/**
+ * The event that it was parked at, when it was.
+ */
+position: number | null, reason: string | null, };
+
+export type ProjectionChanges = { 
+/**
+ * Newest first.
+ */
+rows: Array<ProjectionChange>, next: string | null, };
 
 export type ProjectionState = "up_to_date" | "behind" | "rebuilding" | "parked" | "paused" | "unknown";
 

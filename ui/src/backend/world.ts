@@ -1,7 +1,7 @@
 //! The scripted backend with the whole day in it.
 
 import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
-import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projections, proofs, rebuild, space, stateAt } from './admin'
+import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projectionChanges, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox } from './inbox'
@@ -180,6 +180,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     poll_now: () => ({}),
     list_projections: () => projections(),
     list_rebuilds: ({ projection }) => ({ rows: history.filter((r) => !projection || r.projection === projection), next: null }),
+    list_projection_changes: ({ projection }) => ({ rows: projectionChanges.filter((c) => !projection || c.projection === projection), next: null }),
     get_rebuild: ({ rebuild_id }) => [rebuild(), ...history].find((r) => r.rebuild_id === rebuild_id) ?? rebuild(),
     preview_replay: ({ from }) =>
       from.from === 'start'

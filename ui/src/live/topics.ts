@@ -20,6 +20,7 @@ export const keys = {
   eventCatalogue: ['event_catalogue'],
   projections: ['projections'],
   rebuilds: (projection: string | null) => ['projections', 'rebuilds', projection],
+  projectionChanges: (projection: string | null, after: string | null) => ['projections', 'changes', projection, after],
   rebuild: (id: string) => ['projections', 'rebuild', id],
   diff: (id: string, kind: string, rows: number) => ['projections', 'diff', id, kind, rows],
   preview: (projection: string, from: string) => ['preview_replay', projection, from],

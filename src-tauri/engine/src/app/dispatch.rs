@@ -175,6 +175,7 @@ commands! {
 
         list_projections(Empty) -> Projections = projections::list;
         list_rebuilds(ListRebuilds) -> RebuildList = projections::list_rebuilds;
+        list_projection_changes(ListProjectionChanges) -> ProjectionChanges = projections::list_changes;
         get_rebuild(GetRebuild) -> Rebuild = projections::get_rebuild;
         /// What a replay would read, and how long it would take. Changes nothing.
         preview_replay(PreviewReplay) -> ReplayPreview = projections::preview;

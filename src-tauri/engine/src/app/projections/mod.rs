@@ -1,6 +1,8 @@
 //! What an admin sees of projections, and does with them. Each act is one function of the database, which checks who
 //! asks, keeps the reason and counts a command once; workers carry it out.
 
+mod changes;
+mod cursor;
 mod diff;
 mod rebuilds;
 mod replay;
@@ -11,6 +13,7 @@ use sqlx::PgConnection;
 use super::desk::Desk;
 use super::wire::*;
 
+pub use changes::list_changes;
 pub use diff::diff;
 pub use rebuilds::{
     cancel_rebuild, get_rebuild, list_rebuilds, pause_rebuild, resume_rebuild, set_speed, swap,

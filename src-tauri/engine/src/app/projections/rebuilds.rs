@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::{action, may_change, needs_reason, refused, told};
+use super::{action, cursor, may_change, needs_reason, refused, told};
 use crate::app::desk::Desk;
 use crate::app::error::internal;
 use crate::app::place::{self, moment, word};
@@ -26,7 +26,7 @@ pub async fn list_rebuilds(desk: &Desk, request: ListRebuilds) -> Result<Rebuild
     if !(1..=200).contains(&request.limit) {
         return Err(AppError::invalid("limit", "A page has 1 to 200 rebuilds."));
     }
-    let after = request.after.as_deref().map(cursor).transpose()?;
+    let after = request.after.as_deref().map(cursor::read).transpose()?;
     let mut conn = desk.people.acquire().await?;
     let (zone, now) = around(&mut conn).await?;
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
@@ -55,19 +55,8 @@ pub async fn list_rebuilds(desk: &Desk, request: ListRebuilds) -> Result<Rebuild
     let next = rows
         .last()
         .filter(|_| more)
-        .map(|r| format!("{}.{}", r.started.utc.timestamp_micros(), r.rebuild_id));
+        .map(|r| cursor::write(&r.started, r.rebuild_id));
     Ok(RebuildList { rows, next })
-}
-
-fn cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), AppError> {
-    let parse = || {
-        let (micros, id) = text.split_once('.')?;
-        Some((
-            DateTime::from_timestamp_micros(micros.parse().ok()?)?,
-            id.parse().ok()?,
-        ))
-    };
-    parse().ok_or_else(|| AppError::invalid("after", "This is not the end of a page of rebuilds."))
 }
 
 pub async fn get_rebuild(desk: &Desk, request: GetRebuild) -> Result<Rebuild, AppError> {

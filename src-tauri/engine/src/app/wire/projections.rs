@@ -358,6 +358,57 @@ pub struct SkipParked {
     pub reason: String,
 }
 
+// ---- who did what --------------------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ListProjectionChanges {
+    /// `None`: of every projection.
+    pub projection: Option<String>,
+    /// `next` of the page before.
+    pub after: Option<String>,
+    /// 1 to 200.
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct ProjectionChanges {
+    /// Newest first.
+    pub rows: Vec<ProjectionChange>,
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct ProjectionChange {
+    pub command_id: Uuid,
+    pub at: Moment,
+    pub by: String,
+    pub projection: String,
+    pub what: ProjectionAct,
+    /// The event that it was parked at, when it was.
+    #[ts(type = "number | null")]
+    pub position: Option<i64>,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ProjectionAct {
+    DryRun,
+    Rebuild,
+    PauseRebuild,
+    ResumeRebuild,
+    CancelRebuild,
+    SwapRebuild,
+    Gentle,
+    Normal,
+    AllCores,
+    Pause,
+    Resume,
+    Retry,
+    Skip,
+    RollBack,
+}
+
 // ---- differences ------------------------------------------------------------------------------------------------------
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
