@@ -61,7 +61,8 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 fn desktop() {
     // Tauri says this only for its own default folder.
     println!("cargo:rerun-if-changed=src-tauri/capabilities");
-    let manifest = tauri_build::AppManifest::new().commands(&["rpc", "hints", "open_link"]);
+    let manifest =
+        tauri_build::AppManifest::new().commands(&["rpc", "hints", "leave", "open_link"]);
     let attributes = tauri_build::Attributes::new()
         .capabilities_path_pattern("src-tauri/capabilities/**/*")
         .app_manifest(manifest);

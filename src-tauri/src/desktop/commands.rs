@@ -9,7 +9,7 @@ use bizing_engine::app::host::Host;
 use bizing_engine::app::wire::{AppError, Code, Hint};
 use serde_json::value::RawValue;
 use tauri::ipc::{Channel, Response};
-use tauri::{State, Url};
+use tauri::{State, Url, WebviewWindow};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::Feed;
@@ -30,14 +30,33 @@ pub async fn rpc(
 /// Ends the feed of the page that listened before. A page that was loaded anew cannot say that it is gone, and sending to
 /// nobody is not an error.
 #[derive(Default)]
-pub struct Listening(Mutex<CancellationToken>);
+pub struct Listening(Mutex<Option<Page>>);
+
+/// The page that listens now.
+struct Page {
+    replaced: CancellationToken,
+    channel: Channel<Hint>,
+}
 
 impl Listening {
-    fn anew(&self) -> CancellationToken {
+    fn anew(&self, channel: Channel<Hint>) -> CancellationToken {
+        let replaced = CancellationToken::new();
+        let page = Page {
+            replaced: replaced.clone(),
+            channel,
+        };
         let mut now = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        now.cancel();
-        *now = CancellationToken::new();
-        now.clone()
+        if let Some(before) = now.replace(page) {
+            before.replaced.cancel();
+        }
+        replaced
+    }
+
+    /// Past the feed. `false`: no page listens.
+    pub fn tell(&self, hint: Hint) -> bool {
+        let now = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        now.as_ref()
+            .is_some_and(|page| page.channel.send(hint).is_ok())
     }
 }
 
@@ -48,7 +67,7 @@ pub async fn hints(
     listening: State<'_, Listening>,
     channel: Channel<Hint>,
 ) -> Result<(), AppError> {
-    let replaced = listening.anew();
+    let replaced = listening.anew(channel.clone());
     let mut feed = Feed::of(&host);
     loop {
         let hint = tokio::select! {
@@ -60,6 +79,12 @@ pub async fn hints(
             return Err(AppError::new(Code::Internal, "No more hints come here."));
         }
     }
+}
+
+/// The person has read what is under way, and closes all the same.
+#[tauri::command]
+pub fn leave(window: WebviewWindow) {
+    super::leave::close(&window);
 }
 
 /// Opens a web address with the system's browser.

@@ -5,6 +5,7 @@ mod commands;
 mod environment;
 mod exit;
 mod instance;
+mod leave;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::wire::{AppError, Code, Retry};
 use bizing_engine::runtime::config::{BadConfig, Config};
 use tauri::webview::PageLoadEvent;
-use tauri::{App, RunEvent, WebviewUrl, WebviewWindowBuilder};
+use tauri::{App, RunEvent, WebviewUrl, WebviewWindowBuilder, WindowEvent};
 
 use crate::local_sandbox::LocalSandbox;
 use crate::{Ended, Failed, http, runtime, signals, telemetry};
@@ -62,11 +63,15 @@ pub fn run(config: Result<Config, BadConfig>) -> Ended {
         handle.exit(0);
     });
     host.in_background(badge::keep(app.handle().clone(), host.clone()));
+    let leave = leave::Leave::of(host.clone());
     let exit = exit::Exit::of(host);
-    app.run(move |app, event| {
-        if let RunEvent::ExitRequested { api, .. } = event {
-            exit.requested(app, &api);
-        }
+    app.run(move |app, event| match event {
+        RunEvent::WindowEvent {
+            event: WindowEvent::CloseRequested { api, .. },
+            ..
+        } => leave.requested(app, &api),
+        RunEvent::ExitRequested { api, .. } => exit.requested(app, &api),
+        _ => {}
     });
     Ok(())
 }
@@ -117,6 +122,7 @@ fn build(host: &Host, data: Option<PathBuf>) -> Result<App, Failed> {
         .invoke_handler(tauri::generate_handler![
             commands::rpc,
             commands::hints,
+            commands::leave,
             commands::open_link
         ])
         .setup(|app| Ok(open(app, data)?))

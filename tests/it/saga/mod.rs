@@ -20,6 +20,7 @@ mod gate;
 pub mod hands;
 mod headless;
 mod late;
+mod leaving;
 mod lengths;
 mod link;
 mod operator;

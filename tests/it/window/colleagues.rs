@@ -104,18 +104,3 @@ async fn many_are_undone_together_after_their_sum_was_seen_and_a_group_is_decide
     }
     desk.window.close().await.unwrap();
 }
-
-/// An admin makes the login in the window, as people get theirs; the address to open the database with.
-async fn login(window: &fantoccini::Client, name: &str) -> String {
-    click(window, "nav-settings").await;
-    click(window, "settings-people").await;
-    click(window, "person-new").await;
-    write(window, "person-name", name).await;
-    click(window, "person-may").await;
-    choose(window, "Admin").await;
-    click(window, "person-make").await;
-    let password = value(window, "made-password").await;
-    let address = value(window, "made-address").await;
-    keys(window, "\u{e00c}").await;
-    address.replace('…', &password)
-}

@@ -8,7 +8,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,11 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Desk {
     pub window: Client,
     data: TempDir,
-    _driver: Driver,
+    driver: Driver,
 }
 
 pub async fn desk() -> Desk {
-    let desk = on(None).await;
+    let desk = on(&[]).await;
     click(&desk.window, "start-go").await;
     wait(&desk.window, "booking-row").await;
     desk
@@ -29,29 +29,42 @@ pub async fn desk() -> Desk {
 
 /// A window of somebody else, on the database at `url`, with their own login.
 pub async fn colleague(url: &str) -> Desk {
-    let desk = on(Some(url)).await;
+    colleague_with(url, &[]).await
+}
+
+/// The same, with more of its environment.
+pub async fn colleague_with(url: &str, more: &[(&str, &str)]) -> Desk {
+    let environment = [&[("DATABASE_URL", url)], more].concat();
+    let desk = on(&environment).await;
     wait(&desk.window, "booking-row").await;
     desk
 }
 
-async fn on(url: Option<&str>) -> Desk {
+async fn on(environment: &[(&str, &str)]) -> Desk {
     let data = tempfile::Builder::new()
         .prefix("bizing-window-")
         .tempdir()
         .unwrap();
     world_can_enter(data.path());
-    let driver = driver(data.path(), url);
+    let driver = driver(data.path(), environment);
     let window = open(&driver).await;
     Desk {
         window,
         data,
-        _driver: driver,
+        driver: driver,
     }
 }
 
 struct Driver {
     process: Child,
     address: String,
+}
+
+impl Desk {
+    /// The process that drives the window, and started it.
+    pub fn driven_by(&self) -> u32 {
+        self.driver.process.id()
+    }
 }
 
 impl Drop for Driver {
@@ -61,7 +74,7 @@ impl Drop for Driver {
     }
 }
 
-fn driver(data: &Path, url: Option<&str>) -> Driver {
+fn driver(data: &Path, environment: &[(&str, &str)]) -> Driver {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -74,7 +87,7 @@ fn driver(data: &Path, url: Option<&str>) -> Driver {
         .env("BIZING_DATA", data)
         .env("BIZING_NO_OPEN", "1")
         .env_remove("DATABASE_URL")
-        .envs(url.map(|url| ("DATABASE_URL", url)))
+        .envs(environment.iter().copied())
         .stdout(Stdio::null())
         .spawn()
         .expect("WebKitWebDriver is installed (package webkit2gtk-driver)");
@@ -258,16 +271,21 @@ pub fn row(reference: &str) -> String {
     format!("saga-row\"][data-reference=\"{reference}")
 }
 
-/// The example decides as these figures of the policies say. In the window they are a page of the settings.
-pub async fn policy(desk: &Desk, figures: serde_json::Value) {
+/// The address with which a desk makes logins of its own and works in the background.
+pub fn owner(desk: &Desk) -> String {
     let folder = desk.data.path().join("postgres");
     let password = std::fs::read_to_string(folder.join("password")).unwrap();
-    let options = PgConnectOptions::new()
-        .socket(folder.join("run"))
-        .username("bizing")
-        .password(password.trim())
-        .database("bizing_demo");
-    let mut conn = PgConnection::connect_with(&options).await.unwrap();
+    let socket = folder.join("run");
+    format!(
+        "postgres://bizing:{}@localhost/bizing_demo?host={}",
+        password.trim(),
+        socket.display()
+    )
+}
+
+/// The example decides as these figures of the policies say. In the window they are a page of the settings.
+pub async fn policy(desk: &Desk, figures: serde_json::Value) {
+    let mut conn = PgConnection::connect(&owner(desk)).await.unwrap();
     sqlx::query(
         "insert into saga.policy (version, value, reason)
          select version + 1, value || $1, 'for this journey' from saga.policy order by version desc limit 1",
@@ -276,6 +294,21 @@ pub async fn policy(desk: &Desk, figures: serde_json::Value) {
     .execute(&mut conn)
     .await
     .unwrap();
+}
+
+/// An admin makes the login in the window, as people get theirs; the address to open the database with.
+pub async fn login(window: &Client, name: &str) -> String {
+    click(window, "nav-settings").await;
+    click(window, "settings-people").await;
+    click(window, "person-new").await;
+    write(window, "person-name", name).await;
+    click(window, "person-may").await;
+    choose(window, "Admin").await;
+    click(window, "person-make").await;
+    let password = value(window, "made-password").await;
+    let address = value(window, "made-address").await;
+    keys(window, "\u{e00c}").await;
+    address.replace('…', &password)
 }
 
 /// A new booking up to the question how it is paid.

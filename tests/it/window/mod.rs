@@ -5,5 +5,6 @@ mod books;
 mod colleagues;
 mod decides;
 mod hands;
+mod leaves;
 mod rebuilds;
 mod sends;

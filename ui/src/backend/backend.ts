@@ -20,6 +20,8 @@ export interface Backend {
   hints(listener: HintListener): () => void
   /** Opens a web address outside the window. */
   openLink(url: string): Promise<void>
+  /** Closes the window, whatever is under way. */
+  leave(): Promise<void>
 }
 
 /** The app answered, and the answer is no. */

@@ -51,6 +51,10 @@ export class HttpBackend implements Backend {
     }
   }
 
+  async leave(): Promise<void> {
+    window.close()
+  }
+
   async openLink(url: string): Promise<void> {
     window.open(url, '_blank', 'noopener')
   }

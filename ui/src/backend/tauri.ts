@@ -26,6 +26,10 @@ export class TauriBackend implements Backend {
     }
   }
 
+  async leave(): Promise<void> {
+    await invoke('leave')
+  }
+
   async openLink(url: string): Promise<void> {
     try {
       await invoke('open_link', { url })

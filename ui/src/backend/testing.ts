@@ -21,6 +21,7 @@ export function appError(code: Code, message: string, more: Partial<AppError> = 
 export class ScriptedBackend implements Backend {
   calls: { name: Command; params: unknown }[] = []
   links: string[] = []
+  left = 0
   #handlers: Handlers
   #overrides: Handlers = {}
   #hung = new Set<Command>()
@@ -56,6 +57,10 @@ export class ScriptedBackend implements Backend {
     }
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  async leave(): Promise<void> {
+    this.left += 1
   }
 
   async openLink(url: string): Promise<void> {

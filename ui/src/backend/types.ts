@@ -464,7 +464,11 @@ retry_start: [Empty, HostState],
 /**
  * Back to the first-run question. Nothing is deleted.
  */
-leave_database: [Empty, HostState], session: [Empty, Session], status: [Empty, Status], list_bookings: [ListBookings, BookingList], get_booking: [GetBooking, BookingPage], create_booking: [CreateBooking, Booked], 
+leave_database: [Empty, HostState], session: [Empty, Session], status: [Empty, Status], 
+/**
+ * What closing this window would cut short.
+ */
+leaving: [Empty, Leaving], list_bookings: [ListBookings, BookingList], get_booking: [GetBooking, BookingPage], create_booking: [CreateBooking, Booked], 
 /**
  * Asks the saga to stop and take everything back.
  */
@@ -1350,6 +1354,16 @@ problem: string | null,
 hint: string | null, };
 
 export type LampState = "works" | "limited" | "down" | "unknown" | "not_set";
+
+export type Leaving = { 
+/**
+ * Bookings of which a request is with the payment provider, and its answer not written yet.
+ */
+with_provider: number, 
+/**
+ * Another process does background work, and takes them up at once.
+ */
+elsewhere: boolean, };
 
 export type ListBookings = { 
 /**

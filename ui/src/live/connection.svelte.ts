@@ -116,6 +116,10 @@ export class Connection {
     }
   }
 
+  leave(): Promise<void> {
+    return this.#backend.leave()
+  }
+
   openLink(url: string): Promise<void> {
     return this.#backend.openLink(url)
   }

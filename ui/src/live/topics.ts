@@ -6,6 +6,7 @@ import type { BookingPage } from '../backend/types'
 export const keys = {
   host: ['host'],
   session: ['session'],
+  leaving: ['leaving'],
   names: ['people', 'names'],
   catalogue: ['catalogue'],
   booking: (id: string) => ['booking', id],

@@ -58,6 +58,8 @@ commands! {
     desk {
         session(Empty) -> Session = session::session;
         status(Empty) -> Status = session::status;
+        /// What closing this window would cut short.
+        leaving(Empty) -> Leaving = session::leaving;
         list_bookings(ListBookings) -> BookingList = bookings::list::list;
         get_booking(GetBooking) -> BookingPage = bookings::page::page;
         create_booking(CreateBooking) -> Booked = bookings::create::create;

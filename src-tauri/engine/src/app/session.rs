@@ -142,6 +142,29 @@ pub async fn decisions(desk: &Desk) -> Result<u32, AppError> {
     Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
 }
 
+/// What would be cut short by closing the window now. Nothing is lost by it: the next owner looks what became of each.
+pub async fn leaving(desk: &Desk, _: Empty) -> Result<Leaving, AppError> {
+    let Some(worker) = &desk.works_here else {
+        return Ok(Leaving {
+            with_provider: 0,
+            elsewhere: true,
+        });
+    };
+    let (asked, elsewhere): (i64, bool) = sqlx::query_as(
+        "select (select count(*) from read.sagas_v2 s
+                  where s.lease_owner = $1 and s.lease_expires_at > now()
+                    and exists (select from read.effects_v1 e where e.saga_id = s.saga_id and e.first_sent_at is not null and e.resolved_at is null)),
+                exists (select from read.saga_workers_v1 where worker_id <> $1 and heartbeat_at > now() - interval '60 seconds' and not draining)",
+    )
+    .bind(worker.worker_id().0)
+    .fetch_one(&desk.people)
+    .await?;
+    Ok(Leaving {
+        with_provider: u32::try_from(asked).unwrap_or(u32::MAX),
+        elsewhere,
+    })
+}
+
 const SAGAS_NEED_PERSON: &str = "((select count(*) from read.sagas_v1 where state = 'parked')
                   + (select count(*) from read.disputes_v1 where closed_at is null and coalesce(submissions, 0) = 0))";
 /// A message to a customer is its saga's to decide, and is counted there.

@@ -70,6 +70,15 @@ pub struct Lamp {
     pub hint: Option<String>,
 }
 
+/// What this process is in the middle of, for whoever closes its window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Leaving {
+    /// Bookings of which a request is with the payment provider, and its answer not written yet.
+    pub with_provider: u32,
+    /// Another process does background work, and takes them up at once.
+    pub elsewhere: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 pub struct ProjectionStatus {
     pub name: String,
