@@ -89,6 +89,15 @@ enum Command {
     /// Sagas without a window: looked at, decided, asked about at Stripe; the list for a spreadsheet.
     #[command(subcommand)]
     Sagas(cli::sagas::Sagas),
+    /// Where webhooks are sent: the list, pause, let go on, test.
+    #[command(subcommand)]
+    Endpoints(cli::hooks::Endpoints),
+    /// What left the desk: the list, and sending many again.
+    #[command(subcommand)]
+    Deliveries(cli::hooks::Deliveries),
+    /// What came in: the list, and processing again.
+    #[command(subcommand)]
+    Inbox(cli::hooks::Inbox),
     /// Checks the desk and its data, and says what to do about what is wrong.
     Doctor {
         /// Also verifies every event's place in its hash chain. Reads the whole store.
@@ -242,6 +251,18 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Sagas(what)) => {
             telemetry::to_stderr();
             cli::sagas::run(config()?, what)
+        }
+        Some(Command::Endpoints(what)) => {
+            telemetry::to_stderr();
+            cli::hooks::endpoints(config()?, what)
+        }
+        Some(Command::Deliveries(what)) => {
+            telemetry::to_stderr();
+            cli::hooks::deliveries(config()?, what)
+        }
+        Some(Command::Inbox(what)) => {
+            telemetry::to_stderr();
+            cli::hooks::inbox(config()?, what)
         }
         Some(Command::EraseCustomer {
             customer,

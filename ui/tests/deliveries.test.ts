@@ -100,6 +100,31 @@ test('a payload clause that cannot be read is not sent, and says what would be r
   expect(asked(backend, 'list_deliveries').every((call) => (call.params as ListDeliveries).filter.payload === null)).toBe(true)
 })
 
+test('a search in payloads says how far back it looked', async () => {
+  const backend = quiet()
+  backend.on('list_deliveries', (p) => ({ ...listDeliveries(p), looked_since: '2026-11-20T08:00:00Z' }))
+  open('/deliveries?payload=mode%20%3D%20link', backend)
+  await until(() => find('log-looked')?.textContent?.includes('A payload is looked for back to'), 'said')
+})
+
+test('an older try is shown as it was sent, with what was signed then', async () => {
+  const backend = quiet()
+  backend.on('get_delivery', ({ delivery_id }) => {
+    const detail = deliveryDetail(delivery_id)!
+    const tries = detail.tries.map((one, i) => (i === 0 ? { ...one, shape: 'slack' as const, url: 'https://hooks.slack.example/x' } : { ...one, request_headers: [['webhook-timestamp', '1795520000']] as [string, string][] }))
+    return { ...detail, url: 'https://hooks.slack.example/x', body: '{"text":"a card"}', bodies: [...detail.bodies, { shape: 'slack' as const, body: '{"text":"a card"}' }], tries }
+  })
+  open(`/deliveries/${retrying.delivery_id}`, backend)
+  await until(() => all('try').length === 3, 'its tries')
+  await until(() => find('try-panel')?.textContent?.includes('a card'), 'the newest')
+  click(all('try')[2]!)
+  await until(() => find('try-otherwise') !== null, 'it was another then')
+  expect(find('try-panel')!.textContent).toContain('/in/halcyon')
+  expect(find('try-panel')!.textContent).toContain('BookingConfirmed')
+  click(find('try-tab-signature')!)
+  expect(find('try-panel')!.textContent).toContain('msg_2pKx9TqvN1c7.1795520000.{"type":"BookingConfirmed"')
+})
+
 test('a view is kept for the person who made it, on this computer', async () => {
   localStorage.removeItem('bizing-desk.deliveries')
   open('/deliveries?states=gave_up', quiet())

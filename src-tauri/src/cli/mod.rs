@@ -5,6 +5,7 @@ pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod erase;
+pub mod hooks;
 pub mod migrate;
 pub mod once;
 pub mod people;

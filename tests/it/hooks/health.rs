@@ -542,3 +542,123 @@ async fn what_a_person_tries_uses_up_no_try_and_the_next_is_the_schedules_again(
     );
     worker.close().await;
 }
+
+/// As workers tell it: so many got through, so many did not, so many of those at the end, so many with "slow down".
+async fn noted(hooks: &Hooks, id: Uuid, ok: i32, failed: i32, tail: i32, slow: i32) {
+    sqlx::query("select delivery.note_results(array[$1::uuid], array[$2], array[$3], array[$4], array[$5], '{null}', '{f}', '{x}', '{status}', '{503}')")
+        .bind(id)
+        .bind(ok)
+        .bind(failed)
+        .bind(tail)
+        .bind(slow)
+        .execute(&hooks.desk.worker_pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn half_of_twenty_within_a_minute_open_the_breaker_though_never_five_fail_in_a_row() {
+    let hooks = Hooks::new().await;
+    let id = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await
+        .id;
+    for round in 1..=10 {
+        assert_eq!(hooks.health(id).await["breaker"], "closed", "{round}");
+        noted(&hooks, id, 1, 1, 1, 0).await;
+    }
+    assert_eq!(hooks.health(id).await["breaker"], "open");
+}
+
+#[tokio::test]
+async fn an_endpoint_told_us_to_slow_down_gets_one_more_at_once_for_twenty_that_get_through() {
+    let hooks = Hooks::new().await;
+    let id = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await
+        .id;
+    let limit = async || hooks.health(id).await["limit_now"].clone();
+    noted(&hooks, id, 9, 1, 1, 1).await;
+    assert_eq!(limit().await, json!(4), "half of eight");
+    noted(&hooks, id, 19, 0, 0, 0).await;
+    assert_eq!(limit().await, json!(4));
+    noted(&hooks, id, 1, 0, 0, 0).await;
+    assert_eq!(limit().await, json!(5));
+    noted(&hooks, id, 60, 0, 0, 0).await;
+    assert_eq!(limit().await, json!(null), "all eight again");
+}
+
+#[tokio::test]
+async fn what_a_person_keeps_on_begins_its_five_days_anew() {
+    let hooks = Hooks::new().await;
+    let id = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await
+        .id;
+    failed(&hooks, id, "status", Some(500)).await;
+    hours_pass(&hooks, 100, true).await;
+    failed(&hooks, id, "status", Some(500)).await;
+    assert_eq!(
+        (
+            failed_hours(&hooks, id).await,
+            hooks.health(id).await["warned"].clone()
+        ),
+        (100, json!(70))
+    );
+    hooks.change(id, "keep_on").await;
+    assert_eq!(
+        (
+            failed_hours(&hooks, id).await,
+            hooks.health(id).await["warned"].clone()
+        ),
+        (0, json!(0))
+    );
+    hours_pass(&hooks, 30, true).await;
+    failed(&hooks, id, "status", Some(500)).await;
+    let health = hooks.health(id).await;
+    assert_eq!(
+        (&health["state"], &health["warned"]),
+        (&json!("active"), &json!(0))
+    );
+    assert_eq!(failed_hours(&hooks, id).await, 30);
+}
+
+#[tokio::test]
+async fn what_is_held_is_sent_or_cancelled_as_a_whole_and_one_is_cancelled_by_itself() {
+    let hooks = Hooks::new().await;
+    let id = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await
+        .id;
+    hooks.append(Uuid::now_v7(), 4).await;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    let hold = async || {
+        sqlx::query("update delivery.deliveries set state = 'held' where state = 'scheduled'")
+            .execute(&superuser)
+            .await
+            .unwrap()
+    };
+    hold().await;
+    assert_eq!(hooks.change(id, "send_held").await["sent"], json!(4));
+    hooks.wait_for_states(id, &[("scheduled", 4)]).await;
+
+    let one: Uuid = sqlx::query_scalar(
+        "select min(delivery_id::text)::uuid from read.deliveries_v2 where destination_id = $1",
+    )
+    .bind(id)
+    .fetch_one(&hooks.desk.people)
+    .await
+    .unwrap();
+    let cancel = async || -> Option<String> {
+        sqlx::query_scalar("select api.cancel_delivery($1, 'of no use any more')")
+            .bind(one)
+            .fetch_one(&hooks.desk.people)
+            .await
+            .unwrap()
+    };
+    assert_eq!(cancel().await, None);
+    assert_eq!(cancel().await.as_deref(), Some("cancelled"), "once");
+    hold().await;
+    assert_eq!(hooks.change(id, "cancel_held").await["cancelled"], json!(3));
+    hooks.wait_for_states(id, &[("cancelled", 4)]).await;
+}

@@ -3,6 +3,7 @@
 mod basics;
 mod cards;
 mod certificates;
+mod headless;
 mod health;
 mod kept;
 mod memory;
@@ -14,6 +15,7 @@ pub mod sink;
 mod ssrf;
 mod stress;
 mod treachery;
+mod turns;
 mod window;
 
 use std::time::Duration;

@@ -138,6 +138,7 @@ fn record<'q, T>(
         .bind(vec![0_i32])
         .bind(vec![0_i32; 11])
         .bind(vec![None::<&str>; n])
+        .bind(vec!["event"; n])
 }
 
 /// A server that goes down may forget a claim, and give out its fence a second time.
@@ -192,6 +193,7 @@ async fn stay_on_their_indexes(rows: i64) {
         .bind(1_i32)
         .bind(90.0_f64)
         .bind(vec![128_i32; made.len()])
+        .bind(Vec::<Uuid>::new())
         .fetch_one(&pool)
         .await
         .unwrap();

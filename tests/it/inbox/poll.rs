@@ -166,3 +166,24 @@ async fn where_nobody_polls_asking_says_so() {
         refused.message
     );
 }
+
+#[tokio::test]
+async fn a_poll_whose_answer_cannot_be_kept_says_so_where_people_look() {
+    let (t, _) = lived(1).await;
+    let root = t.db.superuser_pool().await;
+    sqlx::raw_sql("update delivery.poll_cursor set cursor = null, overlap_at = now() where source = 'stripe'; alter function delivery.take_in rename to taken_in")
+        .execute(&root)
+        .await
+        .unwrap();
+    assert!(poller(&t).round(SOON, SOON).await.is_err());
+    let problem: Option<String> =
+        sqlx::query_scalar("select problem from read.inbox_sources_v1 where source = 'stripe'")
+            .fetch_one(&t.people)
+            .await
+            .unwrap();
+    let problem = problem.unwrap_or_default();
+    assert!(
+        problem.starts_with("what Stripe told could not be kept"),
+        "{problem}"
+    );
+}

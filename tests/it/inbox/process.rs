@@ -339,3 +339,32 @@ async fn an_event_is_taken_in_without_looking_through_those_that_came_before() {
     .await;
     assert!(read <= 4 * many, "{read} entries for {many} events");
 }
+
+#[tokio::test]
+async fn an_event_that_the_database_refuses_is_set_aside_and_its_neighbours_are_kept() {
+    let t = TestDesk::new().await;
+    let about = |n: i32, note: &str| json!({ "id": format!("pi_{n}"), "object": "payment_intent", "description": note });
+    let events = [(1, "fine"), (2, "a NUL: \u{0}"), (3, "fine")].map(|(n, note)| {
+        event(
+            &format!("evt_{n}"),
+            "payment_intent.succeeded",
+            about(n, note),
+        )
+    });
+    keep(&t.worker_pool, &events).await;
+    // It comes again with every look at the last minutes.
+    keep(&t.worker_pool, &events).await;
+    let kept: Vec<(String, String, bool)> = sqlx::query_as("select external_id, state, problem like '%cannot be kept%' is true from delivery.inbox order by external_id")
+        .fetch_all(&t.worker_pool)
+        .await
+        .unwrap();
+    let row = |id: &str, state: &str, told| (id.to_owned(), state.to_owned(), told);
+    assert_eq!(
+        kept,
+        [
+            row("evt_1", "waiting", false),
+            row("evt_2", "quarantined", true),
+            row("evt_3", "waiting", false)
+        ]
+    );
+}

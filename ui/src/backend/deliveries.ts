@@ -270,6 +270,7 @@ export function listDeliveries({ filter, after, limit }: ListDeliveries): Delive
     next: from + limit < found.length ? String(from + limit) : null,
     counts: { delivered_today: 1204, scheduled: 1, retrying: 6, gave_up: 2, unclear: 1, held: 1, all: { count: 84_110, estimated: true } },
     matching: { count: found.length, estimated: false },
+    looked_since: null,
   }
 }
 
@@ -292,6 +293,8 @@ function attempt(row: DeliveryRow, no: number, more: Partial<DeliveryTry>): Deli
     error: bad ? (row.error ?? '503 Service Unavailable') : null,
     code: bad ? (row.code ?? 503) : row.code,
     timings: { dns_ms: 12, connect_ms: 38, tls_ms: 61, first_byte_ms: bad ? 1981 : 44, body_ms: 12, total_ms: bad ? 2104 : 167 },
+    url: 'https://hooks.ledgerly.example/in/halcyon',
+    shape: 'event',
     peer: '203.0.113.24:443',
     tls: 'TLSv1.3',
     request_headers: [
@@ -317,7 +320,8 @@ export function deliveryDetail(delivery: string): DeliveryDetail | null {
   const webhook = row.kind === 'webhook'
   const tries = Array.from({ length: row.tries }, (_, i) => {
     const no = row.tries - i
-    return attempt(row, no, no === 2 ? { trigger: 'manual', by: 'tomas', reason: 'they say it is fixed' } : no === 1 && row.tries > 1 ? { code: null, error_class: 'timeout', error: 'No answer within 15 s.', response_body: null, timings: { dns_ms: 10, connect_ms: 40, tls_ms: 64, first_byte_ms: null, body_ms: null, total_ms: 15_000 } } : {})
+    const url = `https://${endpointRows.find((e) => e.destination_id === row.destination_id)?.host}/in/halcyon`
+    return attempt(row, no, { url, ...(no === 2 ? { trigger: 'manual', by: 'tomas', reason: 'they say it is fixed' } : no === 1 && row.tries > 1 ? { code: null, error_class: 'timeout', error: 'No answer within 15 s.', response_body: null, timings: { dns_ms: 10, connect_ms: 40, tls_ms: 64, first_byte_ms: null, body_ms: null, total_ms: 15_000 } } : {}) })
   })
   const host = endpointRows.find((e) => e.destination_id === row.destination_id)?.host
   return {
@@ -328,6 +332,7 @@ export function deliveryDetail(delivery: string): DeliveryDetail | null {
     url: webhook ? `https://${host}/in/halcyon` : null,
     tries,
     body: webhook ? body(row) : null,
+    bodies: webhook ? [{ shape: 'event', body: body(row) }] : [],
     signature: webhook ? { message_id: 'msg_2pKx9TqvN1c7', base_string: `msg_2pKx9TqvN1c7.1795520515.${body(row)}`, hints: ['whsec_…t4Qe', 'whsec_…9aLm'] } : null,
     curl: webhook ? `curl -X POST 'https://${host}/in/halcyon' \\\n  -H 'content-type: application/json' \\\n  -H 'webhook-id: msg_2pKx9TqvN1c7' \\\n  -H 'webhook-timestamp: <now>' \\\n  -H 'webhook-signature: <signature>' \\\n  --data-binary '${body(row)}'` : null,
     redeliver_refused: row.kind === 'email' && row.state === 'delivered' ? 'A message to a customer leaves once.' : null,

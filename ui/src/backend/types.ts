@@ -704,9 +704,13 @@ export type DeliveryDetail = { row: DeliveryRow, event_version: number, correlat
  */
 tries: Array<DeliveryTry>, 
 /**
- * Exactly the bytes that are sent. Of an e-mail: `None`.
+ * Exactly the bytes that would be sent now. Of an e-mail: `None`.
  */
-body: string | null, signature: SignatureView | null, 
+body: string | null, 
+/**
+ * Those that tries sent, one for each shape.
+ */
+bodies: Array<ShapedBody>, signature: SignatureView | null, 
 /**
  * Placeholders stand for secrets.
  */
@@ -734,7 +738,11 @@ export type DeliveryList = { rows: Array<DeliveryRow>, next: string | null, coun
 /**
  * Of what was asked for; with a payload or a search it is counted up to 1,000.
  */
-matching: Count, };
+matching: Count, 
+/**
+ * A search in payloads looks through the newest 100,000 deliveries. `None`: that is all of what was asked for.
+ */
+looked_since: string | null, };
 
 export type DeliveryRef = { delivery_id: string, };
 
@@ -790,7 +798,11 @@ result: string | null,
 /**
  * `dns`, `connect`, `tls`, `timeout`, `blocked_address`, `redirect`, `status`, `interrupted`, …
  */
-error_class: string | null, error: string | null, code: number | null, timings: TryTimings | null, peer: string | null, 
+error_class: string | null, error: string | null, code: number | null, 
+/**
+ * Where it went, and what it was: today's endpoint may differ.
+ */
+url: string | null, shape: EndpointShape, timings: TryTimings | null, peer: string | null, 
 /**
  * `TLSv1.3`; of a webhook that went by `https`.
  */
@@ -2562,13 +2574,15 @@ no_show: boolean, };
 
 export type SetRebuildSpeed = { command_id: string, rebuild_id: string, speed: ReplaySpeed, };
 
+export type ShapedBody = { shape: EndpointShape, body: string, };
+
 export type SignatureView = { 
 /**
  * `msg_…`: the same for every try.
  */
 message_id: string, 
 /**
- * `msg_….1795520515.{"type":…`: what was signed at the last try.
+ * `msg_….1795520515.{"type":…`: what was signed at the newest try. Of another try: its `webhook-timestamp` and body in the same places.
  */
 base_string: string, 
 /**

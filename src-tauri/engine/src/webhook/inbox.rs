@@ -7,7 +7,7 @@ use bizing_stripe::EventRecord;
 use bizing_stripe::webhook::Seal;
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::poll::TYPES;
 
@@ -75,8 +75,80 @@ pub struct Refused<'a> {
     pub problem: String,
 }
 
-/// Keeps events and how they came, in one statement; known ones are noted as such. Returns how many were new.
+/// Keeps events and how they came; known ones are noted as such. Returns how many were new. One that the database cannot hold is
+/// set aside, and its neighbours are kept.
 pub async fn keep(
+    conn: &mut PgConnection,
+    events: &[EventRecord],
+    came: Came<'_>,
+) -> sqlx::Result<u64> {
+    match keep_whole(conn, events, came).await {
+        Err(error) if cannot_be_held(&error) => {}
+        kept => return kept,
+    }
+    let mut new = 0;
+    for event in events {
+        let kept = keep_whole(conn, std::slice::from_ref(event), came).await;
+        new += match kept {
+            Err(error) if cannot_be_held(&error) => set_aside(conn, event, came, &error).await?,
+            kept => kept?,
+        };
+    }
+    Ok(new)
+}
+
+/// The database understood and refused, and will refuse again.
+fn cannot_be_held(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code());
+    code.is_some_and(|code| code.starts_with("22"))
+}
+
+async fn set_aside(
+    conn: &mut PgConnection,
+    event: &EventRecord,
+    came: Came<'_>,
+    why: &sqlx::Error,
+) -> sqlx::Result<u64> {
+    tracing::error!(
+        event.id = event.id,
+        error = why as &dyn std::error::Error,
+        "an event cannot be kept as it is; it is set aside"
+    );
+    let via = match came {
+        Came::Poll => "poll",
+        Came::Webhook(..) => "webhook",
+    };
+    let new: bool =
+        sqlx::query_scalar("select delivery.quarantine('stripe', $1, $2, $3, $4, $5, $6, $7)")
+            .bind(via)
+            .bind(&event.id)
+            .bind(&event.kind)
+            .bind(&event.object_id)
+            .bind(&event.api_version)
+            .bind(DateTime::from_timestamp(event.created, 0))
+            .bind(format!("its text cannot be kept: {why}"))
+            .fetch_one(conn)
+            .await?;
+    Ok(u64::from(new))
+}
+
+/// In one statement. A poll keeps within its own transaction, where what is refused must spoil nothing; a webhook's is a statement by
+/// itself, and its sender waits.
+async fn keep_whole(
+    conn: &mut PgConnection,
+    events: &[EventRecord],
+    came: Came<'_>,
+) -> sqlx::Result<u64> {
+    if let Came::Webhook(..) = came {
+        return take_in(conn, events, came).await;
+    }
+    let mut tx = conn.begin().await?;
+    let new = take_in(&mut tx, events, came).await?;
+    tx.commit().await?;
+    Ok(new)
+}
+
+async fn take_in(
     conn: &mut PgConnection,
     events: &[EventRecord],
     came: Came<'_>,

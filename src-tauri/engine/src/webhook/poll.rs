@@ -65,8 +65,23 @@ struct Cursor {
 
 impl Poller {
     /// One round. Returns how long to wait until the next: short while a payment is awaited, longer each time Stripe does not
-    /// answer.
+    /// answer. What was told and cannot be kept is said where people look for it.
     pub async fn round(&self, awaited: Duration, quiet: Duration) -> sqlx::Result<Duration> {
+        let done = self.ask(awaited, quiet).await;
+        if let Err(error) = &done {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            let problem = format!("what Stripe told could not be kept: {error}");
+            if let Err(silent) = self.note_problem(&problem).await {
+                tracing::debug!(
+                    error = &silent as &dyn std::error::Error,
+                    "that could not be noted either"
+                );
+            }
+        }
+        done
+    }
+
+    async fn ask(&self, awaited: Duration, quiet: Duration) -> sqlx::Result<Duration> {
         let at = self.cursor().await?;
         let read = if at.backfill_first.is_some() {
             self.read_back(&at).await
@@ -82,7 +97,7 @@ impl Poller {
             }
             Err(failure) => {
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-                self.note_problem(&failure).await?;
+                self.note_problem(&failure.to_string()).await?;
                 let pause = match failure {
                     Failure::Busy {
                         retry_after: Some(pause),
@@ -130,14 +145,28 @@ impl Poller {
 
     async fn read_on(&self, at: &Cursor) -> Result<Read, Failure> {
         if let (true, Some(created)) = (at.overlaps, at.cursor_created) {
-            let since = created.timestamp() - OVERLAP_S;
-            let page = self.stripe.events_since(since, &TYPES, None).await?;
+            let page = self.overlap(created.timestamp() - OVERLAP_S).await?;
             return Ok(Read::Overlap(page));
         }
         self.stripe
             .events_after(at.cursor.as_deref(), &TYPES, PAGE)
             .await
             .map(Read::On)
+    }
+
+    /// All of the last minutes: a busy desk has more than a page of them.
+    async fn overlap(&self, since: i64) -> Result<EventPage, Failure> {
+        let mut all = self.stripe.events_since(since, &TYPES, None).await?;
+        while let (true, Some(oldest)) = (all.has_more, all.events.last()) {
+            let after = oldest.id.clone();
+            let next = self
+                .stripe
+                .events_since(since, &TYPES, Some(&after))
+                .await?;
+            all.has_more = next.has_more && !next.events.is_empty();
+            all.events.extend(next.events);
+        }
+        Ok(all)
     }
 
     async fn read_back(&self, at: &Cursor) -> Result<Read, Failure> {
@@ -173,9 +202,9 @@ impl Poller {
         Ok(pause)
     }
 
-    async fn note_problem(&self, failure: &Failure) -> sqlx::Result<()> {
+    async fn note_problem(&self, problem: &str) -> sqlx::Result<()> {
         sqlx::query("update delivery.poll_cursor set checked_at = now(), problem = $1 where source = 'stripe'")
-            .bind(failure.to_string())
+            .bind(problem)
             .execute(&self.pool)
             .await
             .map(|_| ())

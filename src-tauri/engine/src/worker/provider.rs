@@ -152,10 +152,14 @@ fn poll(parts: &WorkerParts, stripe: Arc<Stripe>) {
                 } else {
                     pace.poll_quiet
                 };
-                let pause = poller
-                    .round(pace.poll_awaited, quiet)
-                    .await
-                    .unwrap_or(pace.poll_quiet);
+                let round = poller.round(pace.poll_awaited, quiet).await;
+                let pause = round.unwrap_or_else(|error| {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "what Stripe told could not be kept; asking again"
+                    );
+                    pace.poll_quiet
+                });
                 bell.ring();
                 let opened = async {
                     // Whoever opens a window sees what is new soon.

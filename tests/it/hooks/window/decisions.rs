@@ -117,3 +117,39 @@ async fn a_decision_for_many_is_for_those_that_were_seen_and_ends_with_all_of_th
     );
     worker.close().await;
 }
+
+#[tokio::test]
+async fn a_search_in_payloads_says_how_far_it_looks_and_decides_nothing_about_the_rest() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let (endpoint, _) = made(&desk, "https://hooks.example.com/in").await;
+    sqlx::query(
+        "insert into delivery.deliveries (destination_id, template, event_id, position, stream_id, correlation_id, give_up_at, state, finished_at)
+         select $1, 'CalendarSynced', gen_random_uuid(), -n, 'booking-x', gen_random_uuid(), 'infinity', 'gave_up', now() from generate_series(1, 100001) n",
+    )
+    .bind(endpoint.row.destination_id)
+    .execute(&hooks.desk.db.superuser_pool().await)
+    .await
+    .unwrap();
+    let mut filter = DeliveryFilter {
+        payload: Some(serde_json::json!({ "mode": "link" })),
+        ..Default::default()
+    };
+    for (since, partial) in [(None, true), (Some(chrono::Utc::now()), false)] {
+        filter.since = since;
+        let list = ListDeliveries {
+            filter: filter.clone(),
+            after: None,
+            limit: 10,
+        };
+        let list = deliveries::list(&desk, list).await.unwrap();
+        assert_eq!(list.looked_since.is_some(), partial);
+        let ask = PreviewRedelivery {
+            action: BulkAction::Redeliver,
+            filter: filter.clone(),
+        };
+        let refused = deliveries::preview(&desk, ask).await.unwrap().refused;
+        let told = refused.is_some_and(|r| r.contains("the newest 100000 deliveries"));
+        assert_eq!(told, partial);
+    }
+}

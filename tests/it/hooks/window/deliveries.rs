@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::sink::{Say, Sink};
 use super::super::{Hooks, message_id};
-use super::made;
+use super::{made, put};
 
 #[tokio::test]
 async fn a_delivery_is_found_by_what_is_known_of_it_and_its_page_tells_each_try() {
@@ -221,5 +221,60 @@ async fn a_delivery_is_found_by_what_is_known_of_it_and_its_page_tells_each_try(
         (page.redeliver_refused, page.cancel_refused.is_some()),
         (None, true)
     );
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_try_is_shown_as_it_was_sent_though_its_endpoint_is_another_today() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    let (old, new) = (Sink::start().await, Sink::start().await);
+    let (endpoint, _) = made(&desk, &old.url()).await;
+    let id = endpoint.row.destination_id;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 1).await;
+    let before = old.wait_for(1).await.remove(0);
+    hooks.wait_for_states(id, &[("delivered", 1)]).await;
+    let change = PutEndpoint {
+        destination_id: id,
+        version: Some(1),
+        shape: Some(EndpointShape::Slack),
+        ..put(&new.url())
+    };
+    bizing_engine::app::endpoints::put(&desk, change)
+        .await
+        .unwrap();
+
+    let all = deliveries::list(
+        &desk,
+        ListDeliveries {
+            filter: DeliveryFilter::default(),
+            after: None,
+            limit: 10,
+        },
+    )
+    .await
+    .unwrap();
+    let ask = GetDelivery {
+        delivery_id: all.rows[0].delivery_id,
+    };
+    let page = deliveries::get(&desk, ask).await.unwrap();
+    let first = &page.tries[0];
+    assert_eq!(
+        (first.url.as_deref(), first.shape),
+        (Some(old.url().as_str()), EndpointShape::Event)
+    );
+    let sent = page.bodies.iter().find(|b| b.shape == first.shape).unwrap();
+    assert_eq!(sent.body.as_bytes(), &before.body[..]);
+    let signed = format!(
+        "{}.{}.{}",
+        before.id(),
+        before.header("webhook-timestamp"),
+        sent.body
+    );
+    assert_eq!(page.signature.unwrap().base_string, signed);
+    // What would be sent now is something else.
+    assert_eq!(page.url.as_deref(), Some(new.url().as_str()));
+    assert_ne!(page.body.as_deref(), Some(sent.body.as_str()));
     worker.close().await;
 }

@@ -23,13 +23,15 @@ struct Set {
     shares: Vec<BulkShare>,
     left_out: Vec<(String, u32)>,
     hash: String,
+    /// Why it is not all that was asked for.
+    partial: Option<String>,
 }
 
 pub async fn preview(desk: &Desk, request: PreviewRedelivery) -> Result<RedeliveryPlan, AppError> {
     let mut conn = desk.people.acquire().await?;
     let set = set(&mut conn, request.action, &request.filter).await?;
     let count = i64::try_from(set.ids.len()).unwrap_or(i64::MAX);
-    let refused = managers_only(desk).or_else(|| match count {
+    let refused = managers_only(desk).or(set.partial).or_else(|| match count {
         0 => Some("Nothing of this can be done.".to_owned()),
         _ if count > MOST => {
             Some("One decision is for up to 100,000 deliveries: ask for fewer.".to_owned())
@@ -69,6 +71,9 @@ pub async fn start(desk: &Desk, request: StartRedelivery) -> Result<Redelivery, 
         )
         .hint("Look at what it would do now, then start it again.")
         .retry(Retry::Now));
+    }
+    if let Some(why) = set.partial {
+        return Err(AppError::new(Code::Refused, why));
     }
     let done: String = sqlx::query_scalar("select api.start_bulk($1, $2, $3, $4, $5, $6, $7)")
         .bind(request.bulk_id)
@@ -184,6 +189,13 @@ async fn set(
         shares: vec![],
         left_out: vec![],
         hash: String::new(),
+        partial: asked.beyond.map(|at| {
+            format!(
+                "A search in payloads looks through the newest {} deliveries, back to {}: ask for those since then.",
+                super::list::LOOKED_THROUGH,
+                at.format("%Y-%m-%d %H:%M UTC")
+            )
+        }),
     };
     for row in &rows {
         let state: &str = row.try_get("state")?;

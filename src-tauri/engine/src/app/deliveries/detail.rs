@@ -26,7 +26,6 @@ pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, Ap
         .await?
         .ok_or_else(unknown)?;
     let shown = row(&found)?;
-    let tries = tries(&mut conn, &shown).await?;
     let webhook = shown.kind == "webhook";
     let (version, body) = rendered(&mut conn, &shown, webhook).await?;
     let endpoint = sqlx::query("select url, timeout_ms, header_names, shape from read.destinations_v1 where destination_id = $1 and kind = 'webhook'")
@@ -37,14 +36,18 @@ pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, Ap
         Some(e) => Shape::of(e.try_get("shape")?),
         None => Shape::Event,
     };
-    let body = match body {
-        Some(body) if shape != Shape::Event => Some(card(&mut conn, &shown, &body, shape).await?),
-        other => other,
+    let tries = tries(&mut conn, &shown, shape).await?;
+    let bodies = match &body {
+        Some(event) => bodies(&mut conn, &shown, event, shape, &tries).await?,
+        None => vec![],
     };
-    let signature = match &body {
+    let as_sent = |shape| bodies.iter().find(|b| b.shape == shape).map(|b| &b.body);
+    let newest = tries.first().map_or(self::shape(shape), |t| t.shape);
+    let signature = match as_sent(newest) {
         Some(body) => Some(signature(&mut conn, &shown, body, &tries).await?),
         None => None,
     };
+    let body = as_sent(self::shape(shape)).cloned();
     let url: Option<String> = endpoint.as_ref().map(|e| e.try_get("url")).transpose()?;
     let own: Vec<String> = match &endpoint {
         Some(e) => e.try_get("header_names")?,
@@ -84,13 +87,18 @@ pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, Ap
         url,
         tries,
         body,
+        bodies,
         signature,
         row: shown,
     })
 }
 
 /// Newest first, and of those that a person asked for, who and why.
-async fn tries(conn: &mut PgConnection, shown: &DeliveryRow) -> Result<Vec<DeliveryTry>, AppError> {
+async fn tries(
+    conn: &mut PgConnection,
+    shown: &DeliveryRow,
+    today: Shape,
+) -> Result<Vec<DeliveryTry>, AppError> {
     let rows = sqlx::query(
         "select t.*, c.by, c.reason
            from read.delivery_tries_v1 t
@@ -102,10 +110,11 @@ async fn tries(conn: &mut PgConnection, shown: &DeliveryRow) -> Result<Vec<Deliv
     .bind(shown.delivery_id)
     .fetch_all(&mut *conn)
     .await?;
-    rows.iter().map(one_try).collect()
+    rows.iter().map(|row| one_try(row, today)).collect()
 }
 
-fn one_try(row: &PgRow) -> Result<DeliveryTry, AppError> {
+/// `today`: what a try was whose shape nobody wrote down.
+fn one_try(row: &PgRow, today: Shape) -> Result<DeliveryTry, AppError> {
     let whole = |name: &str| -> sqlx::Result<Option<u32>> {
         Ok(row
             .try_get::<Option<f32>, _>(name)?
@@ -132,6 +141,11 @@ fn one_try(row: &PgRow) -> Result<DeliveryTry, AppError> {
         code: row
             .try_get::<Option<i16>, _>("status")?
             .and_then(|c| u16::try_from(c).ok()),
+        url: row.try_get("url")?,
+        shape: self::shape(
+            row.try_get::<Option<_>, _>("shape")?
+                .map_or(today, Shape::of),
+        ),
         timings: match whole("total_ms")? {
             Some(total_ms) => Some(TryTimings {
                 dns_ms: whole("dns_ms")?,
@@ -185,6 +199,35 @@ async fn rendered(
     });
     let version = u32::try_from(schema_version).unwrap_or(1);
     Ok((version, webhook.then_some(body)))
+}
+
+fn shape(shape: Shape) -> EndpointShape {
+    crate::app::endpoints::shape(shape.word())
+}
+
+/// In today's shape, and in each that a try was sent in.
+async fn bodies(
+    conn: &mut PgConnection,
+    shown: &DeliveryRow,
+    event: &str,
+    today: Shape,
+    tries: &[DeliveryTry],
+) -> Result<Vec<ShapedBody>, AppError> {
+    let mut bodies = vec![];
+    for one in [Shape::Event, Shape::Slack, Shape::Discord, Shape::Teams] {
+        if one != today && !tries.iter().any(|t| t.shape == shape(one)) {
+            continue;
+        }
+        let body = match one {
+            Shape::Event => event.to_owned(),
+            _ => card(conn, shown, event, one).await?,
+        };
+        bodies.push(ShapedBody {
+            shape: shape(one),
+            body,
+        });
+    }
+    Ok(bodies)
 }
 
 /// As the worker makes it.

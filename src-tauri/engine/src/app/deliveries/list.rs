@@ -14,7 +14,7 @@ use crate::app::wire::*;
 use crate::delivery::webhook::schedule::OF_A_TEST;
 
 /// A payload is looked for among so many of the newest: no index knows what stands in events.
-const LOOKED_THROUGH: i64 = 100_000;
+pub(super) const LOOKED_THROUGH: i64 = 100_000;
 const COUNTED: i64 = 100_000;
 const COUNTED_SLOWLY: i64 = 1_000;
 /// Of a message to a customer.
@@ -80,6 +80,7 @@ pub async fn list(desk: &Desk, request: ListDeliveries) -> Result<DeliveryList, 
     });
     Ok(DeliveryList {
         matching: asked.count(&mut conn).await?,
+        looked_since: asked.beyond,
         counts: counts(&mut conn).await?,
         next: next.flatten(),
         rows,
@@ -92,6 +93,8 @@ pub(super) struct Asked<'a> {
     /// Endpoints that let nothing through now.
     closed: Vec<Uuid>,
     found: Found,
+    /// Of a search in payloads: what is as old as this is asked for and not looked at.
+    pub beyond: Option<DateTime<Utc>>,
 }
 
 /// What a search text turned out to be.
@@ -127,10 +130,15 @@ impl<'a> Asked<'a> {
             Some(text) => search(conn, text).await?,
             None => Found::Anything,
         };
+        let beyond = match filter.payload {
+            Some(_) => horizon(conn).await?,
+            None => None,
+        };
         Ok(Asked {
             filter,
             closed,
             found,
+            beyond: beyond.filter(|at| filter.since.is_none_or(|since| since <= *at)),
         })
     }
 
@@ -291,6 +299,17 @@ impl<'a> Asked<'a> {
             estimated: count == most,
         })
     }
+}
+
+/// The newest delivery that a search in payloads does not look at.
+async fn horizon(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, AppError> {
+    let at = sqlx::query_scalar(
+        "select created_at from read.deliveries_v2 order by delivery_id desc offset $1 limit 1",
+    )
+    .bind(LOOKED_THROUGH)
+    .fetch_optional(conn)
+    .await?;
+    Ok(at)
 }
 
 /// A booking's reference, a delivery's, an event's or a message's id.

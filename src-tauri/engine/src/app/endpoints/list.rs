@@ -136,7 +136,7 @@ pub async fn one(conn: &mut PgConnection, id: Uuid) -> Result<Endpoint, AppError
     })
 }
 
-fn shape(word: &str) -> EndpointShape {
+pub(in crate::app) fn shape(word: &str) -> EndpointShape {
     match word {
         "slack" => EndpointShape::Slack,
         "discord" => EndpointShape::Discord,

@@ -12,6 +12,7 @@ mod secrets;
 pub use act::{allow_list, change, preview_recovery, put_allow_list, send_test};
 pub use catalogue::{catalogue, try_filter};
 pub use kept::{delivery_retention, put_delivery_retention};
+pub(super) use list::shape;
 pub use list::{get, list};
 pub use notices::{notice_list, put_notice_list};
 pub use put::put;

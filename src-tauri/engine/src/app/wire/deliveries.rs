@@ -122,6 +122,8 @@ pub struct DeliveryList {
     pub counts: DeliveryCounts,
     /// Of what was asked for; with a payload or a search it is counted up to 1,000.
     pub matching: Count,
+    /// A search in payloads looks through the newest 100,000 deliveries. `None`: that is all of what was asked for.
+    pub looked_since: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -155,6 +157,9 @@ pub struct DeliveryTry {
     pub error_class: Option<String>,
     pub error: Option<String>,
     pub code: Option<u16>,
+    /// Where it went, and what it was: today's endpoint may differ.
+    pub url: Option<String>,
+    pub shape: EndpointShape,
     pub timings: Option<TryTimings>,
     pub peer: Option<String>,
     /// `TLSv1.3`; of a webhook that went by `https`.
@@ -167,12 +172,19 @@ pub struct DeliveryTry {
     pub response_cut: bool,
 }
 
+/// The bytes of a message in one of the shapes that it was sent in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ShapedBody {
+    pub shape: EndpointShape,
+    pub body: String,
+}
+
 /// How the receiver checks that it is ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct SignatureView {
     /// `msg_…`: the same for every try.
     pub message_id: String,
-    /// `msg_….1795520515.{"type":…`: what was signed at the last try.
+    /// `msg_….1795520515.{"type":…`: what was signed at the newest try. Of another try: its `webhook-timestamp` and body in the same places.
     pub base_string: String,
     /// One for each secret that signed.
     pub hints: Vec<String>,
@@ -187,8 +199,10 @@ pub struct DeliveryDetail {
     pub url: Option<String>,
     /// Newest first.
     pub tries: Vec<DeliveryTry>,
-    /// Exactly the bytes that are sent. Of an e-mail: `None`.
+    /// Exactly the bytes that would be sent now. Of an e-mail: `None`.
     pub body: Option<String>,
+    /// Those that tries sent, one for each shape.
+    pub bodies: Vec<ShapedBody>,
     pub signature: Option<SignatureView>,
     /// Placeholders stand for secrets.
     pub curl: Option<String>,

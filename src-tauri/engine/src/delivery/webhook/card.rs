@@ -29,6 +29,15 @@ impl Shape {
         }
     }
 
+    pub fn word(self) -> &'static str {
+        match self {
+            Shape::Event => "event",
+            Shape::Slack => "slack",
+            Shape::Discord => "discord",
+            Shape::Teams => "teams",
+        }
+    }
+
     /// Whose address this is. Programs that imitate Slack's are many, so a stranger is taken for one.
     pub fn by_host(host: &str) -> Shape {
         let within = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));

@@ -50,11 +50,16 @@ pub struct Held {
     pub held: Vec<i32>,
     pub most: Vec<i32>,
     pub depth: Vec<i32>,
+    /// Those of them that this process cannot send to: others may.
+    pub unusable: Vec<Uuid>,
 }
 
 /// `probes`: endpoints whose breaker lets one through; `select true … limit 1` and no `exists`, which the planner may turn into a
 /// join that reads all that is due. An endpoint gives twice its places, or as deep as the worker's lane for it has become, so that
 /// there is something to go on with while results are written. `by_hand` rows pass breakers, pauses and places, two at a time.
+///
+/// `turns`: an endpoint with a rate, or with fewer places than there are workers, is one worker's at a time. The row is taken by whoever
+/// finds it free as it is then, not as it was when the statement began. `$9`: those that this process cannot use.
 ///
 /// An event that several endpoints are owed is read once: its row stands for itself, without a delivery, before those of deliveries.
 ///
@@ -70,6 +75,16 @@ with probes as (
      and (select true from delivery.deliveries d where d.destination_id = h.destination_id and d.state = 'scheduled' and d.next_at <= now()
              and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null limit 1)
   returning h.destination_id),
+turns as (
+  insert into delivery.turns as h (destination_id, owner, until)
+  select t.destination_id, $5, now() + interval '60 seconds' from delivery.destinations t
+   where $6 > 1 and (t.rate_per_s is not null or t.max_in_flight < $6) and t.kind = 'webhook' and t.state = 'active' and t.deleted_at is null
+     and t.destination_id <> all($9)
+     and (select true from delivery.deliveries d where d.destination_id = t.destination_id and d.state = 'scheduled' and d.next_at <= now()
+             and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null limit 1)
+  on conflict (destination_id) do update set owner = excluded.owner, until = excluded.until
+   where h.until < now() or h.owner = excluded.owner and h.until < now() + interval '30 seconds'
+  returning h.destination_id),
 q as materialized (
   select x.destination_id as ep, x.version, x.places, x.closed, x.clean,
          case when x.open then least(greatest(coalesce(held.depth, 2 * x.places) - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
@@ -78,8 +93,11 @@ q as materialized (
     from (select t.destination_id, t.rate_per_s, t.version, h.breaker = 'closed' as closed,
                  h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
                    and h.paused_until is null as clean,
-                 greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / $6) as places,
-                 t.state = 'active' and h.breaker = 'closed' and (h.paused_until is null or h.paused_until <= now()) as open,
+                 greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / case when $6 > 1 and
+                   (t.rate_per_s is not null or t.max_in_flight < $6) then 1 else $6 end) as places,
+                 t.state = 'active' and h.breaker = 'closed' and (h.paused_until is null or h.paused_until <= now())
+                   and ($6 = 1 or t.rate_per_s is null and t.max_in_flight >= $6 or t.destination_id in (select destination_id from turns)
+                        or (select true from delivery.turns o where o.destination_id = t.destination_id and o.owner = $5 and o.until > now())) as open,
                  t.destination_id in (select destination_id from probes) as probe
             from delivery.destinations t join delivery.health h on h.destination_id = t.destination_id
            where t.kind = 'webhook' and t.deleted_at is null) x
@@ -135,6 +153,7 @@ pub async fn claim(
         .bind(workers)
         .bind(LEASE_S)
         .bind(&held.depth)
+        .bind(&held.unusable)
         .fetch_all(pool)
         .await?;
     let mut bodies: HashMap<i64, Bytes> = HashMap::new();
@@ -285,6 +304,15 @@ pub async fn next_due(pool: &PgPool) -> sqlx::Result<(bool, Option<f64>)> {
     )
     .fetch_one(pool)
     .await
+}
+
+/// Whoever stops leaves its turns to the others.
+pub async fn leave_turns(pool: &PgPool, worker: WorkerId) -> sqlx::Result<()> {
+    sqlx::query("delete from delivery.turns where owner = $1")
+        .bind(worker.0)
+        .execute(pool)
+        .await
+        .map(|_| ())
 }
 
 /// Workers that share the places of an endpoint.

@@ -38,9 +38,9 @@ pub const FINISH: &str = "
 with r as (
   select * from unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::float8[], $6::text[], $7::text[], $8::text[], $9::text[],
                        $10::int[], $11::real[], $12::real[], $13::real[], $14::real[], $15::real[], $16::real[], $17::text[], $18::text[],
-                       $19::text[], $20::bytea[], $21::bool[], $22::timestamptz[], $23::text[], $29::text[])
+                       $19::text[], $20::bytea[], $21::bool[], $22::timestamptz[], $23::text[], $29::text[], $30::text[])
     as t(id, fence, no, state, again_in, result, class, error, url, status, dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer,
-         request_headers, response_headers, body, body_cut, started_at, trigger, tls)),
+         request_headers, response_headers, body, body_cut, started_at, trigger, tls, shape)),
 u as (
   update delivery.deliveries d
      set state = (array['delivered', 'scheduled', 'gave_up'])[($4)[width_bucket(d.delivery_id, $1)]],
@@ -68,9 +68,9 @@ s as (
          took = array(select a + b from unnest(h.took, excluded.took) as y(a, b))),
 a as (
   insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at, ended_at, result, error, trigger, url, status, error_class,
-                                 dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers, response_headers, body, body_cut, tls)
+                                 dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers, response_headers, body, body_cut, tls, shape)
   select id, no, fence, $24, started_at, started_at + make_interval(secs => total_ms / 1000), result, error, trigger, url, nullif(status, 0), class,
-         dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers::json, response_headers::json, body, body_cut, tls
+         dns_ms, connect_ms, tls_ms, first_byte_ms, body_ms, total_ms, peer, request_headers::json, response_headers::json, body, body_cut, tls, shape
     from r on conflict do nothing)
 select delivery_id from u";
 
@@ -307,6 +307,7 @@ fn statement<'q>(
         .bind(tallies.values().map(|t| t.failed).collect::<Vec<_>>())
         .bind(tallies.values().flat_map(|t| t.took).collect::<Vec<_>>())
         .bind(column!(|f| f.tls))
+        .bind(column!(|f| f.shape))
 }
 
 /// Its place in the statement's list of states.

@@ -90,6 +90,7 @@ impl Lanes {
         self.unusable.retain(|_, until| *until > now);
         for id in self.unusable.keys() {
             held.endpoints.push(*id);
+            held.unusable.push(*id);
             held.held.push(0);
             held.most.push(0);
             held.depth.push(0);
@@ -269,4 +270,48 @@ impl Lanes {
 
 fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many seconds later.
+    fn wait(rate: &mut Rate, seconds: f64) {
+        rate.at -= Duration::from_secs_f64(seconds);
+    }
+
+    #[test]
+    fn a_rate_gives_so_many_a_second_and_saves_no_more_than_a_second_of_them() {
+        let mut rate = Rate::new(2);
+        assert_eq!(rate.left().floor() as i32, 2, "at first a second's worth");
+        rate.left -= 2.0;
+        assert_eq!(rate.left().floor() as i32, 0);
+        wait(&mut rate, 0.5);
+        assert_eq!(rate.left().floor() as i32, 1);
+        wait(&mut rate, 3_600.0);
+        assert_eq!(
+            rate.left().floor() as i32,
+            2,
+            "an hour of quiet is no burst"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_asked_for_by_nobody_here_and_named_for_the_others() {
+        let mut lanes = Lanes::default();
+        let id = Uuid::now_v7();
+        assert!(
+            lanes.cannot_use(id, Duration::from_secs(60)),
+            "that is news"
+        );
+        assert!(
+            !lanes.cannot_use(id, Duration::from_secs(60)),
+            "and now it is not"
+        );
+        let held = lanes.held();
+        assert_eq!((held.unusable, held.most), (vec![id], vec![0]));
+        lanes.cannot_use(id, Duration::ZERO);
+        assert!(lanes.held().endpoints.is_empty(), "its time is over");
+    }
 }

@@ -1,10 +1,12 @@
 //! The loop: claim for every endpoint that has room, send, record. It wakes on the bell or when something is due, and is
 //! right with the timer alone.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -306,6 +308,17 @@ impl Webhooks {
             // Sent, and not answered: they keep their leases and are sent again after them, with the same ids.
             sends.abort_all();
         }
+        let Inner {
+            connections,
+            worker,
+            ..
+        } = &*self.0;
+        if let Err(error) = claim::leave_turns(&connections.leases, *worker).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "turns were not left; they end within a minute"
+            );
+        }
     }
 
     /// `true`: they are.
@@ -367,20 +380,15 @@ impl Webhooks {
         pulse: &mut Pulse,
         told: &mpsc::Sender<Box<Finished>>,
     ) {
-        match ended {
-            Ok((id, delivered)) => {
-                let ended = lanes.ended(id, delivered);
-                pulse.hungry |= ended.empty;
-                if ended.dry {
-                    pulse.dry();
-                }
-                self.give_back_soon(ended.unsent, 0.0, under);
-                self.start(id, lanes, under, told);
-            }
-            Err(error) => {
-                tracing::error!(%error, "a send failed inside; its lease will end");
-            }
+        // Only what is aborted ends without a word, and then all of it ends.
+        let Ok((id, delivered)) = ended else { return };
+        let ended = lanes.ended(id, delivered);
+        pulse.hungry |= ended.empty;
+        if ended.dry {
+            pulse.dry();
         }
+        self.give_back_soon(ended.unsent, 0.0, under);
+        self.start(id, lanes, under, told);
     }
 
     fn start(
@@ -392,9 +400,10 @@ impl Webhooks {
     ) {
         while let Some((claimed, endpoint)) = lanes.next(id) {
             let (this, told) = (self.clone(), told.clone());
-            under
-                .sends
-                .spawn(async move { (id, this.send_one(claimed, endpoint, told).await) });
+            under.sends.spawn(async move {
+                let sent = this.send_one(claimed, endpoint, told);
+                (id, whatever_happens(sent).await)
+            });
         }
     }
 
@@ -560,6 +569,15 @@ impl Webhooks {
     }
 }
 
+/// A fault inside a send ends it and nothing else: its place is free again, and its lease ends by itself.
+async fn whatever_happens(sent: impl Future<Output = bool>) -> bool {
+    let caught = AssertUnwindSafe(sent).catch_unwind().await;
+    caught.unwrap_or_else(|_| {
+        tracing::error!("a send failed inside; its lease will end");
+        false
+    })
+}
+
 /// Never, where nobody looks.
 async fn end_of(look: &mut Option<Look>) -> sqlx::Result<Looked> {
     match look {
@@ -609,5 +627,17 @@ impl Pulse {
             self.promised = Some(now + wait);
             self.next_look = self.next_look.min(now + wait);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_send_that_panics_is_over_as_one_that_failed() {
+        let broken = async { panic!("a fault of ours, made by the test") };
+        assert!(!whatever_happens(broken).await);
+        assert!(whatever_happens(async { true }).await);
     }
 }
