@@ -34,7 +34,7 @@ async fn begun(desk: &Desk, action: &str, ids: &[Uuid]) -> SagaBatch {
     let start = StartBatch {
         batch_id: Uuid::now_v7(),
         action: action.to_owned(),
-        typed: plan.typed.then(|| plan.members.len() as u32),
+        typed: plan.typed.then_some(plan.members.len() as u32),
         members: plan.members,
         to: None,
         reason: "the mail server was down, all were called".to_owned(),
