@@ -254,6 +254,7 @@ async fn a_viewer_changes_nothing() {
             "api.ordering",
             "api.others_may_approve",
             "api.position_at",
+            "api.preview_asked_batch",
             "api.preview_saga",
             "api.preview_saga_batch",
             "api.preview_saga_command",
