@@ -648,7 +648,7 @@ test('an endpoint that turned itself off is told once, and stays in the status b
 test('a large message warns whoever looks at it', async () => {
   const backend = quiet()
   const detail = deliveryDetail(delivered.delivery_id)!
-  backend.on('get_delivery', () => ({ ...detail, body: JSON.stringify({ type: 'BookingCancelled', data: { reason: 'x'.repeat(30_000) } }) }))
+  backend.on('get_delivery', () => ({ ...detail, bodies: detail.bodies.map((one) => ({ ...one, body: JSON.stringify({ type: 'BookingCancelled', data: { reason: 'x'.repeat(30_000) } }) })) }))
   open(`/deliveries/${delivered.delivery_id}`, backend)
   expect((await seen('try-large')).textContent).toContain('Many receivers take up to 20 kB')
   expect(find('try-peer')!.textContent).toContain('by TLS 1.3')
