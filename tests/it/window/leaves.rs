@@ -49,6 +49,7 @@ async fn whoever_closes_the_window_in_mid_payment_is_told_and_loses_nothing() {
     // The other desk looks what became of it, and the customer has what was booked.
     click(&desk.window, "nav-bookings").await;
     click_one(&desk.window, "booking-row", &reference).await;
+    keys(&desk.window, ENTER).await;
     text_has(&desk.window, "headline", "Confirmed").await;
     // Nothing is under way here: the cross closes at once.
     cross(&desk);
@@ -65,6 +66,8 @@ async fn closes(desk: &Desk) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+const ENTER: &str = "\u{e007}";
 
 /// Takes every request and answers none.
 struct Silent {
