@@ -51,7 +51,7 @@ async fn on(environment: &[(&str, &str)]) -> Desk {
     Desk {
         window,
         data,
-        driver: driver,
+        driver,
     }
 }
 
