@@ -471,7 +471,7 @@ async fn caused_by(conn: &mut PgConnection, cause: Uuid) -> Result<Vec<Uuid>, Br
 }
 
 /// A position above which everything stands that was recorded at or after a time, and as little else as can be told from
-/// the events around it. Times and positions rise together but for [`OVERLAP`]: who waited for a stream to append to it was
+/// the events around it. Times and positions rise together but for `OVERLAP`: who waited for a stream to append to it was
 /// recorded when it began to wait.
 pub async fn below(conn: &mut PgConnection, time: DateTime<Utc>) -> sqlx::Result<i64> {
     let surely = position_at(conn, time - OVERLAP).await?;
