@@ -169,10 +169,7 @@ fn needles(
     worker: Uuid,
 ) -> (Needles, usize) {
     let resource = created.resources[0].resource_id.0;
-    let text: String = said
-        .iter()
-        .flat_map(|(_, l)| l.concat().chars().collect::<Vec<_>>())
-        .collect();
+    let text: String = said.iter().map(|(_, literals)| literals.concat()).collect();
     let mut ids: Vec<Uuid> = vec![];
     for id in uuids(&text) {
         if !ids.contains(&id) && id != worker && id != resource {
