@@ -9,6 +9,7 @@ use bizing_engine::saga::definition::Policy;
 use bizing_sandbox::{Fault, Rule};
 use uuid::Uuid;
 
+use super::hands::{ask, look, rules, saga_of};
 use super::referee;
 use crate::support::desk::{TestDesk, TestWorker, booking, quick_policy, slot};
 use crate::support::wait_until;
@@ -40,6 +41,10 @@ async fn unanswered(t: &TestDesk, worker: &TestWorker, operation: &str, fault: F
 }
 
 async fn ask_to_stop(t: &TestDesk, booking_id: Uuid) {
+    asked_to_stop(t, booking_id).await.expect("it is asked");
+}
+
+async fn asked_to_stop(t: &TestDesk, booking_id: Uuid) -> Result<CancelAsked, AppError> {
     let version = t.events(booking_id).await.len() as i64;
     let request = CancelBooking {
         command_id: Uuid::now_v7(),
@@ -47,7 +52,7 @@ async fn ask_to_stop(t: &TestDesk, booking_id: Uuid) {
         reason: "the customer called it off".to_owned(),
         expected_version: version,
     };
-    cancel(&t.desk(None), request).await.expect("it is asked");
+    cancel(&t.desk(None), request).await
 }
 
 /// What the provider has of the booking: taken, given back, held.
@@ -146,5 +151,46 @@ async fn a_late_authorisation_is_found_before_the_hold_is_let_go() {
     assert_eq!(t.sandbox.ledger().payments.len(), 1, "it arrived");
     assert_eq!(money(&t), (0, 0, 0), "and nothing is held any more");
     referee::check(&t, id).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn who_asks_to_cancel_what_waits_for_a_person_is_sent_to_its_page_and_told_no_confirmation() {
+    let t = TestDesk::new().await;
+    rules(&t, serde_json::json!({ "card_declined": "park" })).await;
+    let worker = t.work().await;
+    let declined = CreateBooking {
+        payment_method: Some("pm_card_chargeDeclined".to_owned()),
+        ..booking(&slot(0))
+    };
+    let desk = t.desk(None);
+    let booked = t.book(&t.desk(Some(worker.worker.clone())), declined).await;
+    let id = booked.booking_id;
+    t.wait_for_saga(id, "parked").await;
+
+    let told = asked_to_stop(&t, id).await.unwrap_err();
+    assert_eq!(
+        told.message,
+        "The booking stands still until a person decides about it. Nothing was cancelled."
+    );
+    assert!(told.hint.unwrap().contains("\"Undo all\""));
+    let asked: i64 = sqlx::query_scalar("select count(*) from saga.command")
+        .fetch_one(&t.worker_pool)
+        .await
+        .unwrap();
+    assert_eq!((asked, t.saga_state(id).await.as_str()), (0, "parked"));
+
+    // What it names is there, and does it.
+    let saga = saga_of(&t, id).await;
+    let plan = look(&desk, saga, "compensate").await;
+    bizing_engine::app::sagas::command(&desk, ask(saga, "compensate", &plan))
+        .await
+        .unwrap();
+    t.wait_for_saga(id, "compensated").await;
+    let told = asked_to_stop(&t, id).await.unwrap_err();
+    assert_eq!(
+        told.message,
+        "The booking is taken back already. Nothing was cancelled."
+    );
     worker.close().await;
 }

@@ -64,10 +64,53 @@ pub async fn cancel(desk: &Desk, request: CancelBooking) -> Result<CancelAsked, 
     tx.commit().await?;
     desk.bell.ring();
     match answer.as_str() {
-        "asked" | "undoing" => Ok(CancelAsked { booking_id: request.booking_id }),
-        "reused" => Err(AppError::new(Code::CommandReused, "This form was sent before for another booking. Nothing was cancelled.").hint("Open the form again.")),
-        "not_found" => Err(AppError::new(Code::NotFound, "No such booking.")),
-        _ => Err(AppError::new(Code::Refused, "The booking is confirmed: it is given up under the terms of the policy. Nothing was cancelled.")
-            .hint("Open it again: the dialog then shows fee and refund.")),
+        "asked" | "undoing" => Ok(CancelAsked {
+            booking_id: request.booking_id,
+        }),
+        other => Err(refused(other)),
+    }
+}
+
+/// Why nothing was cancelled, and what to do instead.
+fn refused(answer: &str) -> AppError {
+    let (code, why, hint) = match answer {
+        "reused" => (
+            Code::CommandReused,
+            "This form was sent before for another booking.",
+            Some("Open the form again."),
+        ),
+        "not_found" => (Code::NotFound, "No such booking.", None),
+        "parked" => (
+            Code::Refused,
+            "The booking stands still until a person decides about it.",
+            Some(
+                "Open its page under Sagas: \"Undo all\" takes it back, and shows first what it does to the money.",
+            ),
+        ),
+        "given_up" => (
+            Code::Refused,
+            "The booking is cancelled already, under the terms of the policy.",
+            None,
+        ),
+        "compensated" => (Code::Refused, "The booking is taken back already.", None),
+        "resolved" => (
+            Code::Refused,
+            "A person has ended the booking by hand.",
+            Some("Its page under Sagas says who, and with what evidence."),
+        ),
+        _ => (
+            Code::Refused,
+            "The booking is confirmed: it is given up under the terms of the policy.",
+            Some("Open it again: the dialog then shows fee and refund."),
+        ),
+    };
+    let said = match answer {
+        "not_found" => why.to_owned(),
+        _ => format!("{why} Nothing was cancelled."),
+    };
+    let error = AppError::new(code, said);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
