@@ -4,7 +4,8 @@ import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
 import type { CommandSaga, SagaPlan, StartBatch } from '../src/backend/types'
 import { world } from '../src/backend/world'
-import { caseOf } from '../src/views/sagas/case'
+import type { Desk } from '../src/live/desk'
+import { besideOf, caseOf } from '../src/views/sagas/case'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
 
 const asked = (backend: ReturnType<typeof world>, name: string) => backend.calls.filter((call) => call.name === name)
@@ -220,12 +221,42 @@ test('nor by a name or a number in what was written, nor in the events and deliv
   const page = sagaPage()
   const [first] = page.row.booking.customer.name.split(' ')
   page.commands[0]!.reason = `${first}'s sister called from +351 912 345 678 on 2026-11-24, refund 8000`
-  const beside = { events: [{ event: { name: 'BookingCancelled', data: { reason: `told ${first} at 0171/2345678` } } }], deliveries: [{ attempts: [{ response: 'no user stella@mavros.example' }] }] }
+  const beside = { events: [{ event: { name: 'BookingCancelled', data: { reason: `told ${first} at 0171/2345678` } } }], deliveries: [{ attempts: [{ response: 'no user stella@mavros.example' }] }], left_out: { events: 0, deliveries: 0 } }
   const text = JSON.stringify(caseOf(page, beside))
   expect(text).not.toContain(first)
   expect(text).not.toMatch(/912 345|0171|mavros/)
   expect(text).toContain('(name)\'s sister called from (number) on 2026-11-24, refund 8000')
   expect(text).toContain('"data":{"reason":"told (name) at (number)"}')
+})
+
+/** A desk that has as many events of a booking, of one conversation each, and as many deliveries. */
+function stocked(events: number, deliveries: number): Desk {
+  const answers = {
+    list_events: ({ before, limit }: { before: number | null; limit: number }) => {
+      const from = before ?? events + 1
+      const rows = Array.from({ length: Math.min(limit, from - 1) }, (_, i) => ({ position: from - 1 - i, correlation_id: `c${from - 1 - i}` }))
+      return { rows, more: from - 1 > limit, matched: { count: events, estimated: false } }
+    },
+    copy_events: ({ correlation_id }: { correlation_id: string }) => ({ json: JSON.stringify([{ of: correlation_id }]), events: 1, left_out: correlation_id === 'c1' ? 3 : 0 }),
+    list_deliveries: ({ after, limit }: { after: string | null; limit: number }) => {
+      const at = Number(after ?? 0)
+      const next = at + limit < deliveries ? String(at + limit) : null
+      return { rows: Array.from({ length: Math.min(limit, deliveries - at) }, (_, i) => at + i), next, matching: { count: deliveries, estimated: false } }
+    },
+  }
+  return { call: (name: keyof typeof answers, params: never) => Promise.resolve(answers[name](params)) } as unknown as Desk
+}
+
+test('a case takes all of a long story, and says in itself what it could not take', async () => {
+  const whole = await besideOf(stocked(2_500, 1_200), sagaPage())
+  expect(whole.events).toEqual(Array.from({ length: 2_500 }, (_, i) => ({ of: `c${i + 1}` })))
+  expect(whole.deliveries).toEqual(Array.from({ length: 1_200 }, (_, i) => i))
+  expect(whole.left_out).toEqual({ events: 3, deliveries: 0 })
+  expect(caseOf(sagaPage(), await besideOf(stocked(0, 0), sagaPage())).left_out).toBeNull()
+
+  const cut = await besideOf(stocked(5_700, 6_001), sagaPage())
+  expect([cut.events.length, cut.deliveries.length]).toEqual([5_000, 5_000])
+  expect(caseOf(sagaPage(), cut).left_out).toMatchObject({ events: 700, deliveries: 1_001, rest: expect.stringContaining('bizing-desk export') })
 })
 
 test('nobody has to decide anything: that is said, and the other tabs still work', async () => {

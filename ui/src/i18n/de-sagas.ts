@@ -174,6 +174,7 @@ export const sagas: Pick<Catalogue, keyof typeof english> = {
   'saga.resolved_by': '{by} hat sie von Hand beendet: {reason} Beleg: {evidence}',
   'saga.save_case': 'Fall als Datei sichern',
   'saga.case_saved': 'Der Fall ist gesichert, ohne Daten des Kunden.',
+  'saga.case_cut': { one: 'Der Fall ist gesichert, ohne Daten des Kunden. {n} Ereignis oder Zustellung passte nicht hinein; die Datei sagt, wo es steht.', other: 'Der Fall ist gesichert, ohne Daten des Kunden. {n} Ereignisse und Zustellungen passten nicht hinein; die Datei sagt, wo sie stehen.' },
   'know.unknown': 'Weder Erfolg noch Fehlschlag: Dieselbe Anfrage geht mit ihrem Schlüssel noch einmal hinaus, oder Stripe wird gefragt.',
   'know.refused': 'Es ist nicht geschehen.',
   'know.declined': 'Es wurde kein Geld eingezogen.',

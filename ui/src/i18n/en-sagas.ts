@@ -173,6 +173,7 @@ export const sagas = {
   'saga.resolved_by': '{by} ended it by hand: {reason} Evidence: {evidence}',
   'saga.save_case': 'Save the case as a file',
   'saga.case_saved': 'The case was saved, without the customer’s data.',
+  'saga.case_cut': { one: 'The case was saved, without the customer’s data. {n} event or delivery did not fit; the file says where it is.', other: 'The case was saved, without the customer’s data. {n} events and deliveries did not fit; the file says where they are.' },
   'know.unknown': 'Neither success nor failure: the same request is sent again under its key, or Stripe is asked.',
   'know.refused': 'It did not happen.',
   'know.declined': 'No money was taken.',
