@@ -225,3 +225,36 @@ test('a viewer sees everything and is told why nothing can be pressed', async ()
   expect(button.getAttribute('aria-disabled')).toBe('true')
   expect(document.getElementById(button.getAttribute('aria-describedby')!)!.textContent).toBe('Only an admin may do this.')
 })
+
+function dryRun(same_position: boolean) {
+  const backend = world()
+  const compare = { ...rebuild().compare!, complete: true, same_position }
+  backend.on('list_projections', () => projections([rebuild({ mode: 'dry_run', state: 'done', phase: 'compare', compare })]))
+  open('/projections/payments_ledger', backend)
+}
+
+test('rows that stood still while they were compared are said to be behind', async () => {
+  dryRun(false)
+  await seen('compare-behind')
+  expect(find('compare-behind')!.textContent).toContain('what they have not read yet counts as a difference here')
+})
+
+test('rows that were compared at one position are not said to be behind', async () => {
+  dryRun(true)
+  await seen('compare')
+  expect(find('compare-behind')).toBeNull()
+})
+
+test('a dry run says that it is one, and never speaks of a swap', async () => {
+  const backend = world()
+  backend.on('list_projections', () => projections([rebuild({ mode: 'dry_run' })]))
+  open('/projections/payments_ledger', backend)
+  await says('v10, on trial beside the live v9')
+  await says('Lists keep reading v9. Nothing is swapped.')
+  expect(find('rebuild-cancel')!.textContent).toContain('Cancel dry run…')
+  expect(document.body.textContent).not.toContain('until the swap')
+  click(find('rebuild-cancel')!)
+  await seen('cancel-rebuild-dialog')
+  expect(find('cancel-rebuild-dialog')!.textContent).toContain('dry run')
+  await accessible()
+})
