@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { inboxRow, inboxRows, listInbox } from '../src/backend/inbox'
 import { appError } from '../src/backend/testing'
+import { redelivery } from '../src/backend/deliveries'
 import { world } from '../src/backend/world'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
 
@@ -80,4 +81,33 @@ test('a link to an arrival that is none says so in plain words', async () => {
   location.hash = '#/deliveries/inbox/4711'
   await until(() => backend.calls.some((call) => call.name === 'get_arrival'), 'asked for it')
   await says('There is no such arrival')
+})
+
+test('all that a filter finds is counted, processed again as that set, watched and shown one by one', async () => {
+  const backend = world()
+  backend.on('list_redeliveries', () => [])
+  open('/deliveries/inbox?results=quarantined,kept', backend)
+  await until(() => all('inbox-row').length > 0, 'rows')
+  click(find('process-many')!)
+  await until(() => find('again-many-plan')?.textContent?.includes('212'), 'counted')
+  expect(find('again-many')!.textContent).toMatch(/Process these 214 again\?.*3 stay out.*They wait to be processed already\./s)
+  await accessible()
+  expect(find('again-many-go')!.getAttribute('aria-disabled')).toBe('true')
+  click(find('pace-500')!)
+  type('again-many-why', 'The new version knows these')
+  const came = asked(backend, 'preview_reprocess')[0]!.params as { filter: { results: string[] } }
+  expect(came.filter.results).toEqual(['quarantined', 'kept'])
+  const running = redelivery({ action: 'reprocess', came: came.filter as never, count: 214, done: 100, delivered: 98, failed: 1, state: 'running' })
+  backend.on('list_redeliveries', () => [running, redelivery()])
+  click(find('again-many-go')!)
+  await until(() => asked(backend, 'start_reprocess').length === 1, 'started')
+  expect(asked(backend, 'start_reprocess')[0]!.params).toMatchObject({ filter: came.filter, hash: 'a11ce', per_second: 500, reason: 'The new version knows these' })
+  await until(() => all('running').length === 1, 'only what came in')
+  expect(find('running')!.textContent).toMatch(/Processing 214 again.*100 of 214, 98 through, 1 failed/s)
+  await accessible()
+  click(find('many-stop')!)
+  await until(() => asked(backend, 'change_redelivery').length === 1, 'stopped')
+  click(find('many-each')!)
+  await until(() => (asked(backend, 'list_inbox').at(-1)!.params as { filter: { decision: string | null } }).filter.decision === running.bulk_id, 'each of it')
+  expect(find('filter-decision')).not.toBeNull()
 })

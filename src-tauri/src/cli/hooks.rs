@@ -110,14 +110,36 @@ pub enum Inbox {
         #[arg(long)]
         json: bool,
     },
-    /// Has arrivals processed once more, by the numbers that the list shows.
-    Reprocess {
-        #[arg(required = true)]
-        arrivals: Vec<i64>,
-        /// Why, for whoever looks at it later.
-        #[arg(long)]
-        reason: String,
-    },
+    /// Has arrivals processed once more: by the numbers that the list shows, or all that a result, a type or a search finds. Those
+    /// are only counted without `--yes`.
+    Reprocess(Again),
+}
+
+#[derive(clap::Args)]
+pub struct Again {
+    #[arg(required_unless_present_any = ["statuses", "kinds", "search"], conflicts_with_all = ["statuses", "kinds", "search"])]
+    arrivals: Vec<i64>,
+    /// All with this result: `quarantined`, `kept`, … Several may be named.
+    #[arg(long = "status", value_parser = word::<InboxResult>)]
+    statuses: Vec<InboxResult>,
+    /// All of this type: `charge.captured`. Several may be named.
+    #[arg(long = "kind")]
+    kinds: Vec<String>,
+    /// All that this finds: `evt_…`, `pi_…`, a booking's reference.
+    #[arg(long)]
+    search: Option<String>,
+    /// At most so many a second.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    per_second: u32,
+    /// Why, for whoever looks at it later.
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Only says what it would do.
+    #[arg(long, conflicts_with_all = ["yes", "arrivals"])]
+    dry_run: bool,
+    /// Does it.
+    #[arg(long)]
+    yes: bool,
 }
 
 pub fn endpoints(config: Config, what: Endpoints) -> Ended {
@@ -207,10 +229,11 @@ pub fn inbox(config: Config, what: Inbox) -> Ended {
                 format!("{:>8}  {result:<11} {at}  {what}", row.arrival_id)
             })
         }
-        Inbox::Reprocess { arrivals, reason } => {
+        Inbox::Reprocess(again) if again.arrivals.is_empty() => reprocess_all(desk, again).await,
+        Inbox::Reprocess(again) => {
             let request = Reprocess {
-                arrival_ids: arrivals,
-                reason,
+                arrival_ids: again.arrivals,
+                reason: again.reason.unwrap_or_default(),
             };
             let done = inbox::reprocess(desk, request).await.map_err(failed)?;
             println!("{} are processed again.", done.count);
@@ -268,6 +291,46 @@ async fn redeliver(
     let begun = deliveries::start(desk, start).await.map_err(failed)?;
     println!(
         "{} are sent again by the workers: {}.",
+        begun.count, begun.bulk_id
+    );
+    Ok(())
+}
+
+/// As [`redeliver`], of what came in.
+async fn reprocess_all(desk: &Desk, again: Again) -> Ended {
+    let filter = InboxFilter {
+        results: again.statuses,
+        kinds: again.kinds,
+        search: again.search,
+        ..Default::default()
+    };
+    let ask = PreviewReprocess {
+        filter: filter.clone(),
+    };
+    let plan = inbox::preview(desk, ask).await.map_err(failed)?;
+    for (result, n) in &plan.shares {
+        println!("{n:>7} {}", said(result));
+    }
+    for (why, n) in &plan.left_out {
+        println!("{n:>7} stay out: {why}");
+    }
+    if let Some(why) = plan.refused {
+        return Err(Failed::Run(why));
+    }
+    let Some(reason) = again.reason.filter(|_| again.yes) else {
+        println!("Nothing is processed yet: say so with --reason and --yes.");
+        return Ok(());
+    };
+    let start = StartReprocess {
+        bulk_id: ids::v7(),
+        filter,
+        hash: plan.hash,
+        per_second: again.per_second,
+        reason,
+    };
+    let begun = inbox::start(desk, start).await.map_err(failed)?;
+    println!(
+        "{} are processed again by the workers: {}.",
         begun.count, begun.bulk_id
     );
     Ok(())

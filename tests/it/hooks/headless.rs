@@ -100,4 +100,20 @@ async fn endpoints_and_deliveries_are_looked_after_without_a_window() {
     .await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("nothing to process again"), "{said}");
+
+    // All of a kind is only counted until somebody says yes.
+    let all = ["inbox", "reprocess", "--status", "quarantined"];
+    let (code, said) = run(&hooks, "manager", &[&all[..], &["--dry-run"]].concat()).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("Nothing of this can be processed again"),
+        "{said}"
+    );
+    let (code, said) = run(
+        &hooks,
+        "manager",
+        &[&all[..], &["--dry-run", "--yes"]].concat(),
+    )
+    .await;
+    assert_eq!(code, Some(2), "{said}");
 }

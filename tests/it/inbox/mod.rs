@@ -1,6 +1,7 @@
 //! What comes in: kept before it is acted on, once however often and in whatever way it comes, and refused if it is not genuine.
 
 pub mod alone;
+mod many;
 mod poll;
 mod process;
 mod seen;

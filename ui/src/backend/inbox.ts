@@ -1,7 +1,7 @@
 //! What came in on the day of the fixtures: Stripe's events, by webhook and by asking, with a computer whose clock is wrong.
 
 import { before, row as bookingRow } from './fixtures'
-import type { Arrival, InboxCheck, InboxList, InboxResult, InboxRow, InboxSource, InboxVia, ListInbox } from './types'
+import type { Arrival, InboxCheck, InboxList, InboxResult, InboxRow, InboxSource, InboxVia, ListInbox, ReprocessPlan } from './types'
 
 const id = (n: number) => `01937c50-1a2b-7000-8000-${n.toString(16).padStart(12, '0')}`
 
@@ -84,6 +84,17 @@ export function listInbox({ filter, after, limit }: ListInbox): InboxList {
     counts: { today: 31, done_today: 28, duplicates_today: 1, refused_today: 1, waiting: 0, quarantined: 1 },
     sources: [inboxSource],
   }
+}
+
+export const reprocessPlan: ReprocessPlan = {
+  count: 214,
+  shares: [
+    ['quarantined', 212],
+    ['kept', 2],
+  ],
+  left_out: [['They wait to be processed already.', 3]],
+  hash: 'a11ce',
+  refused: null,
 }
 
 export function arrivalOf(arrival: number): Arrival | null {

@@ -284,7 +284,7 @@ export type BookingSort = "starts" | "changed" | "customer" | "price" | "referen
 
 export type BookingState = "held" | "awaiting_payment" | "confirmed" | "cancelled" | "expired";
 
-export type BulkAction = "redeliver" | "cancel" | "recover";
+export type BulkAction = "redeliver" | "cancel" | "recover" | "reprocess";
 
 export type BulkShare = { destination_id: string, destination: string, count: number, 
 /**
@@ -592,7 +592,7 @@ list_inbox: [ListInbox, InboxList], get_arrival: [GetArrival, Arrival],
 /**
  * Once more through the same door.
  */
-reprocess: [Reprocess, Reprocessed], 
+reprocess: [Reprocess, Reprocessed], preview_reprocess: [PreviewReprocess, ReprocessPlan], start_reprocess: [StartReprocess, Redelivery], 
 /**
  * Lets whoever reads the provider's list of events do it at once.
  */
@@ -1287,7 +1287,11 @@ payload: Record<string, unknown> | null,
 /**
  * `evt_…`, `pi_…`, `re_…`, a booking's reference.
  */
-search: string | null, };
+search: string | null, 
+/**
+ * What this decision for many had processed again.
+ */
+decision: string | null, };
 
 export type InboxList = { rows: Array<InboxRow>, next: string | null, counts: InboxCounts, sources: Array<InboxSource>, };
 
@@ -1741,6 +1745,8 @@ export type PreviewRedelivery = { action: BulkAction, filter: DeliveryFilter, };
 
 export type PreviewReplay = { projection: string, from: ReplayFrom, };
 
+export type PreviewReprocess = { filter: InboxFilter, };
+
 export type PreviewRestore = { backup_id: string, target: RestoreTarget, };
 
 export type PreviewSaga = { saga_id: string, action: string, params: SagaParams, };
@@ -2009,7 +2015,11 @@ given_up: number, };
 
 export type Redeliver = { delivery_id: string, reason: string, };
 
-export type Redelivery = { bulk_id: string, action: BulkAction, filter: DeliveryFilter, by: string, reason: string, at: string, 
+export type Redelivery = { bulk_id: string, action: BulkAction, filter: DeliveryFilter, 
+/**
+ * What was asked for in the inbox, where that is what it is about.
+ */
+came: InboxFilter | null, by: string, reason: string, at: string, 
 /**
  * `running`, `stopped`, `done`, `cancelled`
  */
@@ -2076,6 +2086,24 @@ export type Reprocess = {
  * At most 500.
  */
 arrival_ids: Array<number>, reason: string, };
+
+export type ReprocessPlan = { 
+/**
+ * Events, however often each of them came.
+ */
+count: number, 
+/**
+ * By what became of them so far.
+ */
+shares: Array<[InboxResult, number]>, 
+/**
+ * Not processed again, by reason.
+ */
+left_out: Array<[string, number]>, 
+/**
+ * Of the set as it is now: another set is refused.
+ */
+hash: string, refused: string | null, };
 
 export type Reprocessed = { count: number, };
 
@@ -2645,6 +2673,12 @@ command_id: string, projection: string, from: ReplayFrom, mode: ReplayMode, spee
  * At least 10 characters; it stands in the audit.
  */
 reason: string, };
+
+export type StartReprocess = { 
+/**
+ * Made when the dialog opens: pressing twice begins once.
+ */
+bulk_id: string, filter: InboxFilter, hash: string, per_second: number, reason: string, };
 
 export type StartStep = "finding_server" | "starting_server" | "connecting" | "migrating" | "seeding_demo" | "starting_work";
 

@@ -4,7 +4,7 @@ import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, sess
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projectionChanges, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
-import { arrivalOf, listInbox } from './inbox'
+import { arrivalOf, listInbox, reprocessPlan } from './inbox'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
 import type { BookingPage, BookingRow, CaughtMessage, DeliveryFilter, FreeTime, HostState, ListBookings } from './types'
@@ -177,6 +177,8 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     list_inbox: (p) => listInbox(p),
     get_arrival: ({ arrival_id }) => known(arrivalOf(arrival_id), 'arrival'),
     reprocess: ({ arrival_ids }) => ({ count: arrival_ids.length }),
+    preview_reprocess: () => reprocessPlan,
+    start_reprocess: ({ bulk_id, filter, reason }) => redelivery({ bulk_id, action: 'reprocess', came: filter, reason, count: 214, done: 0, delivered: 0, failed: 0 }),
     poll_now: () => ({}),
     list_projections: () => projections(),
     list_rebuilds: ({ projection }) => ({ rows: history.filter((r) => !projection || r.projection === projection), next: null }),

@@ -129,6 +129,17 @@ export const inbox = {
   'process.keep': 'Lassen',
   'process.note': 'Was daraus wurde, steht dann hier.',
   'process.asked': { one: 'Um neue Verarbeitung gebeten. Was daraus wurde, steht dann hier.', other: 'Um neue Verarbeitung von {n} gebeten. Was daraus wurde, steht dann hier.' },
+  'inbox.decision': 'Entscheidung',
+  'inbox.decision.so': 'Was eine Entscheidung erneut verarbeiten ließ, und was aus jedem wurde.',
+  'process.many.ask': 'Passendes erneut verarbeiten…',
+  'process.many.title': 'Passendes erneut verarbeiten?',
+  'process.many.hint': 'Das findet der Filter jetzt. Verarbeitet ist noch nichts.',
+  'process.many.nothing': 'Nichts davon kann erneut verarbeitet werden.',
+  'process.many.is': { one: '{n} wird erneut verarbeitet', other: '{n} werden erneut verarbeitet' },
+  'process.many.was': { one: '{n} erneut verarbeitet', other: '{n} erneut verarbeitet' },
+  'process.many.through': { one: '{n} durch', other: '{n} durch' },
+  'process.many.each': 'Einzeln zeigen',
+  'process.everything': 'Alles, was hereinkam',
 
   // ---- auf der Seite der Buchung
   'hooks.title': 'Webhook-Verkehr',

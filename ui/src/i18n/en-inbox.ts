@@ -129,6 +129,17 @@ export const inbox = {
   'process.keep': 'Leave it',
   'process.note': 'What came of it shows here.',
   'process.asked': { one: 'Asked to process it again. What came of it shows here.', other: 'Asked to process {n} again. What came of them shows here.' },
+  'inbox.decision': 'Decision',
+  'inbox.decision.so': 'What one decision had processed again, and what became of each.',
+  'process.many.ask': 'Process what matches again…',
+  'process.many.title': 'Process what matches again?',
+  'process.many.hint': 'This is what the filter finds now. Nothing has been processed.',
+  'process.many.nothing': 'Nothing here can be processed again.',
+  'process.many.is': { one: 'Processing {n} again', other: 'Processing {n} again' },
+  'process.many.was': { one: '{n} processed again', other: '{n} processed again' },
+  'process.many.through': { one: '{n} through', other: '{n} through' },
+  'process.many.each': 'Show each',
+  'process.everything': 'All that came in',
 
   // ---- on the booking's page
   'hooks.title': 'Webhooks',

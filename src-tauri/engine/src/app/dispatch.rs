@@ -165,6 +165,8 @@ commands! {
         get_arrival(GetArrival) -> Arrival = inbox::get;
         /// Once more through the same door.
         reprocess(Reprocess) -> Reprocessed = inbox::reprocess;
+        preview_reprocess(PreviewReprocess) -> ReprocessPlan = inbox::preview;
+        start_reprocess(StartReprocess) -> Redelivery = inbox::start;
         /// Lets whoever reads the provider's list of events do it at once.
         poll_now(Empty) -> Empty = inbox::poll_now;
 

@@ -11,10 +11,12 @@ export interface CameFilter {
   via: InboxVia | null
   kinds: string[]
   booking: string | null
+  /** What this decision for many had processed again. */
+  decision: string | null
   payload: string | null
   search: string | null
 }
-export const wholeInbox: CameFilter = { since: null, until: null, results: [], via: null, kinds: [], booking: null, payload: null, search: null }
+export const wholeInbox: CameFilter = { since: null, until: null, results: [], via: null, kinds: [], booking: null, decision: null, payload: null, search: null }
 
 export function inboxQuestion(filter: CameFilter, now: number, zone: string): InboxFilter {
   return {
@@ -24,6 +26,7 @@ export function inboxQuestion(filter: CameFilter, now: number, zone: string): In
     via: filter.via,
     kinds: filter.kinds,
     booking_id: filter.booking,
+    decision: filter.decision,
     payload: payloadOf(filter.payload),
     search: filter.search,
   }

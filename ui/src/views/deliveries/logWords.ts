@@ -118,6 +118,7 @@ function recovering({ state, looked }: Redelivery): string {
 /** What many at once are about. */
 export function manyTitle(one: Redelivery): string {
   if (one.action === 'recover') return t('recover.title', { n: one.count })
+  if (one.action === 'reprocess') return t(one.ended_at ? 'process.many.was' : 'process.many.is', { n: one.ended_at ? one.done : one.count })
   if (one.ended_at) return t(one.action === 'cancel' ? 'many.cancelled_n' : 'many.sent', { n: one.done })
   return t(one.action === 'cancel' ? 'many.cancels' : 'many.sends', { n: one.count })
 }

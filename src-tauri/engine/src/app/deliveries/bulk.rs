@@ -13,7 +13,7 @@ use crate::app::error::internal;
 use crate::app::wire::*;
 
 /// One decision is for so many at most.
-const MOST: i64 = 100_000;
+pub(crate) const MOST: i64 = 100_000;
 /// Whom the window proposes, until a person says otherwise.
 const PROPOSED_PER_S: i64 = 50;
 
@@ -52,26 +52,14 @@ pub async fn preview(desk: &Desk, request: PreviewRedelivery) -> Result<Redelive
 
 pub async fn start(desk: &Desk, request: StartRedelivery) -> Result<Redelivery, AppError> {
     may_write(desk)?;
-    if !(1..=1_000).contains(&request.per_second) {
-        return Err(AppError::invalid(
-            "per_second",
-            "1 to 1,000 are sent in a second.",
-        ));
-    }
+    pace(request.per_second)?;
     let mut conn = desk.people.acquire().await?;
     if let Some(there) = all(&mut conn, Some(request.bulk_id)).await?.pop() {
         // The dialog was sent twice.
         return Ok(there);
     }
     let set = set(&mut conn, request.action, &request.filter).await?;
-    if set.hash != request.hash {
-        return Err(AppError::new(
-            Code::Conflict,
-            "What you saw is not what is there now. Nothing was started.",
-        )
-        .hint("Look at what it would do now, then start it again.")
-        .retry(Retry::Now));
-    }
+    unchanged(&set.hash, &request.hash)?;
     if let Some(why) = set.partial {
         return Err(AppError::new(Code::Refused, why));
     }
@@ -85,31 +73,54 @@ pub async fn start(desk: &Desk, request: StartRedelivery) -> Result<Redelivery, 
         .bind(&request.reason)
         .fetch_one(&mut *conn)
         .await?;
-    match done.as_str() {
-        "started" | "repeated" => {}
-        "reason" => {
-            return Err(AppError::invalid(
-                "reason",
-                "Say why, for whoever looks at it later.",
-            ));
-        }
-        "reused" => {
-            return Err(AppError::new(
-                Code::CommandReused,
-                "This form was sent before with other content. Nothing was done.",
-            )
-            .hint("Open the form again."));
-        }
-        _ => {
-            return Err(AppError::new(
-                Code::Refused,
-                "One decision is for 1 to 100,000 deliveries. Nothing was started.",
-            )
-            .hint("Ask for fewer: a shorter time, one endpoint, one state."));
-        }
-    }
+    begun(&done)?;
     rung(desk);
     one(&mut conn, request.bulk_id).await
+}
+
+/// How fast a decision for many may be carried out.
+pub(crate) fn pace(per_second: u32) -> Result<(), AppError> {
+    match per_second {
+        1..=1_000 => Ok(()),
+        _ => Err(AppError::invalid(
+            "per_second",
+            "1 to 1,000 are done in a second.",
+        )),
+    }
+}
+
+/// What is agreed to is the set that was seen.
+pub(crate) fn unchanged(now: &str, seen: &str) -> Result<(), AppError> {
+    if now == seen {
+        return Ok(());
+    }
+    Err(AppError::new(
+        Code::Conflict,
+        "What you saw is not what is there now. Nothing was started.",
+    )
+    .hint("Look at what it would do now, then start it again.")
+    .retry(Retry::Now))
+}
+
+/// What the database says to the beginning of a decision for many.
+pub(crate) fn begun(done: &str) -> Result<(), AppError> {
+    match done {
+        "started" | "repeated" => Ok(()),
+        "reason" => Err(AppError::invalid(
+            "reason",
+            "Say why, for whoever looks at it later.",
+        )),
+        "reused" => Err(AppError::new(
+            Code::CommandReused,
+            "This form was sent before with other content. Nothing was done.",
+        )
+        .hint("Open the form again.")),
+        _ => Err(AppError::new(
+            Code::Refused,
+            "One decision is for 1 to 100,000 at once. Nothing was started.",
+        )
+        .hint("Ask for fewer: a shorter time, one state.")),
+    }
 }
 
 pub async fn change(desk: &Desk, request: ChangeRedelivery) -> Result<Redelivery, AppError> {
@@ -150,6 +161,7 @@ fn word(action: BulkAction) -> &'static str {
         BulkAction::Redeliver => "redeliver",
         BulkAction::Cancel => "cancel",
         BulkAction::Recover => "recover",
+        BulkAction::Reprocess => "reprocess",
     }
 }
 
@@ -162,11 +174,15 @@ async fn set(
     action: BulkAction,
     filter: &DeliveryFilter,
 ) -> Result<Set, AppError> {
-    if action == BulkAction::Recover {
-        return Err(AppError::invalid(
-            "action",
-            "An endpoint is owed what it missed when it is turned on again.",
-        ));
+    let elsewhere = match action {
+        BulkAction::Recover => {
+            Some("An endpoint is owed what it missed when it is turned on again.")
+        }
+        BulkAction::Reprocess => Some("What came in is processed again from the inbox."),
+        BulkAction::Redeliver | BulkAction::Cancel => None,
+    };
+    if let Some(why) = elsewhere {
+        return Err(AppError::invalid("action", why));
     }
     let asked = Asked::read(conn, filter).await?;
     let mut query = QueryBuilder::new("with x as (select * from ");
@@ -233,16 +249,24 @@ async fn set(
             }),
         }
     }
+    set.hash = digest(action, set.ids.iter().map(Uuid::as_bytes));
+    Ok(set)
+}
+
+/// The name of a set: another set has another one.
+pub(crate) fn digest<const N: usize>(
+    action: BulkAction,
+    ids: impl Iterator<Item = impl std::borrow::Borrow<[u8; N]>>,
+) -> String {
     let mut hash = Sha256::new();
     hash.update(word(action));
-    for id in &set.ids {
-        hash.update(id.as_bytes());
+    for id in ids {
+        hash.update(id.borrow());
     }
-    set.hash = hash.finalize()[..12]
+    hash.finalize()[..12]
         .iter()
         .map(|b| format!("{b:02x}"))
-        .collect();
-    Ok(set)
+        .collect()
 }
 
 fn left_out(
@@ -261,18 +285,21 @@ fn left_out(
         BulkAction::Redeliver if deleted => "deleted",
         BulkAction::Redeliver if trigger == "test" => "test",
         BulkAction::Redeliver if state == "sending" => "sending",
-        BulkAction::Redeliver | BulkAction::Recover => return None,
+        BulkAction::Redeliver | BulkAction::Recover | BulkAction::Reprocess => return None,
     };
     Some(refusal(why))
 }
 
-async fn one(conn: &mut PgConnection, id: Uuid) -> Result<Redelivery, AppError> {
+pub(crate) async fn one(conn: &mut PgConnection, id: Uuid) -> Result<Redelivery, AppError> {
     all(conn, Some(id)).await?.pop().ok_or_else(gone)
 }
 
-async fn all(conn: &mut PgConnection, id: Option<Uuid>) -> Result<Vec<Redelivery>, AppError> {
+pub(crate) async fn all(
+    conn: &mut PgConnection,
+    id: Option<Uuid>,
+) -> Result<Vec<Redelivery>, AppError> {
     let rows = sqlx::query(
-        "select b.*, s.done, s.delivered, s.failed
+        "select b.*, s.done + p.done as done, s.delivered + p.processed as delivered, s.failed + p.failed as failed
            from read.redeliveries_v1 b
           cross join lateral (
             select count(*) filter (where i.made is not null or i.refusal is not null) as done,
@@ -280,6 +307,12 @@ async fn all(conn: &mut PgConnection, id: Option<Uuid>) -> Result<Vec<Redelivery
                    count(*) filter (where d.state = 'gave_up' or i.refusal is not null) as failed
               from read.redelivery_items_v1 i left join read.deliveries_v2 d on d.delivery_id = i.made
              where i.bulk_id = b.bulk_id) s
+          cross join lateral (
+            select count(*) filter (where i.again_at is not null or i.refusal is not null) as done,
+                   count(*) filter (where i.again_at is not null and n.processed_at is not null) as processed,
+                   count(*) filter (where i.again_at is not null and n.result = 'quarantined' or i.refusal is not null) as failed
+              from read.reprocess_items_v1 i left join read.inbox_v1 n on n.inbox_id = i.inbox_id
+             where i.bulk_id = b.bulk_id) p
           where case when $1::uuid is null then b.ended_at is null or b.ended_at > now() - interval '1 hour' else b.bulk_id = $1 end
           order by b.requested_at desc limit 20",
     )
@@ -288,15 +321,25 @@ async fn all(conn: &mut PgConnection, id: Option<Uuid>) -> Result<Vec<Redelivery
     .await?;
     rows.iter()
         .map(|row| {
-            let filter: Value = row.try_get("filter")?;
+            let asked: Value = row.try_get("filter")?;
+            let action = match row.try_get("action")? {
+                "cancel" => BulkAction::Cancel,
+                "recover" => BulkAction::Recover,
+                "reprocess" => BulkAction::Reprocess,
+                _ => BulkAction::Redeliver,
+            };
+            let (filter, came) = match action {
+                BulkAction::Reprocess => (
+                    DeliveryFilter::default(),
+                    Some(serde_json::from_value(asked).map_err(internal)?),
+                ),
+                _ => (serde_json::from_value(asked).map_err(internal)?, None),
+            };
             Ok(Redelivery {
                 bulk_id: row.try_get("bulk_id")?,
-                action: match row.try_get("action")? {
-                    "cancel" => BulkAction::Cancel,
-                    "recover" => BulkAction::Recover,
-                    _ => BulkAction::Redeliver,
-                },
-                filter: serde_json::from_value(filter).map_err(internal)?,
+                action,
+                filter,
+                came,
                 by: row.try_get("requested_by")?,
                 reason: row.try_get("reason")?,
                 at: row.try_get("requested_at")?,

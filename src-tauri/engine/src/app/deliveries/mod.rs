@@ -1,7 +1,7 @@
 //! What left the desk: the log of deliveries, one with its tries, and sending again.
 
 mod act;
-mod bulk;
+pub(crate) mod bulk;
 mod detail;
 mod list;
 

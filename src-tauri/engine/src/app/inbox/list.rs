@@ -13,7 +13,7 @@ use crate::domain::slot;
 const READ_ONLY: &str = "begin isolation level repeatable read read only";
 const LONGEST_SEARCH: usize = 200;
 /// So many events that contain something are looked for.
-const MOST_CONTAINING: i32 = 10_000;
+pub const MOST_CONTAINING: i32 = 10_000;
 
 /// What [`row`] reads.
 pub const COLUMNS: &str = "a.arrival_id, a.inbox_id, a.source, a.external_id, a.kind, a.object_id, a.via, a.received_at, a.verdict, a.result, a.booking_id,
@@ -55,7 +55,11 @@ pub async fn list(desk: &Desk, request: ListInbox) -> Result<InboxList, AppError
     Ok(list)
 }
 
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &InboxFilter) -> Result<(), AppError> {
+/// Of `read.arrivals_v1 a`, after a `where`.
+pub fn push_filter(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &InboxFilter,
+) -> Result<(), AppError> {
     if let Some(since) = filter.since {
         query.push(" and a.received_at >= ").push_bind(since);
     }
@@ -85,6 +89,10 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &InboxFilter) -> Resu
             .push(", ")
             .push_bind(MOST_CONTAINING)
             .push("))");
+    }
+    if let Some(decision) = filter.decision {
+        query.push(" and a.arrival_result = 'kept' and a.inbox_id in (select i.inbox_id from read.reprocess_items_v1 i where i.bulk_id = ");
+        query.push_bind(decision).push(")");
     }
     push_results(query, &filter.results);
     match filter.search.as_deref().map(str::trim) {

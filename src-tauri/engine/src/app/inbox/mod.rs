@@ -1,9 +1,11 @@
 //! What came in, as a person looks at it, and what they can do: have it processed again, and have the provider asked at once.
 
 mod list;
+mod many;
 mod page;
 
 pub use list::list;
+pub use many::{preview, start};
 pub use page::get;
 
 use super::desk::Desk;
@@ -56,6 +58,14 @@ fn writable(desk: &Desk) -> Result<(), AppError> {
         Some(reason) => Err(AppError::new(Code::Forbidden, reason.clone())),
         None => Ok(()),
     }
+}
+
+/// Why the person may not have events processed again.
+fn managers_only(desk: &Desk) -> Option<String> {
+    desk.read_only.clone().or_else(|| {
+        (desk.group < Group::Manager)
+            .then(|| "Managers and admins have events processed again.".to_owned())
+    })
 }
 
 fn told(desk: &Desk) {

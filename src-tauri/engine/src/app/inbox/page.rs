@@ -6,6 +6,7 @@ use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::list::{COLUMNS, row};
+use super::managers_only;
 use crate::app::desk::Desk;
 use crate::app::error::internal;
 use crate::app::wire::*;
@@ -64,11 +65,7 @@ fn refused(desk: &Desk, inbox: Option<i64>) -> Option<String> {
     if inbox.is_none() {
         return Some("It was not taken in, so there is nothing to process again.".to_owned());
     }
-    if let Some(reason) = &desk.read_only {
-        return Some(reason.clone());
-    }
-    (desk.group < Group::Manager)
-        .then(|| "Managers and admins have events processed again.".to_owned())
+    managers_only(desk)
 }
 
 async fn payload(conn: &mut PgConnection, inbox: i64) -> Result<Option<String>, AppError> {

@@ -233,6 +233,8 @@ pub enum BulkAction {
     Cancel,
     /// An endpoint was turned on again and is owed what it missed. Begun by that, and by nothing else.
     Recover,
+    /// What came in is processed once more. Begun from the inbox.
+    Reprocess,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -291,6 +293,8 @@ pub struct Redelivery {
     pub bulk_id: Uuid,
     pub action: BulkAction,
     pub filter: DeliveryFilter,
+    /// What was asked for in the inbox, where that is what it is about.
+    pub came: Option<InboxFilter>,
     pub by: String,
     pub reason: String,
     pub at: DateTime<Utc>,

@@ -64,6 +64,8 @@ pub struct InboxFilter {
     pub payload: Option<Value>,
     /// `evt_…`, `pi_…`, `re_…`, a booking's reference.
     pub search: Option<String>,
+    /// What this decision for many had processed again.
+    pub decision: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -204,4 +206,35 @@ pub struct Reprocess {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Reprocessed {
     pub count: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct PreviewReprocess {
+    pub filter: InboxFilter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ReprocessPlan {
+    /// Events, however often each of them came.
+    #[ts(type = "number")]
+    pub count: i64,
+    /// By what became of them so far.
+    #[ts(type = "Array<[InboxResult, number]>")]
+    pub shares: Vec<(InboxResult, i64)>,
+    /// Not processed again, by reason.
+    #[ts(type = "Array<[string, number]>")]
+    pub left_out: Vec<(String, i64)>,
+    /// Of the set as it is now: another set is refused.
+    pub hash: String,
+    pub refused: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct StartReprocess {
+    /// Made when the dialog opens: pressing twice begins once.
+    pub bulk_id: Uuid,
+    pub filter: InboxFilter,
+    pub hash: String,
+    pub per_second: u32,
+    pub reason: String,
 }
