@@ -662,3 +662,50 @@ async fn what_is_held_is_sent_or_cancelled_as_a_whole_and_one_is_cancelled_by_it
     assert_eq!(hooks.change(id, "cancel_held").await["cancelled"], json!(3));
     hooks.wait_for_states(id, &[("cancelled", 4)]).await;
 }
+
+#[tokio::test]
+async fn one_endpoint_alone_does_not_count_the_hours_in_which_not_even_the_provider_could_be_reached()
+ {
+    let hooks = Hooks::new().await;
+    let id = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await
+        .id;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    let provider = async |how: &str| {
+        let sql = format!(
+            "insert into delivery.poll_cursor (source) values ('stripe') on conflict do nothing;
+             update delivery.poll_cursor set polls = true, checked_at = now(), {how} where source = 'stripe'"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&superuser)
+            .await
+            .unwrap();
+    };
+    failed(&hooks, id, "connect", None).await;
+
+    // Not even the provider was reached: it is us.
+    provider("problem = 'the request was not sent', unreached_at = now()").await;
+    hours_pass(&hooks, 1, true).await;
+    failed(&hooks, id, "connect", None).await;
+    assert_eq!(failed_hours(&hooks, id).await, 0);
+
+    // The provider answers, though it refuses: our network works.
+    provider("problem = 'the key is not accepted', unreached_at = null").await;
+    hours_pass(&hooks, 1, true).await;
+    failed(&hooks, id, "connect", None).await;
+    assert_eq!(failed_hours(&hooks, id).await, 1);
+
+    // An endpoint that answers is reached, whatever else is not.
+    provider("problem = 'the request was not sent', unreached_at = now()").await;
+    hours_pass(&hooks, 1, true).await;
+    failed(&hooks, id, "status", Some(500)).await;
+    assert_eq!(failed_hours(&hooks, id).await, 2);
+
+    // It was some time ago that the provider was not reached.
+    provider("problem = 'the request was not sent', unreached_at = now() - interval '11 minutes'")
+        .await;
+    hours_pass(&hooks, 1, true).await;
+    failed(&hooks, id, "connect", None).await;
+    assert_eq!(failed_hours(&hooks, id).await, 3);
+}

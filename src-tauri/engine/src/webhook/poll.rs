@@ -71,7 +71,7 @@ impl Poller {
         if let Err(error) = &done {
             self.failures.fetch_add(1, Ordering::Relaxed);
             let problem = format!("what Stripe told could not be kept: {error}");
-            if let Err(silent) = self.note_problem(&problem).await {
+            if let Err(silent) = self.note_problem(&problem, false).await {
                 tracing::debug!(
                     error = &silent as &dyn std::error::Error,
                     "that could not be noted either"
@@ -97,7 +97,8 @@ impl Poller {
             }
             Err(failure) => {
                 let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-                self.note_problem(&failure.to_string()).await?;
+                let unreached = matches!(failure, Failure::NotSent { .. });
+                self.note_problem(&failure.to_string(), unreached).await?;
                 let pause = match failure {
                     Failure::Busy {
                         retry_after: Some(pause),
@@ -202,9 +203,11 @@ impl Poller {
         Ok(pause)
     }
 
-    async fn note_problem(&self, problem: &str) -> sqlx::Result<()> {
-        sqlx::query("update delivery.poll_cursor set checked_at = now(), problem = $1 where source = 'stripe'")
+    /// `unreached`: there was no connection, which says something about our own network.
+    async fn note_problem(&self, problem: &str, unreached: bool) -> sqlx::Result<()> {
+        sqlx::query("update delivery.poll_cursor set checked_at = now(), problem = $1, unreached_at = case when $2 then now() end where source = 'stripe'")
             .bind(problem)
+            .bind(unreached)
             .execute(&self.pool)
             .await
             .map(|_| ())
