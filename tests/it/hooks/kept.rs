@@ -102,3 +102,70 @@ async fn a_viewer_sees_where_an_endpoint_is_and_not_the_secret_in_its_address() 
         assert_eq!(seen(&staff).await, SECRET_URL, "{shown}");
     }
 }
+
+#[tokio::test]
+async fn a_month_of_tries_goes_without_holding_up_the_record_of_another_and_newer_ones_stay() {
+    let hooks = Hooks::new().await;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    let (old, new) = (Uuid::now_v7(), Uuid::now_v7());
+    sqlx::raw_sql(
+        "select delivery.make_attempts('2024-01-01'), delivery.make_attempts('2024-02-01')",
+    )
+    .execute(&superuser)
+    .await
+    .unwrap();
+    let tried = "insert into delivery.attempts (delivery_id, no, fence, worker_id, started_at) values ($1, $2, 1, $1, $3::timestamptz)";
+    let record = async |delivery: Uuid, no: i32, at: &str| {
+        sqlx::query(tried)
+            .bind(delivery)
+            .bind(no)
+            .bind(at)
+            .execute(&superuser)
+            .await
+            .unwrap();
+    };
+    record(old, 1, "2024-01-15").await;
+    record(old, 2, "2024-02-15").await;
+    record(new, 1, "now").await;
+    let kept = async || -> (i64, i64) {
+        sqlx::query_as("select count(*) filter (where delivery_id = $1), count(*) filter (where delivery_id = $2) from delivery.attempts")
+            .bind(old)
+            .bind(new)
+            .fetch_one(&superuser)
+            .await
+            .unwrap()
+    };
+    let keep = async || {
+        let began = std::time::Instant::now();
+        sqlx::query("select delivery.keep_attempts()")
+            .execute(&hooks.desk.worker_pool)
+            .await
+            .unwrap();
+        began.elapsed()
+    };
+
+    // Somebody reads, and does not end: the round gives up soon, and nobody else waits for it.
+    let mut reader = superuser.begin().await.unwrap();
+    sqlx::query("select count(*) from delivery.attempts")
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    let (round, recorded) = tokio::join!(keep(), async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let began = std::time::Instant::now();
+        record(new, 2, "now").await;
+        began.elapsed()
+    });
+    assert!(round.as_millis() < 2_000, "{round:?}");
+    assert!(recorded.as_millis() < 2_000, "{recorded:?}");
+    assert_eq!(kept().await, (2, 2), "nothing went");
+    reader.rollback().await.unwrap();
+
+    // The next rounds take a month each.
+    keep().await;
+    assert_eq!(kept().await, (1, 2), "the older month");
+    keep().await;
+    assert_eq!(kept().await, (0, 2), "all that is newer than 90 days stays");
+    keep().await;
+    assert_eq!(kept().await, (0, 2));
+}
