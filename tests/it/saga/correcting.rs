@@ -91,6 +91,63 @@ async fn a_corrected_address_is_told_and_stands_in_no_audit() {
 }
 
 #[tokio::test]
+async fn an_address_that_was_missing_is_told_later_and_the_saga_goes_on_by_itself() {
+    let t = TestDesk::new().await;
+    policy(&t, "park", 1_000_000, 3, 24).await;
+    let worker = t.work().await;
+    let staff = desk_of(&t, "staff").await;
+    let nowhere = CreateBooking {
+        customer: ForCustomer::New {
+            name: "Bo".to_owned(),
+            email: None,
+            phone: Some("+351 912 345 678".to_owned()),
+        },
+        ..booking(&slot(0))
+    };
+    let booked = t.book(&t.desk(Some(worker.worker.clone())), nowhere).await;
+    t.wait_for_saga(booked.booking_id, "parked").await;
+    let saga = saga_of(&t, booked.booking_id).await;
+
+    // Without one, trying again finds that there is none, and no more.
+    let plan = look(&staff, saga, "retry").await;
+    let before = page(&staff, saga).await.row.version;
+    sagas::command(&staff, ask(saga, "retry", &plan))
+        .await
+        .unwrap();
+    let it = Made {
+        saga,
+        booking: booked.booking_id,
+    };
+    parked_again(&staff, &it, before).await;
+
+    let params = field("email", None);
+    let plan = planned(&staff, saga, "correct", &params).await;
+    assert_eq!(plan.refused, None);
+    let request = CommandSaga {
+        params,
+        email: Some("bo@example.com".to_owned()),
+        ..ask(saga, "correct", &plan)
+    };
+    sagas::command(&staff, request).await.unwrap();
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    referee::check(&t, booked.booking_id).await;
+    let outcome: Option<String> =
+        sqlx::query_scalar("select outcome from saga.instance where saga_id = $1")
+            .bind(saga)
+            .fetch_one(&t.worker_pool)
+            .await
+            .unwrap();
+    assert_ne!(outcome.as_deref(), Some("completed_with_warnings"));
+    let letters: Vec<String> = sqlx::query_scalar("select state from delivery.deliveries where stream_id = $1 and template = 'booking_confirmed'")
+        .bind(format!("booking-{}", booked.booking_id))
+        .fetch_all(&t.db.superuser_pool().await)
+        .await
+        .unwrap();
+    assert_eq!(letters, ["delivered"]);
+    worker.close().await;
+}
+
+#[tokio::test]
 async fn another_card_is_asked_only_when_the_first_is_known_to_have_given_nothing() {
     let t = TestDesk::new().await;
     rules(&t, json!({ "card_declined": "park" })).await;
