@@ -122,6 +122,9 @@ enum Command {
     },
     /// Makes a projection's rows anew beside the live ones, says what differs, and swaps them in. Sends nothing.
     Replay(cli::replay::Replay),
+    /// Projections without a window: the list, pause, resume, retry, skip, cancel a replay, roll back.
+    #[command(subcommand)]
+    Projections(cli::projections::Projections),
     /// Runs the demo business.
     Demo {
         /// Runs three bookings (one works, one is declined, one is taken back), prints what happened, and ends.
@@ -287,6 +290,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Replay(replay)) => {
             telemetry::to_stderr();
             cli::replay::run(config()?, replay)
+        }
+        Some(Command::Projections(what)) => {
+            telemetry::to_stderr();
+            cli::projections::run(config()?, what)
         }
         Some(Command::Demo { once }) => {
             telemetry::to_stderr();

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{failed, with_desk};
+use super::{failed, said, with_desk};
 use crate::local_sandbox::LocalSandbox;
 use crate::{Ended, Failed};
 
@@ -385,14 +385,6 @@ fn show<T: Serialize>(rows: &[T], json: bool, line: impl Fn(&T) -> String) -> En
         println!("{}", line(row));
     }
     Ok(())
-}
-
-/// A word as it stands in the window's own language and in JSON.
-fn said<T: Serialize>(word: &T) -> String {
-    match serde_json::to_value(word) {
-        Ok(Value::String(word)) => word,
-        _ => "?".to_owned(),
-    }
 }
 
 fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {

@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod migrate;
 pub mod once;
 pub mod people;
+pub mod projections;
 pub mod replay;
 pub mod sagas;
 pub mod sandbox;
@@ -19,6 +20,8 @@ pub mod upgrade;
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::host::{Host, open_for_command};
 use bizing_engine::app::wire::AppError;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{Ended, Failed, runtime};
 
@@ -27,6 +30,14 @@ pub fn failed(error: AppError) -> Failed {
     match error.hint {
         Some(hint) => Failed::Run(format!("{}\n{hint}", error.message)),
         None => Failed::Run(error.message),
+    }
+}
+
+/// A word as it stands in the window's own language and in JSON.
+fn said<T: Serialize>(word: &T) -> String {
+    match serde_json::to_value(word) {
+        Ok(Value::String(word)) => word,
+        _ => "?".to_owned(),
     }
 }
 

@@ -108,3 +108,96 @@ async fn what_paused_rows_have_not_read_yet_is_told_apart_from_what_is_wrong_wit
         "{said}"
     );
 }
+
+impl World {
+    /// `bizing-desk projections …` under a login of that group.
+    async fn projections(&self, group: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let all = [&["projections"], arguments].concat();
+        served::run(&self.s.db.login(group), &all).await
+    }
+}
+
+#[tokio::test]
+async fn projections_are_handled_without_a_window_under_the_windows_rules() {
+    let w = World::new().await;
+    let (code, said) = w.projections("viewer", &["pause", "ledger"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("This needs an admin."), "{said}");
+
+    let pause = ["pause", "ledger", "--reason", "the disk is full"];
+    let (code, said) = w.projections("admin", &pause).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = w.projections("viewer", &["list"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let line = said.lines().find(|l| l.starts_with("ledger")).unwrap();
+    assert!(
+        line.contains("paused") && line.contains("(“the disk is full”)"),
+        "{said}"
+    );
+    let (code, said) = w.projections("admin", &["resume", "ledger"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = w.projections("admin", &["resume", "ledger"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("It is not paused."), "{said}");
+    let (code, said) = w.projections("admin", &["pause", "nothing"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("There are: bookings,"), "{said}");
+
+    // Parked: another event is not skipped, and none without a reason.
+    let park = || async {
+        sqlx::query("update read.generations set parked = jsonb_build_object('position', 7, 'event_name', 'BookingCreated', 'error', 'unreadable') where name = 'ledger'")
+            .execute(&w.projector)
+            .await
+            .unwrap();
+    };
+    park().await;
+    let (_, said) = w.projections("admin", &["list"]).await;
+    assert!(
+        said.contains("at event 7, BookingCreated: unreadable"),
+        "{said}"
+    );
+    let (code, said) = w
+        .projections("admin", &["skip", "ledger", "--position", "7"])
+        .await;
+    assert_eq!(code, Some(2), "{said}");
+    let skip = |position| ["skip", "ledger", "--position", position, "--reason", WHY];
+    let (code, said) = w.projections("admin", &skip("8")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Nothing was skipped."), "{said}");
+    let (code, said) = w.projections("admin", &["retry", "ledger"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    park().await;
+    let (code, said) = w.projections("admin", &skip("7")).await;
+    assert_eq!(code, Some(0), "{said}");
+    let skipped: Vec<i64> = sqlx::query_scalar("select position from read.projection_skips")
+        .fetch_all(&w.s.people)
+        .await
+        .unwrap();
+    assert_eq!(skipped, [7]);
+
+    // A replay is cancelled with a reason only, and a swap taken back.
+    let id = w.whole("bookings", "rebuild").await;
+    let cancel = |why| ["cancel", "bookings", "--reason", why];
+    let (code, said) = w.projections("admin", &cancel("no")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("at least 10 signs"), "{said}");
+    let (code, said) = w.projections("admin", &cancel(WHY)).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(w.state(id).await.0, "cancelled");
+    let (code, said) = w.projections("admin", &cancel(WHY)).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("No replay of bookings is under way"),
+        "{said}"
+    );
+    let back = ["roll-back", "bookings", "--reason", WHY];
+    let (code, said) = w.projections("admin", &back).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no rows of before"), "{said}");
+
+    let (code, said) = w.projections("viewer", &["list", "--json"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let mut first = serde_json::Deserializer::from_str(&said).into_iter::<Value>();
+    let board = first.next().unwrap().unwrap();
+    assert_eq!(board["rows"].as_array().unwrap().len(), names().len());
+}
