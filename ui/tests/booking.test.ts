@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { awaitingPage, NOW, retryingPage, undonePage } from '../src/backend/fixtures'
+import { awaitingPage, customerHistory, NOW, retryingPage, undonePage } from '../src/backend/fixtures'
 import { sagaList } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { world } from '../src/backend/world'
@@ -160,4 +160,40 @@ test('who did not come is noted with one press, and taken back with another', as
   await until(() => find('no-show-button')!.textContent!.includes('Came after all'), 'the way back')
   click(find('no-show-button')!)
   await until(() => find('no-show') === null, 'taken back')
+})
+
+test('what the customer did here before stands on the page, and leads to their other bookings', async () => {
+  const backend = open(`/bookings/${reference}`)
+  await seen('customer-sums')
+  expect(find('customer-sums')!.textContent!.replace(/\s+/g, ' ').trim()).toBe('9 visits · €720.00 spent · 1 no-show · 2 cancelled')
+  const own = retryingPage().row.booking_id
+  const others = customerHistory().latest.filter((booking) => booking.booking_id !== own)
+  expect(all('customer-booking').map((link) => link.getAttribute('href'))).toEqual(others.map((booking) => `#/bookings/${booking.reference}`))
+  expect(find('customer-all')!.getAttribute('href')).toContain('q=ines%40lindqvist.example')
+  expect(backend.calls.find((call) => call.name === 'get_customer_history')!.params).toEqual({ customer_id: retryingPage().row.customer.id })
+  await accessible()
+})
+
+test('a customer without a past has one booking and no way to others', async () => {
+  const first = world()
+  first.on('get_customer_history', () => ({ bookings: 1, visits: 0, no_shows: 0, cancelled: 0, spent: [], latest: [] }))
+  open(`/bookings/${reference}`, first)
+  await says('This is their only booking so far.')
+  await says('nothing spent yet')
+  expect(find('customer-all')).toBeNull()
+})
+
+test('a past that cannot be told says why, and the page stands', async () => {
+  const broken = world()
+  broken.fail('get_customer_history', appError('database.unreachable', 'The database does not answer.'))
+  open(`/bookings/${reference}`, broken)
+  await says('Their history cannot be shown. The database does not answer.')
+  expect(find('headline')).not.toBeNull()
+})
+
+test('a past that is still asked for keeps its place', async () => {
+  const slow = world()
+  slow.hang('get_customer_history')
+  open(`/bookings/${reference}`, slow)
+  await until(() => find('customer-history')?.querySelector('[aria-busy="true"] .bone') != null, 'bones')
 })

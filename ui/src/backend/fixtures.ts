@@ -5,6 +5,7 @@ import type {
   BookingRow,
   BookingState,
   Catalogue,
+  CustomerHistory,
   CustomerRow,
   Moment,
   Money,
@@ -194,6 +195,21 @@ export function row(i: number, shape = order[i % order.length]!): BookingRow {
     saga: 'booking',
     steps,
     changed_at: before([4, 190, 1620, 680, 86_400 * 1.2, 86_400 * 2, 40, 18 * 60, 7200, 15_000][i % 10]!),
+  }
+}
+
+/** Fourteen bookings, whoever it is. */
+export function customerHistory(): CustomerHistory {
+  return {
+    bookings: 14,
+    visits: 9,
+    no_shows: 1,
+    cancelled: 2,
+    spent: [eur(720)],
+    latest: [0, 5, 9].map((i) => {
+      const { booking_id, reference, service, starts, state } = row(i)
+      return { booking_id, reference, service: service.name, starts, state }
+    }),
   }
 }
 

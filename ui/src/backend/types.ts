@@ -476,7 +476,7 @@ cancel_booking: [CancelBooking, CancelAsked],
 /**
  * Whether the customer came, as the place saw it.
  */
-set_no_show: [SetNoShow, NoShowSet], catalogue: [Empty, Catalogue], free_times: [FreeTimes, FreeTimesReply], find_customers: [FindCustomers, Array<CustomerRow>], 
+set_no_show: [SetNoShow, NoShowSet], catalogue: [Empty, Catalogue], free_times: [FreeTimes, FreeTimesReply], find_customers: [FindCustomers, Array<CustomerRow>], get_customer_history: [GetCustomerHistory, CustomerHistory], 
 /**
  * What the sandbox's mail catch-all holds, newest first.
  */
@@ -678,7 +678,23 @@ payment_method: string | null, };
 
 export type CustomerErased = { customer_id: string, erased_at: string, };
 
+export type CustomerHistory = { bookings: number, 
+/**
+ * Confirmed, not given up, begun, and they came.
+ */
+visits: number, no_shows: number, cancelled: number, 
+/**
+ * Paid and not given back, by currency. Empty: nothing yet.
+ */
+spent: Array<Money>, 
+/**
+ * By their start, the latest first; no more than eight.
+ */
+latest: Array<CustomersBooking>, };
+
 export type CustomerRow = { customer_id: string, name: string, email: string | null, phone: string | null, bookings: number, last_booking_at: string | null, };
+
+export type CustomersBooking = { booking_id: string, reference: string, service: string, starts: Moment, state: BookingState, };
 
 export type DecideCommand = { command_id: string, approve: boolean, plan_hash: string, reason: string, };
 
@@ -1241,6 +1257,8 @@ export type GetBooking = {
  * A booking id, or a reference such as `BK-7Q4M2K`.
  */
 booking: string, };
+
+export type GetCustomerHistory = { customer_id: string, };
 
 export type GetDelivery = { delivery_id: string, };
 

@@ -1,6 +1,6 @@
 //! The scripted backend with the whole day in it.
 
-import { awaitingPage, catalogue, customer, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
+import { awaitingPage, catalogue, customer, customerHistory, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projectionChanges, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
@@ -86,6 +86,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
       if (found < 0) throw new DeskError(appError('request.not_found', `There is no booking ${booking}.`, { hint: 'Look for the customer instead.' }))
       return pageOf(all[found]!)
     },
+    get_customer_history: () => customerHistory(),
     find_customers: ({ search, limit }) =>
       Array.from({ length: 20 }, (_, i) => customer(i))
         .filter((c) => `${c.name} ${c.email} ${c.phone}`.toLowerCase().includes(search.toLowerCase()))

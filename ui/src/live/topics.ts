@@ -12,6 +12,7 @@ export const keys = {
   booking: (id: string) => ['booking', id],
   freeTimes: (service: string, date: string, staff: string | null) => ['free_times', service, date, staff],
   customers: (search: string) => ['customers', search],
+  customerHistory: (id: string) => ['customer_history', id],
   found: (search: string) => ['bookings', search],
   messages: ['messages'],
   events: ['events'],
@@ -68,7 +69,7 @@ export function concerns(topic: string, query: Query): boolean {
   }
   switch (topic) {
     case 'bookings':
-      return what === 'bookings' || what === 'free_times'
+      return what === 'bookings' || what === 'free_times' || what === 'customer_history'
     case 'catalogue':
       return what === 'catalogue' || what === 'free_times'
     case 'status':

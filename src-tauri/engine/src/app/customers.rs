@@ -1,10 +1,15 @@
-//! Finding a customer while a booking is made.
+//! Finding a customer while a booking is made, and what one did here.
 
 use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::bookings::list::push_word;
 use super::desk::Desk;
+use super::place::{moment, money, word};
 use super::wire::*;
+
+const READ_ONLY: &str = "begin isolation level repeatable read read only";
+/// Of their bookings, the latest.
+const LATEST: i64 = 8;
 
 /// Those whose name, e-mail or number has every word of the search; newest booking first. Under two signs nobody:
 /// it would be everybody.
@@ -38,6 +43,58 @@ pub async fn find(desk: &Desk, request: FindCustomers) -> Result<Vec<CustomerRow
         .fetch_all(&desk.people)
         .await?;
     rows.iter().map(|row| customer_row(row, "")).collect()
+}
+
+/// Sums of the customer's history and the latest of their bookings, as of one moment. Whom no event tells of has none.
+pub async fn history(
+    desk: &Desk,
+    request: GetCustomerHistory,
+) -> Result<CustomerHistory, AppError> {
+    let mut tx = crate::store::begin_with(&desk.people, READ_ONLY).await?;
+    let sums = sqlx::query(
+        "select coalesce(h.bookings, 0) as bookings, coalesce(h.no_shows, 0) as no_shows, coalesce(h.cancelled, 0) as cancelled,
+                (select count(*) from read.bookings_v1 b where b.customer_id = c.id and b.state = 'confirmed' and b.starts_at <= now()) as begun
+           from (values ($1::uuid)) c(id) left join read.customer_history_v1 h on h.customer_id = c.id",
+    )
+    .bind(request.customer_id)
+    .fetch_one(&mut *tx)
+    .await?;
+    let spent: Vec<(i64, String)> = sqlx::query_as(
+        "select captured_minor - refunded_minor, currency from read.customer_spend_v1
+          where customer_id = $1 and captured_minor <> refunded_minor order by currency",
+    )
+    .bind(request.customer_id)
+    .fetch_all(&mut *tx)
+    .await?;
+    let latest = sqlx::query(
+        "select booking_id, reference, service_name, starts_at, zone, state from read.bookings_v1
+          where customer_id = $1 order by starts_at desc, booking_id limit $2",
+    )
+    .bind(request.customer_id)
+    .bind(LATEST)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let (begun, no_shows): (i64, i64) = (sums.try_get("begun")?, sums.try_get("no_shows")?);
+    Ok(CustomerHistory {
+        bookings: sums.try_get("bookings")?,
+        // The two read models may be an event apart.
+        visits: (begun - no_shows).max(0),
+        no_shows,
+        cancelled: sums.try_get("cancelled")?,
+        spent: spent.iter().map(|(n, c)| money(*n, c)).collect(),
+        latest: latest.iter().map(booking).collect::<Result<_, _>>()?,
+    })
+}
+
+fn booking(row: &sqlx::postgres::PgRow) -> Result<CustomersBooking, AppError> {
+    Ok(CustomersBooking {
+        booking_id: row.try_get("booking_id")?,
+        reference: row.try_get("reference")?,
+        service: row.try_get("service_name")?,
+        starts: moment(row.try_get("starts_at")?, row.try_get("zone")?)?,
+        state: word(row.try_get("state")?)?,
+    })
 }
 
 /// Reads the columns of `read.customers_v1`, each under a prefix.

@@ -70,6 +70,7 @@ commands! {
         catalogue(Empty) -> Catalogue = catalogue::catalogue;
         free_times(FreeTimes) -> FreeTimesReply = catalogue::free_times;
         find_customers(FindCustomers) -> Vec<CustomerRow> = customers::find;
+        get_customer_history(GetCustomerHistory) -> CustomerHistory = customers::history;
         /// What the sandbox's mail catch-all holds, newest first.
         caught_messages(Empty) -> Vec<CaughtMessage> = messages::caught;
 

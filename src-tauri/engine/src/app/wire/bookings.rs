@@ -172,6 +172,38 @@ pub struct CustomerRow {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct GetCustomerHistory {
+    pub customer_id: Uuid,
+}
+
+/// What somebody did here, over all their bookings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CustomerHistory {
+    #[ts(type = "number")]
+    pub bookings: i64,
+    /// Confirmed, not given up, begun, and they came.
+    #[ts(type = "number")]
+    pub visits: i64,
+    #[ts(type = "number")]
+    pub no_shows: i64,
+    #[ts(type = "number")]
+    pub cancelled: i64,
+    /// Paid and not given back, by currency. Empty: nothing yet.
+    pub spent: Vec<Money>,
+    /// By their start, the latest first; no more than eight.
+    pub latest: Vec<CustomersBooking>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CustomersBooking {
+    pub booking_id: Uuid,
+    pub reference: String,
+    pub service: String,
+    pub starts: Moment,
+    pub state: BookingState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct MoneyLine {
     pub price: Money,
     pub authorised: Money,
