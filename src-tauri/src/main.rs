@@ -125,6 +125,9 @@ enum Command {
     /// Projections without a window: the list, pause, resume, retry, skip, cancel a replay, roll back.
     #[command(subcommand)]
     Projections(cli::projections::Projections),
+    /// What the read models say: days, payments ledger, customers. Changes nothing.
+    #[command(subcommand)]
+    Report(cli::report::Asked),
     /// Runs the demo business.
     Demo {
         /// Runs three bookings (one works, one is declined, one is taken back), prints what happened, and ends.
@@ -294,6 +297,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Projections(what)) => {
             telemetry::to_stderr();
             cli::projections::run(config()?, what)
+        }
+        Some(Command::Report(asked)) => {
+            telemetry::to_stderr();
+            cli::report::run(config()?, asked)
         }
         Some(Command::Demo { once }) => {
             telemetry::to_stderr();

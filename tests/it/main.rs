@@ -23,6 +23,7 @@ mod proxy;
 mod read_models;
 mod reading;
 mod rebuild;
+mod reports;
 mod restored;
 mod roles;
 mod saga;

@@ -11,6 +11,7 @@ pub mod once;
 pub mod people;
 pub mod projections;
 pub mod replay;
+pub mod report;
 pub mod sagas;
 pub mod sandbox;
 pub mod transfer;

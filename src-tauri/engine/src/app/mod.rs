@@ -3,6 +3,7 @@
 pub mod backups;
 pub mod bookings;
 pub mod catalogue;
+pub mod csv;
 pub mod customers;
 pub mod deliveries;
 pub mod demo;
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod people;
 pub mod place;
 pub mod projections;
+pub mod reports;
 pub mod sagas;
 pub mod session;
 pub mod space;

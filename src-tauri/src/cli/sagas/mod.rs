@@ -20,6 +20,7 @@ use super::{failed, with_desk};
 use crate::local_sandbox::LocalSandbox;
 use crate::{Ended, Failed};
 pub use act::Act;
+pub use say::money;
 
 #[derive(clap::Subcommand)]
 pub enum Sagas {
