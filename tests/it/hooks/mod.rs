@@ -9,6 +9,7 @@ mod kept;
 mod memory;
 mod peers;
 mod plans;
+mod proxied;
 mod recovery;
 mod renamed;
 pub mod sink;
