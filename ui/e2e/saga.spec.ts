@@ -2,8 +2,9 @@
 
 import AxeBuilder from '@axe-core/playwright'
 import { expect, test } from '@playwright/test'
-import { data, policy } from './database'
+import { data, policy, psql } from './database'
 import { book, bookings } from './desk'
+import { refuses, returned } from './stripe'
 
 test('a failed saga is compensated by hand, with its plan seen first', async ({ page }) => {
   test.setTimeout(120_000)
@@ -38,6 +39,54 @@ test('a failed saga is compensated by hand, with its plan seen first', async ({ 
   await page.getByTestId('saga-toggle').click()
   await page.getByTestId('to-saga').click()
   await expect(page.getByTestId('saga-state')).toBeVisible()
+})
+
+test('an undoing whose refund Stripe refused goes on from the step that is chosen, and passes over no money', async ({ page }) => {
+  test.setTimeout(120_000)
+  test.skip(!data, 'needs the desk of .ci/journeys')
+  policy({ notify_on_exhausted: 'park', approval_minor: { '*': 10_000_000, EUR: 10_000_000 } })
+  await bookings(page)
+  const reference = await book(page, { name: 'Bounce Valadares', pay: 'pm_card_visa' })
+  await page.goto('/#/sagas')
+  await page.locator(`[data-testid="saga-row"][data-reference="${reference}"]`).click({ timeout: 40_000 })
+  const intent = psql(`select e.provider_object from saga.instance i join saga.effect e using (saga_id) where i.context->>'reference' = '${reference}' and e.operation = 'create_intent'`)
+  const dialog = page.getByTestId('decide-dialog')
+  const planned = dialog.getByTestId('plan').locator('li')
+
+  await refuses('refund')
+  await page.keyboard.press('c')
+  await expect(planned).toHaveCount(5)
+  await page.getByTestId('decide-reason').fill('Called: she moved away and cannot come')
+  await page.keyboard.press('Control+Enter')
+  await expect(dialog).toBeHidden()
+  await expect(page.getByTestId('why')).toContainText('Stripe refused the refund for good', { timeout: 30_000 })
+  await expect(page.getByTestId('money-kept')).toContainText('€120.00')
+
+  // From below the refund it is refused: the plan names what would stay, and what would be taken back.
+  await page.getByTestId('more').click()
+  await page.getByTestId('more-undo_from').click()
+  await expect(dialog.getByTestId('from-capture')).toBeChecked()
+  await dialog.getByTestId('from-hold').check()
+  await expect(planned).toHaveText([/Refund: not done yet/, /Withdraw the payment: done already/, /The slot is free again/])
+  await expect(dialog.getByTestId('decide-refused')).toContainText('A step that would be passed over is not taken back yet')
+  await page.getByTestId('decide-reason').fill('Stripe’s own page says that it can go back')
+  await expect(page.getByTestId('decide-go')).toHaveAttribute('aria-disabled', 'true')
+  expect(await returned(intent)).toBe(0)
+
+  await dialog.getByTestId('from-capture').check()
+  await expect(planned.first()).toContainText('€120.00 goes back to the customer')
+  await expect(planned.filter({ hasText: 'The slot is free again' })).toHaveCount(1)
+  await expect(planned.filter({ hasText: 'The booking is cancelled' })).toHaveCount(0)
+  await expect(page.getByTestId('decide-go')).toContainText('€120.00')
+  await page.keyboard.press('Control+Enter')
+  await expect(dialog).toBeHidden()
+  await expect(page.getByTestId('saga-state')).toContainText('Undone', { timeout: 30_000 })
+  await expect(page.getByTestId('money-kept')).toContainText('€0.00')
+  expect(await returned(intent)).toBe(12_000)
+  await page.getByTestId('saga-tab-commands').click()
+  const act = page.getByTestId('audit').locator('tbody tr').filter({ hasText: 'Stripe’s own page says that it can go back' })
+  await expect(act).toContainText('Go on undoing')
+  await expect(act.getByTestId('became')).toContainText('then: Done')
 })
 
 test('a confirmed booking is cancelled from its page, with fee and refund seen first', async ({ page }) => {

@@ -10,8 +10,10 @@ interface Made {
   status: string
 }
 
+const address = () => JSON.parse(readFileSync(join(data!, 'sandbox', 'address.json'), 'utf8')) as { api: string; secret_key: string }
+
 async function call(method: 'GET' | 'POST', path: string, form: Record<string, string> = {}): Promise<Made & Record<string, unknown>> {
-  const { api, secret_key } = JSON.parse(readFileSync(join(data!, 'sandbox', 'address.json'), 'utf8')) as { api: string; secret_key: string }
+  const { api, secret_key } = address()
   const http = await request.newContext({ extraHTTPHeaders: { Authorization: `Bearer ${secret_key}` } })
   try {
     const url = `http://${api}/v1/${path}`
@@ -46,4 +48,15 @@ export async function refund(intent: string, minor: number): Promise<string> {
 export async function returned(intent: string): Promise<number> {
   const { data: all } = (await call('GET', `refunds?payment_intent=${intent}`)) as unknown as { data: { amount: number; status: string }[] }
   return all.filter((one) => one.status === 'succeeded').reduce((sum, one) => sum + one.amount, 0)
+}
+
+/** Stripe says no to the next call of this operation. */
+export async function refuses(operation: string): Promise<void> {
+  const http = await request.newContext()
+  try {
+    const answer = await http.post(`http://${address().api}/_sandbox/faults`, { data: { operation, nth: 1, fault: { kind: 'refused' } } })
+    if (!answer.ok()) throw new Error(`faults: ${answer.status()} ${await answer.text()}`)
+  } finally {
+    await http.dispose()
+  }
 }
