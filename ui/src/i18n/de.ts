@@ -342,7 +342,7 @@ export const de: Catalogue = {
   'mode.card': 'zahlt mit gespeicherter Karte',
   'mode.venue': 'zahlt vor Ort',
   'customer.bookings': { one: '{n} Buchung', other: '{n} Buchungen' },
-  'customer.history': 'Was dieser Kunde hier schon gemacht hat',
+  'customer.history': 'Weitere Buchungen dieses Kunden',
   'customer.history.error': 'Die Vorgeschichte lässt sich nicht zeigen',
   'customer.visits': { one: '{n} Besuch', other: '{n} Besuche' },
   'customer.spent': '{amount} ausgegeben',

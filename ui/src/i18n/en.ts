@@ -346,7 +346,7 @@ export const en = {
   'mode.card': 'pays by saved card',
   'mode.venue': 'pays at the venue',
   'customer.bookings': { one: '{n} booking', other: '{n} bookings' },
-  'customer.history': 'What this customer did here',
+  'customer.history': 'This customer’s other bookings',
   'customer.history.error': 'Their history cannot be shown',
   'customer.visits': { one: '{n} visit', other: '{n} visits' },
   'customer.spent': '{amount} spent',
