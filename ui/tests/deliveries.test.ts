@@ -29,6 +29,21 @@ test('the log says what is true in a sentence and shows each delivery with what 
   await accessible()
 })
 
+test('how long the last try took stands in its row', async () => {
+  open('/deliveries', quiet())
+  await until(() => all('delivery-row').length > 15, 'rows')
+  expect(all('delivery-row')[2]!.textContent).toMatch(/503.*2\.1 s.*in 5 min/s)
+})
+
+test('the log is asked for what failed in one way or another, as its address says', async () => {
+  const backend = open('/deliveries?errors=tls,timeout', quiet())
+  await until(() => find('filter-error')?.textContent?.includes('no secure connection'), 'the clause')
+  await until(() => asked(backend, 'list_deliveries').some((call) => (call.params as ListDeliveries).filter.errors.length > 0), 'asked')
+  const last = asked(backend, 'list_deliveries').findLast((call) => (call.params as ListDeliveries).filter.errors.length > 0)!
+  expect((last.params as ListDeliveries).filter.errors).toEqual(['tls', 'timeout'])
+  await accessible()
+})
+
 test('from the keyboard: down, down, the tries of it, redeliver, copy as cURL, to its booking', async () => {
   const backend = open('/deliveries', quiet())
   await until(() => all('delivery-row').length > 15, 'rows')

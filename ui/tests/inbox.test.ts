@@ -15,6 +15,17 @@ test('the inbox says how it comes in, and of each arrival whether it is genuine 
   await accessible()
 })
 
+test('a row names the event that an arrival led to, and its link goes there', async () => {
+  open('/deliveries/inbox')
+  await until(() => all('inbox-row').length > 15, 'rows')
+  const done = inboxRows.findIndex((row) => row.led_to)
+  expect(inboxRows[0]!.led_to).toBeNull()
+  expect(all('inbox-row')[0]!.querySelector('[data-testid=led-to]')).toBeNull()
+  const link = all('inbox-row')[done]!.querySelector('[data-testid=led-to]')!
+  expect(link.textContent).toBe('PaymentReceived')
+  expect(link.getAttribute('href')).toBe(`#/events/${inboxRows[done]!.led_to!.position}`)
+})
+
 test('a webhook that came too late shows whose clock is wrong and that nothing is missing', async () => {
   const late = inboxRows[2]!
   open(`/deliveries/inbox/${late.arrival_id}`)

@@ -243,6 +243,15 @@ async fn what_an_event_led_to_is_told_from_the_log() {
     .await;
     let led = led.unwrap();
     assert_eq!(led.row.booking_id, Some(booked.booking_id));
+    // The row names the last of them, where the list has room for one.
+    let events: Vec<_> = led.steps.iter().filter(|s| s.what == "event").collect();
+    let shown = led.row.led_to.clone().unwrap();
+    let last = events.iter().max_by_key(|s| s.position).unwrap();
+    assert_eq!(
+        (Some(shown.position), Some(shown.event_name)),
+        (last.position, last.name.clone())
+    );
+    assert_eq!(shown.before as usize, events.len() - 1);
     let raw = led.raw.unwrap();
     assert!(
         raw.contains("\"object\": \"event\"") && !raw.contains("client_secret"),
@@ -283,7 +292,7 @@ async fn what_an_event_led_to_is_told_from_the_log() {
         .await
         .unwrap();
     assert!(
-        !silent.steps.iter().any(|step| step.what == "event"),
+        silent.row.led_to.is_none() && !silent.steps.iter().any(|step| step.what == "event"),
         "{:?}",
         silent.steps
     );

@@ -360,7 +360,7 @@ export function redelivery(more: Partial<Redelivery> = {}): Redelivery {
   return {
     bulk_id: id(600),
     action: 'redeliver',
-    filter: { since: before(64_000), until: null, states: [], destination_ids: [id(1)], events: [], codes: [], booking_id: null, event_id: null, payload: null, search: null },
+    filter: { since: before(64_000), until: null, states: [], destination_ids: [id(1)], events: [], codes: [], errors: [], booking_id: null, event_id: null, payload: null, search: null },
     came: null,
     by: 'sofia',
     reason: 'They lost a night’s import, ask for everything since Monday evening.',

@@ -47,6 +47,7 @@ export function inboxRow(i: number): InboxRow {
     problem: round ? null : result === 'quarantined' ? 'No booking knows this payment: it was made for another desk, or by hand.' : result === 'waiting' ? 'Its turn comes after evt_1QK9…b1 of the same payment.' : null,
     tries: result === 'quarantined' ? 5 : 1,
     next_at: result === 'waiting' ? before(-20) : null,
+    led_to: result === 'done' ? { event_name: 'PaymentReceived', position: 4_118_222 - i * 7, before: 0 } : null,
   }
 }
 export const inboxRows: InboxRow[] = Array.from({ length: 240 }, (_, i) => inboxRow(i))

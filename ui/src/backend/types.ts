@@ -740,7 +740,7 @@ export type DeliveryFilter = {
 /**
  * Those whose event is younger.
  */
-since: string | null, until: string | null, states: Array<DeliveryState>, destination_ids: Array<string>, events: Array<string>, codes: Array<CodeClass>, booking_id: string | null, event_id: string | null, 
+since: string | null, until: string | null, states: Array<DeliveryState>, destination_ids: Array<string>, events: Array<string>, codes: Array<CodeClass>, errors: Array<ErrorClass>, booking_id: string | null, event_id: string | null, 
 /**
  * The event's payload contains this (`jsonb @>`).
  */
@@ -1031,6 +1031,8 @@ fields: Array<string>,
  * Backups that still hold the key; a restore erases again.
  */
 backups: number, refused: string | null, };
+
+export type ErrorClass = "name" | "connect" | "tls" | "timeout" | "broken" | "blocked" | "too_large" | "answer";
 
 export type EventCatalogue = { 
 /**
@@ -1331,7 +1333,11 @@ external_id: string | null, kind: string | null, object_id: string | null, via: 
 /**
  * Why it waits or failed, in words.
  */
-problem: string | null, tries: number, next_at: string | null, };
+problem: string | null, tries: number, next_at: string | null, 
+/**
+ * What the desk wrote because of it.
+ */
+led_to: LedTo | null, };
 
 export type InboxSource = { 
 /**
@@ -1398,6 +1404,12 @@ with_provider: number,
  * Another process does background work, and takes them up at once.
  */
 elsewhere: boolean, };
+
+export type LedTo = { event_name: string, position: number, 
+/**
+ * How many there are before it.
+ */
+before: number, };
 
 export type ListBookings = { 
 /**

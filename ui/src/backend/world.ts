@@ -38,7 +38,7 @@ export const messages: CaughtMessage[] = [
   },
 ]
 
-const anything: DeliveryFilter = { since: null, until: null, states: [], destination_ids: [], events: [], codes: [], booking_id: null, event_id: null, payload: null, search: null }
+const anything: DeliveryFilter = { since: null, until: null, states: [], destination_ids: [], events: [], codes: [], errors: [], booking_id: null, event_id: null, payload: null, search: null }
 
 function known<T>(found: T | null, what: string): T {
   if (found === null) throw new DeskError(appError('request.not_found', `There is no such ${what} here.`))

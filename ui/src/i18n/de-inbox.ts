@@ -16,6 +16,8 @@ export const inbox = {
   'inbox.via': 'Durch',
   'inbox.check': 'Prüfung',
   'inbox.result': 'Ergebnis',
+  'inbox.led_to': 'Führte zu',
+  'inbox.led_to.before': { one: 'und {n} Ereignis davor', other: 'und {n} Ereignisse davor' },
   'inbox.chosen': 'Gewählt',
   'inbox.choose': '{what} wählen',
   'inbox.webhook': 'Anruf',

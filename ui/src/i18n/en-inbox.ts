@@ -16,6 +16,8 @@ export const inbox = {
   'inbox.via': 'By',
   'inbox.check': 'Check',
   'inbox.result': 'Result',
+  'inbox.led_to': 'Led to',
+  'inbox.led_to.before': { one: 'and {n} event before it', other: 'and {n} events before it' },
   'inbox.chosen': 'Chosen',
   'inbox.choose': 'Choose {what}',
   'inbox.webhook': 'webhook',

@@ -278,3 +278,75 @@ async fn a_try_is_shown_as_it_was_sent_though_its_endpoint_is_another_today() {
     assert_ne!(page.body.as_deref(), Some(sent.body.as_str()));
     worker.close().await;
 }
+
+/// One delivery for each word that tries are recorded with, among many that went through.
+async fn failed_in_every_way(hooks: &Hooks) -> Uuid {
+    let id = hooks
+        .endpoint("https://hooks.example.com/in", json!({}))
+        .await
+        .id;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    for statement in [
+        "insert into delivery.deliveries (destination_id, template, event_id, position, stream_id, correlation_id, give_up_at, state, finished_at)
+         select $1, 'CalendarSynced', gen_random_uuid(), 1, 'booking-x', gen_random_uuid(), 'infinity', 'delivered', now() from generate_series(1, 20000)",
+        "insert into delivery.deliveries (destination_id, template, event_id, position, stream_id, correlation_id, give_up_at, attempt, last_class, last_ms)
+         select $1, 'CalendarSynced', gen_random_uuid(), 1, 'booking-x', gen_random_uuid(), 'infinity', 1, word, 100 * n
+           from unnest('{no_such_name,dns,connect,tls,certificate,timeout,closed,protocol,interrupted,blocked_address,too_large,status,redirect,gone}'::text[])
+                with ordinality as w(word, n)",
+    ] {
+        sqlx::query(statement)
+            .bind(id)
+            .execute(&superuser)
+            .await
+            .unwrap();
+    }
+    sqlx::query("analyze delivery.deliveries")
+        .execute(&superuser)
+        .await
+        .unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_delivery_is_found_by_why_it_failed_without_looking_through_the_others() {
+    let hooks = Hooks::new().await;
+    let desk = hooks.desk.desk(None);
+    failed_in_every_way(&hooks).await;
+    let took = async |errors: &[ErrorClass]| {
+        let request = ListDeliveries {
+            filter: DeliveryFilter {
+                errors: errors.to_vec(),
+                ..Default::default()
+            },
+            after: None,
+            limit: 100,
+        };
+        let found = deliveries::list(&desk, request).await.unwrap();
+        assert_eq!(found.matching.count, found.rows.len() as i64);
+        let mut took: Vec<_> = found.rows.iter().filter_map(|r| r.total_ms).collect();
+        took.sort();
+        took
+    };
+    let classes: [(ErrorClass, &[u32]); 8] = [
+        (ErrorClass::Name, &[100, 200]),
+        (ErrorClass::Connect, &[300]),
+        (ErrorClass::Tls, &[400, 500]),
+        (ErrorClass::Timeout, &[600]),
+        (ErrorClass::Broken, &[700, 800, 900]),
+        (ErrorClass::Blocked, &[1_000]),
+        (ErrorClass::TooLarge, &[1_100]),
+        (ErrorClass::Answer, &[1_200, 1_300, 1_400]),
+    ];
+    for (class, expected) in classes {
+        assert_eq!(took(&[class]).await, expected, "{class:?}");
+    }
+    assert_eq!(took(&classes.map(|c| c.0)).await.len(), 14, "all of them");
+
+    let plan: serde_json::Value = sqlx::query_scalar(
+        "explain (format json) select * from read.deliveries_v2 x where true and x.last_class = any('{timeout}') order by delivery_id desc limit 101",
+    )
+    .fetch_one(&hooks.desk.people)
+    .await
+    .unwrap();
+    assert!(plan.to_string().contains("deliveries_failed"), "{plan:#}");
+}

@@ -1,6 +1,6 @@
 //! What the log of deliveries is asked for.
 
-import type { CodeClass, DeliveryFilter, DeliveryState } from '../../backend/types'
+import type { CodeClass, DeliveryFilter, DeliveryState, ErrorClass } from '../../backend/types'
 import { utcOf } from '../../lib/zoned'
 import { instantOf, payloadOf, type Since } from './filters'
 
@@ -11,12 +11,13 @@ export interface LogFilter {
   to: string[]
   events: string[]
   codes: CodeClass[]
+  errors: ErrorClass[]
   booking: string | null
   event: string | null
   payload: string | null
   search: string | null
 }
-export const wholeLog: LogFilter = { since: null, until: null, states: [], to: [], events: [], codes: [], booking: null, event: null, payload: null, search: null }
+export const wholeLog: LogFilter = { since: null, until: null, states: [], to: [], events: [], codes: [], errors: [], booking: null, event: null, payload: null, search: null }
 
 export function logQuestion(filter: LogFilter, now: number, zone: string): DeliveryFilter {
   return {
@@ -26,6 +27,7 @@ export function logQuestion(filter: LogFilter, now: number, zone: string): Deliv
     destination_ids: filter.to,
     events: filter.events,
     codes: filter.codes,
+    errors: filter.errors,
     booking_id: filter.booking,
     event_id: filter.event,
     payload: payloadOf(filter.payload),

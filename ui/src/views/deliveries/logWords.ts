@@ -1,6 +1,6 @@
 //! What deliveries and their tries say in plain words.
 
-import type { DeliveryCounts, DeliveryRow, DeliveryTry, Redelivery } from '../../backend/types'
+import type { DeliveryCounts, DeliveryRow, DeliveryTry, ErrorClass, Redelivery } from '../../backend/types'
 import { number, t, type PlainKey } from '../../i18n'
 import { clockIn, duration } from '../../i18n/format'
 import { sentence, until, type Said } from './times'
@@ -61,6 +61,9 @@ export function codeOf(one: { code: number | null; error?: string | null }, webh
 export function badCode(code: number | null): boolean {
   return code === null || code >= 300
 }
+
+/** Why a try failed, as a list can be asked for it. */
+export const errorClasses: readonly ErrorClass[] = ['name', 'connect', 'tls', 'timeout', 'broken', 'answer', 'blocked', 'too_large']
 
 const classes: Record<string, PlainKey> = {
   dns: 'class.dns',

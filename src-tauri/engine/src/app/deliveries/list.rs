@@ -215,6 +215,7 @@ impl<'a> Asked<'a> {
         }
         self.push_states(query);
         self.push_codes(query);
+        self.push_errors(query);
     }
 
     fn push_states(&self, query: &mut QueryBuilder<Postgres>) {
@@ -281,6 +282,22 @@ impl<'a> Asked<'a> {
         query.push(")");
     }
 
+    /// `deliveries_failed` holds these, and only these.
+    fn push_errors(&self, query: &mut QueryBuilder<Postgres>) {
+        if self.filter.errors.is_empty() {
+            return;
+        }
+        let words = self
+            .filter
+            .errors
+            .iter()
+            .flat_map(|class| error_words(*class));
+        query
+            .push(" and x.last_class = any(")
+            .push_bind(words.copied().collect::<Vec<_>>())
+            .push(")");
+    }
+
     async fn count(&self, conn: &mut PgConnection) -> Result<Count, AppError> {
         if self.is_all() {
             return all(conn).await;
@@ -298,6 +315,20 @@ impl<'a> Asked<'a> {
             count,
             estimated: count == most,
         })
+    }
+}
+
+/// As tries are recorded with.
+fn error_words(class: ErrorClass) -> &'static [&'static str] {
+    match class {
+        ErrorClass::Name => &["no_such_name", "dns"],
+        ErrorClass::Connect => &["connect"],
+        ErrorClass::Tls => &["tls", "certificate"],
+        ErrorClass::Timeout => &["timeout"],
+        ErrorClass::Broken => &["closed", "protocol", "interrupted"],
+        ErrorClass::Blocked => &["blocked_address"],
+        ErrorClass::TooLarge => &["too_large"],
+        ErrorClass::Answer => &["status", "redirect", "gone"],
     }
 }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
 
 use crate::app::desk::Desk;
@@ -17,7 +18,10 @@ pub const MOST_CONTAINING: i32 = 10_000;
 
 /// What [`row`] reads.
 pub const COLUMNS: &str = "a.arrival_id, a.inbox_id, a.source, a.external_id, a.kind, a.object_id, a.via, a.received_at, a.verdict, a.result, a.booking_id,
-    (select b.reference from read.bookings_v1 b where b.booking_id = a.booking_id) as reference, a.problem, a.tries, a.next_at";
+    (select b.reference from read.bookings_v1 b where b.booking_id = a.booking_id) as reference, a.problem, a.tries, a.next_at,
+    (select jsonb_build_object('event_name', e.name, 'position', e.position, 'before', cardinality(s.led_to) - 1)
+       from read.saga_signals_v1 s join read.events_v1 e on e.position = s.led_to[cardinality(s.led_to)]
+      where s.signal_id = a.external_id and a.result = 'done') as led_to";
 
 pub async fn list(desk: &Desk, request: ListInbox) -> Result<InboxList, AppError> {
     if !(1..=500).contains(&request.limit) {
@@ -192,6 +196,7 @@ pub fn row(r: &PgRow) -> Result<InboxRow, AppError> {
         problem: r.try_get("problem")?,
         tries: r.try_get::<i32, _>("tries")?.unsigned_abs(),
         next_at: open(r.try_get("next_at")?, result),
+        led_to: r.try_get::<Option<Json<LedTo>>, _>("led_to")?.map(|j| j.0),
     })
 }
 

@@ -19,6 +19,25 @@ pub enum CodeClass {
     Server,
 }
 
+/// Why the last try of a delivery came to nothing, as a person tells such reasons apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// The name was not found, or nobody could be asked for it.
+    Name,
+    Connect,
+    /// No secure connection, or a certificate that is not valid.
+    Tls,
+    Timeout,
+    /// It ended before the answer came, or what came is no answer.
+    Broken,
+    /// An address that may not be sent to.
+    Blocked,
+    TooLarge,
+    /// It answered, and the answer is a refusal.
+    Answer,
+}
+
 /// What is asked for; the same filter is the frozen set of a decision for many.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, TS)]
 pub struct DeliveryFilter {
@@ -33,6 +52,8 @@ pub struct DeliveryFilter {
     pub events: Vec<String>,
     #[serde(default)]
     pub codes: Vec<CodeClass>,
+    #[serde(default)]
+    pub errors: Vec<ErrorClass>,
     pub booking_id: Option<Uuid>,
     pub event_id: Option<Uuid>,
     /// The event's payload contains this (`jsonb @>`).

@@ -99,6 +99,18 @@ pub struct InboxRow {
     pub problem: Option<String>,
     pub tries: u32,
     pub next_at: Option<DateTime<Utc>>,
+    /// What the desk wrote because of it.
+    pub led_to: Option<LedTo>,
+}
+
+/// The last of the events that an arrival led to: what it came to in the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct LedTo {
+    pub event_name: String,
+    #[ts(type = "number")]
+    pub position: i64,
+    /// How many there are before it.
+    pub before: u32,
 }
 
 /// How what comes in comes in.
