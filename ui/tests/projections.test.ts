@@ -126,6 +126,33 @@ test('a parked event is tried again, opened, or skipped with a reason', async ()
   expect(asked(backend, 'skip_parked')[0]!.params).toMatchObject({ projection: 'report_days', position: 4_101_378 })
 })
 
+test('a skip is withdrawn with a reason, then a rebuild is offered, and what the rows lack is said until then', async () => {
+  const backend = world()
+  const row = projections().rows[0]!
+  const skipped = { position: 4711, event_name: 'BookingConfirmed', reason: 'It was not readable', by: 'sofia', at: '2026-11-25T10:00:00Z' }
+  const board = (more: object) => ({ ...projections([]), rows: [{ ...row, rebuild_id: null, actions: [{ name: 'start_replay', refused: null }, { name: 'withdraw_skip', refused: null }], ...more }] })
+  let now = board({ skipped: [skipped] })
+  backend.on('list_projections', () => now)
+  open('/projections', backend)
+  await seen('skipped')
+  expect(find('skipped')!.textContent).toContain(`${row.name} skips BookingConfirmed. Sofia Marçal (sofia): It was not readable`)
+  click(find('withdraw')!)
+  await seen('withdraw-dialog')
+  await accessible()
+  expect(find('withdraw-dialog')!.textContent).toContain('The live rows still lack the event')
+  now = board({ lacks: [4711] })
+  type('reason', 'The code reads it by now')
+  click(find('reason-go')!)
+  await until(() => asked(backend, 'withdraw_skip').length === 1, 'withdrawn')
+  expect(asked(backend, 'withdraw_skip')[0]!.params).toMatchObject({ projection: row.name, position: 4711, reason: 'The code reads it by now' })
+  await seen('replay-dialog')
+  expect(find('mode-rebuild')!.getAttribute('aria-checked')).toBe('true')
+  await until(() => find('lacks') !== null, 'said')
+  expect(find('lacks')!.textContent).toContain('lacks 1 event whose skip was withdrawn, until it is rebuilt')
+  expect(find('lacks')!.querySelector('a')!.getAttribute('href')).toBe('#/events/4711')
+  expect(find('skipped')).toBeNull()
+})
+
 test('projections that stand at one event are one card and one decision', async () => {
   const backend = world()
   const parked = projections().rows.find((row) => row.parked)!

@@ -43,6 +43,16 @@ pub enum Projections {
         #[arg(long)]
         reason: String,
     },
+    /// Takes a skip back. The live rows lack the event until a rebuild is swapped in: `bizing-desk replay`.
+    WithdrawSkip {
+        projection: String,
+        /// The skipped event's position, as the list says it.
+        #[arg(long)]
+        position: i64,
+        /// Why: 10 signs or more. It stands in the audit.
+        #[arg(long)]
+        reason: String,
+    },
     /// Ends the replay that is under way. Readers keep the rows that they have.
     Cancel {
         projection: String,
@@ -103,8 +113,21 @@ async fn carry_out(desk: &Desk, what: Projections) -> Ended {
             };
             projections::skip_parked(desk, skip).await
         }
+        Projections::WithdrawSkip {
+            projection,
+            position,
+            reason,
+        } => {
+            let withdraw = WithdrawSkip {
+                command_id: ids::v7(),
+                projection,
+                position,
+                reason,
+            };
+            projections::withdraw_skip(desk, withdraw).await
+        }
     };
-    println!("{}", line(&after.map_err(failed)?));
+    tell(&after.map_err(failed)?);
     Ok(())
 }
 
@@ -116,7 +139,7 @@ async fn list(desk: &Desk, json: bool) -> Ended {
         return Ok(());
     }
     for row in &board.rows {
-        println!("{}", line(row));
+        tell(row);
     }
     for rebuild in &board.rebuilds {
         let (state, phase) = (said(&rebuild.state), said(&rebuild.phase));
@@ -149,6 +172,25 @@ async fn cancel(desk: &Desk, projection: &str, reason: String) -> Ended {
         .map_err(failed)?;
     println!("The replay of {projection} is cancelled. Its readers keep the rows that they have.");
     Ok(())
+}
+
+fn tell(row: &Projection) {
+    println!("{}", line(row));
+    for event in &row.skipped {
+        println!(
+            "    skips event {}, {}: by {} (“{}”)",
+            event.position,
+            event.event_name.as_deref().unwrap_or("?"),
+            event.by,
+            event.reason
+        );
+    }
+    for position in &row.lacks {
+        println!(
+            "    lacks event {position}, whose skip was withdrawn, until a rebuild: `bizing-desk replay {}`",
+            row.name
+        );
+    }
 }
 
 fn line(row: &Projection) -> String {

@@ -4,6 +4,7 @@ mod asking;
 mod backwards;
 mod headless;
 mod killed;
+mod withdrawn;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

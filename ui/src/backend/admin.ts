@@ -207,7 +207,7 @@ export const eventCatalogue: EventCatalogue = {
 
 // ---- projections ------------------------------------------------------------------------------------------
 
-const every = ['pause_projection', 'resume_projection', 'start_replay', 'roll_back_projection', 'retry_parked', 'skip_parked']
+const every = ['pause_projection', 'resume_projection', 'start_replay', 'roll_back_projection', 'retry_parked', 'skip_parked', 'withdraw_skip']
 const may = (...names: string[]): Action[] => names.map((name) => ({ name, refused: null }))
 const wave = [5, 7, 6, 10, 8, 11, 9, 7, 8, 10, 6, 8]
 
@@ -229,6 +229,8 @@ function projection(name: string, more: Partial<Projection> = {}): Projection {
     last_error: null,
     parked: null,
     paused: null,
+    skipped: [],
+    lacks: [],
     rebuild_id: null,
     previous: null,
     actions: [...may('pause_projection', 'start_replay'), { name: 'roll_back_projection', refused: 'There is no generation before this one.' }],

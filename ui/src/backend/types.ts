@@ -608,7 +608,7 @@ preview_replay: [PreviewReplay, ReplayPreview], start_replay: [StartReplay, Repl
 /**
  * Readers go over to the new generation; the old one is kept for a roll back.
  */
-swap_rebuild: [ChangeRebuild, Rebuild], list_diff: [ListDiff, DiffPage], pause_projection: [ChangeProjection, Projection], resume_projection: [ChangeProjection, Projection], roll_back_projection: [ChangeProjection, Projection], retry_parked: [ChangeProjection, Projection], skip_parked: [SkipParked, Projection], list_backups: [Empty, Backups], back_up_now: [BackUpNow, BackupRun], 
+swap_rebuild: [ChangeRebuild, Rebuild], list_diff: [ListDiff, DiffPage], pause_projection: [ChangeProjection, Projection], resume_projection: [ChangeProjection, Projection], roll_back_projection: [ChangeProjection, Projection], retry_parked: [ChangeProjection, Projection], skip_parked: [SkipParked, Projection], withdraw_skip: [WithdrawSkip, Projection], list_backups: [Empty, Backups], back_up_now: [BackUpNow, BackupRun], 
 /**
  * Restores it into a database of its own, counts, checks the chain, and drops the copy.
  */
@@ -1825,21 +1825,30 @@ holder: string | null,
 /**
  * Of the event that it is parked at, or why it cannot be moved at all for now.
  */
-last_error: string | null, parked: Parked | null, paused: Paused | null, rebuild_id: string | null, 
+last_error: string | null, parked: Parked | null, paused: Paused | null, 
+/**
+ * Events that a person let it pass by, newest first, 100 at most.
+ */
+skipped: Array<SkippedEvent>, 
+/**
+ * Events whose skip was withdrawn and that the live rows lack until a rebuild is swapped in, newest first.
+ */
+lacks: number[], rebuild_id: string | null, 
 /**
  * The generation before, while it is kept for a roll back.
  */
 previous: PreviousGeneration | null, 
 /**
- * `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`.
+ * `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`,
+ * `withdraw_skip`.
  */
 actions: Array<Action>, };
 
-export type ProjectionAct = "dry_run" | "rebuild" | "pause_rebuild" | "resume_rebuild" | "cancel_rebuild" | "swap_rebuild" | "gentle" | "normal" | "all_cores" | "pause" | "resume" | "retry" | "skip" | "roll_back";
+export type ProjectionAct = "dry_run" | "rebuild" | "pause_rebuild" | "resume_rebuild" | "cancel_rebuild" | "swap_rebuild" | "gentle" | "normal" | "all_cores" | "pause" | "resume" | "retry" | "skip" | "withdraw_skip" | "roll_back";
 
 export type ProjectionChange = { command_id: string, at: Moment, by: string, projection: string, what: ProjectionAct, 
 /**
- * The event that it was parked at, when it was.
+ * The event whose skip was withdrawn, or at which it was parked, when it was.
  */
 position: number | null, reason: string | null, };
 
@@ -2905,3 +2914,9 @@ export type UpcastStep = { from_version: number, to_version: number, changes: Ar
 export type VerifyBackup = { command_id: string, backup_id: string, };
 
 export type WaitsFor = { "waits_for": "nothing" } | { "waits_for": "customer", until: string | null, } | { "waits_for": "retry", at: string, attempt: number, cause: string, } | { "waits_for": "delivery", at: string | null, attempt: number, cause: string | null, } | { "waits_for": "provider", what: string, } | { "waits_for": "worker" } | { "waits_for": "person", reason: string, };
+
+export type WithdrawSkip = { command_id: string, projection: string, position: number, 
+/**
+ * At least 10 characters; it stands in the audit.
+ */
+reason: string, };

@@ -201,6 +201,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     roll_back_projection: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
     retry_parked: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
     skip_parked: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
+    withdraw_skip: ({ projection }) => projections().rows.find((r) => r.name === projection)!,
     list_proofs: () => proofs,
     examine: ({ command_id }) => ({ run_id: command_id, started_at: NOW, streams: null, of: null }),
     space: () => space,

@@ -197,6 +197,7 @@ commands! {
         roll_back_projection(ChangeProjection) -> Projection = projections::roll_back;
         retry_parked(ChangeProjection) -> Projection = projections::retry_parked;
         skip_parked(SkipParked) -> Projection = projections::skip_parked;
+        withdraw_skip(WithdrawSkip) -> Projection = projections::withdraw_skip;
 
         list_backups(Empty) -> Backups = backups::list;
         back_up_now(BackUpNow) -> BackupRun = backups::back_up_now;

@@ -20,7 +20,8 @@ pub async fn list_changes(
         .await?
         .map_or_else(|| "UTC".to_owned(), |p| p.zone);
     let mut query = QueryBuilder::<Postgres>::new(
-        "select command_id, at, by, name, action, reason, (before->'parked'->>'position')::bigint as position
+        "select command_id, at, by, name, action, reason,
+                (coalesce(before->'skip', before->'parked')->>'position')::bigint as position
            from read.projection_log where true",
     );
     if let Some(name) = &request.projection {

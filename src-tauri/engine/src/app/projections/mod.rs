@@ -6,6 +6,7 @@ mod cursor;
 mod diff;
 mod rebuilds;
 mod replay;
+mod skips;
 mod view;
 
 use sqlx::PgConnection;
@@ -49,6 +50,18 @@ pub async fn skip_parked(desk: &Desk, request: SkipParked) -> Result<Projection,
         reason: Some(request.reason),
     };
     change(desk, request, "skip", Some(position)).await
+}
+
+/// Rebuilds fold the event again; the live rows lack it until one is swapped in.
+pub async fn withdraw_skip(desk: &Desk, request: WithdrawSkip) -> Result<Projection, AppError> {
+    needs_reason(Some(&request.reason))?;
+    let position = request.position;
+    let request = ChangeProjection {
+        command_id: request.command_id,
+        projection: request.projection,
+        reason: Some(request.reason),
+    };
+    change(desk, request, "withdraw_skip", Some(position)).await
 }
 
 async fn change(
@@ -168,6 +181,14 @@ fn told(status: &str, what: &str) -> Result<(), AppError> {
         "other_event" => refused(
             format!("{what} is parked at another event by now. Nothing was skipped."),
             "Look at that event, then decide.",
+        ),
+        "not_skipped" => refused(
+            format!("{what} does not skip this event. Nothing was changed."),
+            "Look at it again: somebody was faster.",
+        ),
+        "not_passed" => refused(
+            format!("{what} has not come to this event yet. Nothing was changed."),
+            "Let it go on, then withdraw the skip.",
         ),
         "no_previous" => refused(
             format!("{what} has no rows of before any more."),

@@ -16,8 +16,13 @@ use crate::app::wire::*;
 const SELECT: &str = "select r.*, p.done as parts_done, p.total as parts_total, k.skipped from read.rebuilds r
     left join lateral (select coalesce(jsonb_agg(jsonb_build_object('position', s.position, 'event_name', e.name, 'reason', s.reason,
                                                                     'by', s.skipped_by, 'at', s.skipped_at) order by s.position), '[]') as skipped
-                         from (select * from read.projection_skips x where x.name = r.name and x.position > r.from_position and x.position <= r.target
-                                order by x.position limit 100) s
+                         from (select distinct on (x.position) x.*
+                                 from (select * from read.projection_skips
+                                       union all
+                                       select k.* from read.projection_log l, jsonb_populate_record(null::read.projection_skips, l.before->'skip') k
+                                        where l.name = r.name and l.action = 'withdraw_skip' and l.at > r.started_at) x
+                                where x.name = r.name and x.position > r.from_position and x.position <= r.target
+                                order by x.position, x.skipped_at limit 100) s
                          left join read.events_v1 e on e.position = s.position) k on true
     left join lateral (select count(*) filter (where done_at is not null) as done, count(*) as total from read.rebuild_parts x
                         where x.rebuild_id = r.rebuild_id) p on true ";

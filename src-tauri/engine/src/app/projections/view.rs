@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
 use super::rebuilds::{self, open};
+use super::skips::{self, Skips};
 use super::{action, refused};
 use crate::app::desk::Desk;
 use crate::app::place::{self, moment};
@@ -42,6 +43,7 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
     );
     let rebuilds = open(desk, conn, &zone, now).await?;
     let rates = rates(conn, now).await?;
+    let mut skips = skips::all(conn).await?;
     let rows = sqlx::query(
         "select g.*, p.generation as before_generation, p.version as before_version, p.position as before_position,
                 p.retired_at as before_retired_at, p.parked is not null as before_parked,
@@ -75,6 +77,7 @@ pub(super) async fn all(desk: &Desk, conn: &mut PgConnection) -> Result<Projecti
                     rebuild,
                     rates,
                     holder,
+                    skips: skips.remove(name).unwrap_or_default(),
                 },
             )
         })
@@ -97,6 +100,7 @@ struct Around<'a> {
     rebuild: Option<&'a Rebuild>,
     rates: Vec<Option<f64>>,
     holder: Option<String>,
+    skips: Skips,
 }
 
 fn projection(
@@ -166,6 +170,7 @@ fn projection(
         parked.is_some(),
         paused.is_some(),
         previous.as_ref(),
+        &around.skips,
         around.rebuild,
     );
     Ok(Projection {
@@ -197,6 +202,8 @@ fn projection(
         },
         parked,
         paused,
+        skipped: around.skips.skipped,
+        lacks: around.skips.lacks,
         rebuild_id: around.rebuild.map(|r| r.rebuild_id),
         previous,
         actions,
@@ -236,6 +243,7 @@ fn actions(
     parked: bool,
     paused: bool,
     previous: Option<&PreviousGeneration>,
+    skips: &Skips,
     rebuild: Option<&Rebuild>,
 ) -> Vec<Action> {
     let no = |why: &str| Some(why.to_owned());
@@ -267,6 +275,14 @@ fn actions(
         (
             "skip_parked",
             (!parked).then(|| "It is not parked.".to_owned()),
+        ),
+        (
+            "withdraw_skip",
+            match rebuild {
+                _ if skips.skipped.is_empty() => no("It skips no event."),
+                Some(_) => no("A replay of it is under way."),
+                None => None,
+            },
         ),
     ];
     each.into_iter()

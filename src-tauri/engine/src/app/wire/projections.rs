@@ -75,10 +75,16 @@ pub struct Projection {
     pub last_error: Option<String>,
     pub parked: Option<Parked>,
     pub paused: Option<Paused>,
+    /// Events that a person let it pass by, newest first, 100 at most.
+    pub skipped: Vec<SkippedEvent>,
+    /// Events whose skip was withdrawn and that the live rows lack until a rebuild is swapped in, newest first.
+    #[ts(type = "number[]")]
+    pub lacks: Vec<i64>,
     pub rebuild_id: Option<Uuid>,
     /// The generation before, while it is kept for a roll back.
     pub previous: Option<PreviousGeneration>,
-    /// `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`.
+    /// `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`,
+    /// `withdraw_skip`.
     pub actions: Vec<Action>,
 }
 
@@ -358,6 +364,16 @@ pub struct SkipParked {
     pub reason: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct WithdrawSkip {
+    pub command_id: Uuid,
+    pub projection: String,
+    #[ts(type = "number")]
+    pub position: i64,
+    /// At least 10 characters; it stands in the audit.
+    pub reason: String,
+}
+
 // ---- who did what --------------------------------------------------------------------------------------------------------
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -384,7 +400,7 @@ pub struct ProjectionChange {
     pub by: String,
     pub projection: String,
     pub what: ProjectionAct,
-    /// The event that it was parked at, when it was.
+    /// The event whose skip was withdrawn, or at which it was parked, when it was.
     #[ts(type = "number | null")]
     pub position: Option<i64>,
     pub reason: Option<String>,
@@ -406,6 +422,7 @@ pub enum ProjectionAct {
     Resume,
     Retry,
     Skip,
+    WithdrawSkip,
     RollBack,
 }
 
