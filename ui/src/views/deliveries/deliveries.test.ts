@@ -3,7 +3,7 @@ import { deliveryRow, endpointOf, endpointRows, listDeliveries } from '../../bac
 import { NOW } from '../../backend/fixtures'
 import { changeWord, endpointLine, endpointNext, endpointsSay, offSoon, story } from './endpointWords'
 import { logQuestion, wholeLog } from './logFilter'
-import { logSays, next, tries } from './logWords'
+import { logSays, next, said, tries } from './logWords'
 import { add, beginnings, covers, takes, valid } from './patterns'
 import { parseHeaders, parseSchedule, printHeaders, printSchedule, usual } from './sending'
 import { precise } from './times'
@@ -24,6 +24,15 @@ test('a star takes what begins so, later ones too, and what it takes need not be
   expect(add(['BookingCreated', 'Refunded'], 'Booking*')).toEqual(['Refunded', 'Booking*'])
   expect(add(['Booking*'], 'BookingCreated')).toEqual(['Booking*'])
   expect([valid('*'), valid('Payment*'), valid('*Paid'), valid('a b')]).toEqual([true, true, false, false])
+})
+
+test('every way in which a send can fail has a sentence of its own', () => {
+  const sources = import.meta.glob<string>('../../../../src-tauri/engine/src/delivery/http/send.rs', { query: '?raw', import: 'default', eager: true })
+  const words = Object.values(sources).flatMap((text) => [...text.matchAll(/FailureClass::\w+ => "(\w+)"/g)].map((found) => found[1] ?? ''))
+  expect(words.length).toBeGreaterThan(9)
+  const sentences = words.map((error_class) => said({ error_class }))
+  expect(sentences).not.toContain('')
+  expect(new Set(sentences).size).toBe(words.length)
 })
 
 test('every change of an endpoint that the database can write has a word', () => {

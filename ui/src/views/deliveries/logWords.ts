@@ -66,10 +66,14 @@ export function badCode(code: number | null): boolean {
 export const errorClasses: readonly ErrorClass[] = ['name', 'connect', 'tls', 'timeout', 'broken', 'answer', 'blocked', 'too_large']
 
 const classes: Record<string, PlainKey> = {
+  no_such_name: 'class.no_such_name',
   dns: 'class.dns',
   connect: 'class.connect',
   tls: 'class.tls',
+  certificate: 'class.certificate',
   timeout: 'class.timeout',
+  closed: 'class.closed',
+  protocol: 'class.protocol',
   blocked_address: 'class.blocked_address',
   redirect: 'class.redirect',
   too_large: 'class.too_large',
@@ -77,7 +81,7 @@ const classes: Record<string, PlainKey> = {
 }
 
 /** Why a try failed, in words; the code alone says it where there is one. */
-export function said(one: DeliveryTry): string {
+export function said(one: Pick<DeliveryTry, 'error_class'>): string {
   const known = one.error_class ? classes[one.error_class] : undefined
   return known ? t(known) : ''
 }
