@@ -118,13 +118,8 @@ pub async fn taken_back(t: &TestDesk) -> Made {
         .await;
     let saga = saga_of(t, booked.booking_id).await;
     pay_page(t, booked.booking_id).await;
-    // Until then its worker is still at it.
     t.wait_for_saga(booked.booking_id, "waiting").await;
-    let desk = t.desk(None);
-    let plan = look(&desk, saga, "compensate").await;
-    sagas::command(&desk, ask(saga, "compensate", &plan))
-        .await
-        .unwrap();
+    command_when_free(&t.desk(None), saga, "compensate").await;
     t.wait_for_saga(booked.booking_id, "compensated").await;
     worker.close().await;
     Made {

@@ -108,6 +108,27 @@ pub async fn look(desk: &Desk, saga: Uuid, action: &str) -> SagaPlan {
     sagas::preview(desk, request).await.unwrap()
 }
 
+/// Commanded as it is planned, as soon as no worker has it in hand: one that is told of news may take it at any time, and
+/// whoever commands meanwhile is asked to try again or to look anew.
+pub async fn command_when_free(desk: &Desk, saga: Uuid, action: &str) {
+    for _ in 0..100 {
+        let plan = look(desk, saga, action).await;
+        match sagas::command(desk, ask(saga, action, &plan)).await {
+            Err(refused)
+                if refused.code == Code::Conflict
+                    || refused.message.starts_with("A worker is at it") =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => {
+                answer.unwrap();
+                return;
+            }
+        }
+    }
+    panic!("a worker is at it for five seconds");
+}
+
 pub fn ask(saga: Uuid, action: &str, plan: &SagaPlan) -> CommandSaga {
     CommandSaga {
         command_id: Uuid::now_v7(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bizing_engine::app::wire::{CancelBooking, CreateBooking, PaymentMode};
 use bizing_engine::saga::definition::Policy;
+use bizing_sandbox::{Fault, Rule, When};
 use uuid::Uuid;
 
 use super::hands::{pay_page, press};
@@ -146,6 +147,39 @@ async fn a_page_that_runs_out_before_the_hold_is_followed_by_another_that_the_cu
     tokio::time::sleep(quick_policy().look_every * 3).await;
     assert_eq!(requests("PaymentRequested").await, 2);
     assert_eq!(requests("PaymentLinkExpired").await, 1);
+    press(&second, "pay").await;
+    t.wait_for_saga(id, "completed").await;
+    referee::check(&t, id).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_page_that_runs_out_between_two_answers_is_no_payment_that_somebody_cancelled() {
+    let t = TestDesk::new().await;
+    let worker = t.work().await;
+    let desk = t.desk(Some(worker.worker.clone()));
+    let id = t.book(&desk, by_link()).await.booking_id;
+    let first = pay_page(&t, id).await;
+    press(&first, "decline").await;
+    t.wait_for_event(id, "PaymentFailed").await;
+    // The page is told open; its intent is told later, as it is by then.
+    t.sandbox.faults().add(Rule {
+        operation: "get_intent".to_owned(),
+        when: When::Nth { nth: 1, times: 3 },
+        fault: Fault::Late { ms: 700 },
+    });
+    wait_until("a look", Duration::from_secs(20), || async {
+        !t.sandbox.faults().fired().is_empty()
+    })
+    .await;
+    run_out(&t, id).await;
+    wait_until("a second page", Duration::from_secs(20), || async {
+        pay_page(&t, id).await != first
+    })
+    .await;
+    let events = t.events(id).await;
+    assert!(!events.contains(&"PaymentVoided".to_owned()), "{events:?}");
+    let second = pay_page(&t, id).await;
     press(&second, "pay").await;
     t.wait_for_saga(id, "completed").await;
     referee::check(&t, id).await;

@@ -1,6 +1,6 @@
 //! Looking at a provider's objects without changing anything.
 
-use bizing_stripe::{Failure, Object, Operation, Stripe};
+use bizing_stripe::{CheckoutStatus, Failure, IntentStatus, Object, Operation, Stripe};
 
 use super::super::answers::{self, Found};
 use super::super::gate::{self, Gate};
@@ -85,7 +85,7 @@ impl Executor {
         stripe: &Stripe,
     ) -> Result<(), Failure> {
         let payment = &world.booking.payment;
-        let page = match payment.checkout_session.clone() {
+        let mut page = match payment.checkout_session.clone() {
             Some(id) => Some(stripe.checkout(&id).await?),
             None => None,
         };
@@ -97,6 +97,14 @@ impl Executor {
             Some(id) => Some(stripe.intent(&id).await?),
             None => None,
         };
+        // An intent ends with its page. Of a page that ran out between the two answers only the intent would tell, and it
+        // would look as if somebody had cancelled the payment.
+        if let (Some(open), Some(ended)) = (&page, &intent)
+            && open.status == CheckoutStatus::Open
+            && ended.status == IntentStatus::Canceled
+        {
+            page = Some(stripe.checkout(&open.id).await?);
+        }
         refused_as_failure(answers::payment_seen(world, intent, page))
     }
 
