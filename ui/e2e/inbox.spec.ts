@@ -32,8 +32,10 @@ test('the inbox shows what the sandbox tells of a paid booking, and processes it
   }
   const money = await kept()
   expect(money).toEqual(['€120.00'])
-  await expect(page.getByTestId('webhooks').getByTestId('came').first()).toBeVisible({ timeout: 20_000 })
-  await page.getByTestId('webhooks').getByTestId('came').first().click()
+  // What came by a call may have come by the poll as well: one of the two is told to be the same again.
+  const came = page.getByTestId('webhooks').getByTestId('came').filter({ hasNotText: 'Duplicate' }).first()
+  await expect(came).toBeVisible({ timeout: 20_000 })
+  await came.click()
   await expect(page.getByTestId('arrival')).toBeVisible()
   await page.getByTestId('reprocess').click()
   await page.getByTestId('reason').fill('To see that nothing happens twice')

@@ -35,7 +35,6 @@ async fn whoever_closes_the_window_in_mid_payment_is_told_and_loses_nothing() {
         "Another desk works for this database",
     )
     .await;
-    picture(&other.window, "window-leaving").await;
     click(&other.window, "leaving-now").await;
     closes(&other).await;
 
