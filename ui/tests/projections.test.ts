@@ -162,7 +162,7 @@ test('projections that stand at one event are one card and one decision', async 
   expect(all('parked')[0]!.textContent).toContain('report_days, schedule')
   click(all('parked-skip')[0]!)
   await seen('skip-dialog')
-  expect(find('skip-dialog')!.textContent).toContain('in 2 projections for good?')
+  expect(find('skip-dialog')!.textContent).toContain('in 2 projections?')
   type('reason', 'Booked twice by the import')
   click(find('reason-go')!)
   await until(() => asked(backend, 'skip_parked').length === 2, 'both skipped')

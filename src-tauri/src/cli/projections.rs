@@ -33,7 +33,7 @@ pub enum Projections {
     Resume { projection: String },
     /// Tries the event that one is parked at once more.
     Retry { projection: String },
-    /// Passes by the event that one is parked at, for good.
+    /// Passes by the event that one is parked at, until the skip is withdrawn.
     Skip {
         projection: String,
         /// The event's position, as the list says it: another one is not skipped.

@@ -184,7 +184,7 @@ fn told(status: &str, what: &str) -> Result<(), AppError> {
         ),
         "not_skipped" => refused(
             format!("{what} does not skip this event. Nothing was changed."),
-            "Look at it again: somebody was faster.",
+            "Look at what it skips now.",
         ),
         "not_passed" => refused(
             format!("{what} has not come to this event yet. Nothing was changed."),
