@@ -75,3 +75,12 @@ test('ids keep both ends, names give two letters', () => {
   expect(initials('Inês Carvalho-Lindqvist')).toBe('IC')
   expect(initials('نور الخطيب')).toHaveLength(2)
 })
+
+test('German says days as what stands before them wants', () => {
+  prefs.language = 'de'
+  const fortnight = duration(14 * 86_400_000)
+  expect(fortnight).toBe('14 Tage')
+  expect(t('sagas.group.since', { first: fortnight, last: duration(86_400_000) })).toBe('zuerst vor 14 Tagen, zuletzt vor 1 Tag')
+  expect(t('sagas.parked_for', { time: fortnight })).toBe('geparkt seit 14 Tagen')
+  expect(t('backups.sentence', { age: fortnight, proved: fortnight })).toContain('ist 14 Tage alt; zur Probe eingespielt vor 14 Tagen')
+})

@@ -40,10 +40,16 @@ export function t<K extends Key>(key: K, ...args: Args<K>): string {
   const values = (args[0] ?? {}) as Record<string, string | number>
   const entry: string | Plural = (catalogues[prefs.language] ?? en)[key]
   const text = typeof entry === 'string' ? entry : entry[plural(Number(values.n))]
-  return text.replace(/\{(\w+)\}/g, (_, name: string) => {
+  const said = text.replace(/\{(\w+)\}/g, (_, name: string) => {
     const value = values[name]
     return typeof value === 'number' ? number(value) : (value ?? '')
   })
+  return prefs.language === 'de' ? dative(said) : said
+}
+
+/** A time is made without knowing what it is put after: „vor 14 Tagen“, but „14 Tage alt“. */
+function dative(said: string): string {
+  return said.replace(/\b(vor|seit|in|nach) (\d+) Tage\b/gi, '$1 $2 Tagen')
 }
 
 /** `Intl` objects are dear to make, and a list asks for thousands of numbers. */
