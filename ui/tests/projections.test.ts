@@ -10,7 +10,7 @@ const asked = (backend: ReturnType<typeof world>, name: string) => backend.calls
 test('every projection has a row, and the sentence above counts them', async () => {
   open('/projections')
   await until(() => all('projection-row').length === 7, 'seven rows')
-  expect(find('projections-say')!.textContent).toMatch(/4 of 7 are up to date\.\s+1 is parked at an event it cannot read\./)
+  expect(find('projections-say')!.textContent).toMatch(/4 of 7 are up to date\.\s+1 is parked at an event that cannot be read\./)
   expect(find('projections-say')!.textContent).toContain('payments_ledger is being rebuilt: 63 %, 2 min 10 s left.')
   expect(find('percent')!.textContent).toBe('63 %')
   await accessible()
@@ -135,7 +135,7 @@ test('a skip is withdrawn with a reason, then a rebuild is offered, and what the
   backend.on('list_projections', () => now)
   open('/projections', backend)
   await seen('skipped')
-  expect(find('skipped')!.textContent).toContain(`${row.name} skips BookingConfirmed. Sofia Marçal (sofia): It was not readable`)
+  expect(find('skipped')!.textContent).toContain(`${row.name} skips BookingConfirmed. Sofia Marçal: It was not readable`)
   click(find('withdraw')!)
   await seen('withdraw-dialog')
   await accessible()
