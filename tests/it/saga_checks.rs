@@ -11,8 +11,8 @@ const SAGA: &str = "00000000-0000-0000-0000-000000000001";
 async fn started(db: &TestDb) -> PgConnection {
     let mut conn = PgConnection::connect_with(&db.superuser()).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(format!(
-        "insert into saga.instance (saga_id, definition, def_version, dedupe_key, correlation_id, started_by, lease_owner, lease_expires_at, fence)
-           values ('{SAGA}', 'booking', 1, 'b:1', gen_random_uuid(), 't', gen_random_uuid(), now() + interval '30 s', 1);
+        "insert into saga.instance (saga_id, definition, def_version, dedupe_key, amount_minor, currency, correlation_id, started_by, lease_owner, lease_expires_at, fence)
+           values ('{SAGA}', 'booking', 1, 'b:1', 8000, 'EUR', gen_random_uuid(), 't', gen_random_uuid(), now() + interval '30 s', 1);
          insert into saga.effect (effect_id, saga_id, step, direction, provider, operation, idempotency_key, request, request_sha256)
            values ('{SAGA}', '{SAGA}', 'payment', 'F', 'stripe', 'create_intent', 'bz1:x', '{{}}', '')"
     )))
@@ -55,7 +55,7 @@ async fn a_saga_row_that_contradicts_itself_is_refused() {
         &[
             (
                 "a second saga for the same attempt at a booking",
-                "insert into saga.instance (saga_id, definition, def_version, dedupe_key, correlation_id, started_by) values (gen_random_uuid(), 'booking', 1, 'b:1', gen_random_uuid(), 't')",
+                "insert into saga.instance (saga_id, definition, def_version, dedupe_key, amount_minor, currency, correlation_id, started_by) values (gen_random_uuid(), 'booking', 1, 'b:1', 8000, 'EUR', gen_random_uuid(), 't')",
             ),
             ("running to compensated in one step", "update saga.instance set state = 'compensated', version = version + 1, by_fence = fence, direction = 'C', finished_at = now(), lease_owner = null, lease_expires_at = null"),
             ("a change of state without a new version", "update saga.instance set state = 'waiting'"),
@@ -265,7 +265,7 @@ async fn a_saga_moves_only_along_its_own_definition() {
     let moves = |to: &str| {
         format!("update saga.instance set version = version + 1, by_fence = fence, {to}")
     };
-    let given_up = "insert into saga.instance (saga_id, definition, def_version, dedupe_key, correlation_id, started_by, \"cursor\") values (gen_random_uuid(), 'cancellation', 1, 'c:1', gen_random_uuid(), 't', 1);";
+    let given_up = "insert into saga.instance (saga_id, definition, def_version, dedupe_key, amount_minor, currency, correlation_id, started_by, \"cursor\") values (gen_random_uuid(), 'cancellation', 1, 'c:1', 8000, 'EUR', gen_random_uuid(), 't', 1);";
     refuses(
         &mut conn,
         &[

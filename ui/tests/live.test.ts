@@ -5,6 +5,7 @@ import { retryingPage, row, status } from '../src/backend/fixtures'
 import { world } from '../src/backend/world'
 import { Connection, ROUND_MS } from '../src/live/connection.svelte'
 import { keys } from '../src/live/topics'
+import { filterOf } from '../src/views/sagas/filter'
 import { all, click, find, open, press, says, seen, type, until } from './desk'
 
 describe('with a clock of its own', () => {
@@ -121,7 +122,7 @@ describe('with a clock of its own', () => {
   function listed(client: QueryClient) {
     const seen = { asked: 0, saw: 0, now: 0 }
     const query = new QueryObserver(client, {
-      queryKey: keys.sagaList('running', null, null, ''),
+      queryKey: keys.sagaList(filterOf(new URLSearchParams('tab=running'), '')),
       queryFn: () => {
         seen.asked += 1
         return seen.now

@@ -399,6 +399,49 @@ test('what is asked for again and again is kept, and is chosen from the address'
   await until(() => find('views')!.textContent!.includes('Stella, mine'), 'kept')
 })
 
+test('the list is narrowed from the keyboard, and what it is asked for stands in the address', async () => {
+  const backend = open('/sagas')
+  await until(() => all('saga-row').length === 3, 'rows')
+  press('f')
+  click(await until(() => document.querySelectorAll<HTMLElement>('[role="radio"]')[2], 'the kinds'))
+  click(find('filter-price')!)
+  await seen('price-from')
+  type('price-from', '95,5')
+  type('price-to', '20')
+  await says('The lower end is above the upper one.')
+  expect(find('price-go')!.getAttribute('aria-disabled')).toBe('true')
+  await accessible()
+  type('price-to', '200')
+  await until(() => find('price-go')!.getAttribute('aria-disabled') !== 'true', 'can be asked')
+  click(find('price-go')!)
+  await until(() => location.hash.endsWith('kind=cancellation&price=EUR%3A9550%3A20000'), 'the address')
+  expect(find('filter-price')!.textContent).toContain('€95.50 – €200.00')
+  expect(asked(backend, 'list_sagas').at(-1)!.params).toMatchObject({ tab: 'needs_person', definition: 'cancellation', price: { currency: 'EUR', from_minor: 9550, to_minor: 20_000 } })
+})
+
+test('the file and a decision for all that is shown follow the same filter', async () => {
+  const backend = open('/sagas?kind=cancellation&older=24&price=EUR%3A%3A20000&who=nobody&by=price')
+  await until(() => all('saga-row').length === 3, 'rows')
+  const wanted = { tab: 'needs_person', who: 'nobody', definition: 'cancellation', older_than_h: 24, price: { currency: 'EUR', from_minor: null, to_minor: 20_000 }, order: 'price' }
+  expect(asked(backend, 'list_sagas').at(-1)!.params).toMatchObject(wanted)
+  expect(find('filter-older')!.textContent).toContain('Older than 1 day')
+  expect(find('filter-order')!.textContent).toContain('First the dearest')
+  click(find('saga-csv')!)
+  await until(() => asked(backend, 'export_sagas').length > 0, 'the file')
+  expect(asked(backend, 'export_sagas')[0]!.params).toMatchObject(wanted)
+  click(await until(() => find('decide-filter'), 'a decision for all'))
+  await until(() => asked(backend, 'preview_batch').length > 0, 'the plan')
+  expect((asked(backend, 'preview_batch')[0]!.params as { filter: unknown }).filter).toMatchObject(wanted)
+})
+
+test('a list that its filters leave empty says so, and not that nothing waits', async () => {
+  const backend = world()
+  backend.on('list_sagas', () => sagaList('none'))
+  open('/sagas?kind=cancellation', backend)
+  await says('Nothing fits these filters.')
+  expect(document.body.innerText).not.toContain('Nobody has to decide anything')
+})
+
 test('the list goes into a file, page after page', async () => {
   const backend = open('/sagas')
   await until(() => all('saga-row').length === 3, 'rows')

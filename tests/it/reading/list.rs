@@ -306,8 +306,8 @@ async fn the_list_at_100_000_bookings() {
            from generate_series(1, 100000) n
            join (select *, row_number() over () as r, count(*) over () as c from p_bookings_g1.bookings) x on x.r = 1 + n % x.c
            join p_bookings_g1.bookings b on b.booking_id = x.booking_id",
-        "insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, booking_id, correlation_id, started_by, outcome, finished_at, \"cursor\")
-         select gen_random_uuid(), 'booking', 1, 'x' || booking_id, 'completed', booking_id, correlation_id, 'x', 'completed', now(), 5
+        "insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, booking_id, amount_minor, currency, correlation_id, started_by, outcome, finished_at, \"cursor\")
+         select gen_random_uuid(), 'booking', 1, 'x' || booking_id, 'completed', booking_id, price_minor, currency, correlation_id, 'x', 'completed', now(), 5
            from p_bookings_g1.bookings b where not exists (select 1 from saga.instance i where i.booking_id = b.booking_id)",
         "vacuum analyze p_bookings_g1.bookings",
         "vacuum analyze saga.instance",

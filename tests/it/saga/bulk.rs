@@ -54,14 +54,7 @@ async fn one_decision_for_many_is_for_those_that_were_seen_and_refuses_what_chan
     // The window asks twice: it begins once.
     sagas::start_batch(&desk, start.clone()).await.unwrap();
 
-    let list = ListSagas {
-        tab: SagaTab::NeedsPerson,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 10,
-    };
+    let list = ListSagas::first(SagaTab::NeedsPerson, 10);
     crate::support::wait_until("the batch is done", Duration::from_secs(40), || async {
         let shown = sagas::list(&desk, list.clone()).await.unwrap();
         shown.batches[0].state == "done"

@@ -57,14 +57,7 @@ async fn change(desk: &Desk, batch: Uuid, to: &str, reason: &str) -> Result<Saga
 }
 
 async fn in_inbox(desk: &Desk, batch: Uuid) -> bool {
-    let list = ListSagas {
-        tab: SagaTab::NeedsPerson,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 10,
-    };
+    let list = ListSagas::first(SagaTab::NeedsPerson, 10);
     let shown = sagas::list(desk, list).await.unwrap().batches;
     shown.iter().any(|one| one.batch_id == batch)
 }
@@ -198,22 +191,13 @@ async fn a_decision_for_a_group_is_for_all_of_it_whatever_the_window_has_loaded(
     policy(&t, "park", 100_000_000, 1000, 24).await;
     let ids = some_stuck(&t, 4).await;
     let desk = t.desk(None);
-    let list = ListSagas {
-        tab: SagaTab::NeedsPerson,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 1,
-    };
+    let list = ListSagas::first(SagaTab::NeedsPerson, 1);
     let shown = sagas::list(&desk, list).await.unwrap();
     assert_eq!(shown.rows.len(), 1);
     let preview = async |group: &str| {
         let filter = SagaFilter {
-            tab: SagaTab::NeedsPerson,
             group: Some(group.to_owned()),
-            who: None,
-            search: None,
+            ..SagaTab::NeedsPerson.into()
         };
         let request = PreviewBatch {
             action: "skip".to_owned(),

@@ -537,14 +537,7 @@ async fn a_saga_of_a_version_that_no_running_program_knows_is_left_alone_and_sta
     t.wait_for_saga(other.booking_id, "completed").await;
     assert_eq!(place().await, before);
     assert!(!page(&desk, it.saga).await.supported);
-    let risk = ListSagas {
-        tab: SagaTab::AtRisk,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 10,
-    };
+    let risk = ListSagas::first(SagaTab::AtRisk, 10);
     let shown = sagas::list(&desk, risk).await.unwrap();
     assert_eq!(
         shown.rows.iter().map(|r| r.saga_id).collect::<Vec<_>>(),

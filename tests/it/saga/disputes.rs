@@ -117,14 +117,7 @@ async fn a_dispute_is_told_once_and_the_ledger_follows_the_money_until_it_is_won
     assert!(told.contains(&"PaymentDisputed"), "{told:?}");
     // The price is given up, and Stripe keeps 20.00 on top.
     assert_eq!(balances(&t, it.booking).await, (-2000, Some(2000), 0));
-    let list = ListSagas {
-        tab: SagaTab::NeedsPerson,
-        who: None,
-        group: None,
-        search: None,
-        after: None,
-        limit: 50,
-    };
+    let list = ListSagas::first(SagaTab::NeedsPerson, 50);
     let listed = sagas::list(&t.desk(None), list.clone()).await.unwrap();
     assert_eq!(listed.disputes.len(), 1);
     assert_eq!(

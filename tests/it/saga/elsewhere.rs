@@ -55,14 +55,7 @@ impl Window {
     }
 
     pub async fn list(&self) -> bizing_engine::app::wire::SagaList {
-        let request = ListSagas {
-            tab: SagaTab::NeedsPerson,
-            group: None,
-            who: None,
-            search: None,
-            after: None,
-            limit: 200,
-        };
+        let request = ListSagas::first(SagaTab::NeedsPerson, 200);
         sagas::list(&self.desk, request).await.unwrap()
     }
 

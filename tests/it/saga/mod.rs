@@ -16,6 +16,7 @@ mod elsewhere;
 mod fees;
 mod figures;
 mod figures_shown;
+mod filtered;
 mod gate;
 pub mod hands;
 mod headless;

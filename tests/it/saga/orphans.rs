@@ -39,14 +39,7 @@ pub async fn fresh(t: &TestDesk) {
 }
 
 pub async fn cases(desk: &Desk) -> Vec<Orphan> {
-    let request = ListSagas {
-        tab: SagaTab::NeedsPerson,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 10,
-    };
+    let request = ListSagas::first(SagaTab::NeedsPerson, 10);
     sagas::list(desk, request).await.unwrap().orphans
 }
 

@@ -56,19 +56,9 @@ async fn each_guard_turns_undoing_into_a_question() {
     .unwrap();
     assert_eq!(cases, 3, "each stands open until somebody decides");
 
-    let list = sagas::list(
-        &t.desk(None),
-        ListSagas {
-            tab: SagaTab::NeedsPerson,
-            group: None,
-            who: None,
-            search: None,
-            after: None,
-            limit: 100,
-        },
-    )
-    .await
-    .unwrap();
+    let list = sagas::list(&t.desk(None), ListSagas::first(SagaTab::NeedsPerson, 100))
+        .await
+        .unwrap();
     assert_eq!((list.rows.len(), list.counts.needs_person), (3, 3));
     assert_eq!(
         list.groups.len(),

@@ -10,15 +10,13 @@ use crate::reading::viewer;
 use crate::support::desk::{TestDesk, booking, slot};
 
 async fn found(desk: &bizing_engine::app::desk::Desk, text: &str) -> Vec<Uuid> {
-    let list = ListSagas {
-        tab: SagaTab::Done,
-        group: None,
-        who: None,
+    let filter = SagaFilter {
         search: Some(text.to_owned()),
-        after: None,
-        limit: 500,
+        ..SagaTab::Done.into()
     };
-    let list = sagas::list(desk, list).await.unwrap();
+    let list = sagas::list(desk, ListSagas::first(filter, 500))
+        .await
+        .unwrap();
     list.rows.iter().map(|r| r.booking.booking_id).collect()
 }
 

@@ -44,14 +44,7 @@ async fn seen(desk: &Desk, asked: &StripeAsk) -> Approval {
 }
 
 async fn waiting(desk: &Desk) -> Vec<SagaCommand> {
-    let request = ListSagas {
-        tab: SagaTab::NeedsPerson,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 10,
-    };
+    let request = ListSagas::first(SagaTab::NeedsPerson, 10);
     sagas::list(desk, request).await.unwrap().approvals
 }
 

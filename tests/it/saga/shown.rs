@@ -127,14 +127,7 @@ async fn what_was_put_off_is_counted_and_found_until_it_wakes() {
     later.params.until = Some(Utc::now() + TimeDelta::hours(2));
     sagas::command(&desk, later).await.unwrap();
     let shown = async |tab: SagaTab| {
-        let list = ListSagas {
-            tab,
-            group: None,
-            who: None,
-            search: None,
-            after: None,
-            limit: 10,
-        };
+        let list = ListSagas::first(tab, 10);
         let list = sagas::list(&desk, list).await.unwrap();
         let ids: Vec<Uuid> = list.rows.iter().map(|row| row.saga_id).collect();
         (ids, list.counts.needs_person, list.counts.snoozed)

@@ -1501,7 +1501,15 @@ after: string | null,
  */
 limit: number, };
 
-export type ListSagas = { tab: SagaTab, 
+export type ListSagas = { 
+/**
+ * `next` of the page before.
+ */
+after: string | null, 
+/**
+ * 1 to 500.
+ */
+limit: number, tab: SagaTab, 
 /**
  * A group's key: only sagas of that step and cause.
  */
@@ -1515,13 +1523,13 @@ who: SagaWho | null,
  */
 search: string | null, 
 /**
- * `next` of the page before.
+ * `booking`, `booking_free`, `cancellation`.
  */
-after: string | null, 
+definition: string | null, 
 /**
- * 1 to 500.
+ * Only what is as it is for longer than so many hours: 1 to 87,600.
  */
-limit: number, };
+older_than_h: number | null, price: PriceRange | null, order: SagaOrder, };
 
 export type LogChange = { what: LogChangeKind, found_at: Moment, 
 /**
@@ -1786,6 +1794,8 @@ export type PreviousGeneration = { generation: number, shape_version: number,
  * It still follows the log, so that a roll back loses nothing.
  */
 current: boolean, swapped_at: string, kept_until: string | null, };
+
+export type PriceRange = { currency: string, from_minor: number | null, to_minor: number | null, };
 
 export type ProfileKind = "demo" | "own" | "server";
 
@@ -2314,7 +2324,27 @@ given_back: Array<Money>, parked: ParkedFigures,
  */
 acts: Array<SagaActs>, };
 
-export type SagaFilter = { tab: SagaTab, group: string | null, who: SagaWho | null, search: string | null, };
+export type SagaFilter = { tab: SagaTab, 
+/**
+ * A group's key: only sagas of that step and cause.
+ */
+group: string | null, 
+/**
+ * Only those that the reader, or nobody, looks after.
+ */
+who: SagaWho | null, 
+/**
+ * Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
+ */
+search: string | null, 
+/**
+ * `booking`, `booking_free`, `cancellation`.
+ */
+definition: string | null, 
+/**
+ * Only what is as it is for longer than so many hours: 1 to 87,600.
+ */
+older_than_h: number | null, price: PriceRange | null, order: SagaOrder, };
 
 export type SagaGroup = { 
 /**
@@ -2384,6 +2414,8 @@ export type SagaOffer = { action: string,
  * `None`: can be done now. Else why not, in one word, and in a sentence.
  */
 code: string | null, refused: string | null, needs_approval: boolean, };
+
+export type SagaOrder = "time" | "price";
 
 export type SagaPage = { row: SagaRow, saga: SagaView, money: MoneyLine, email: string | null, paused: SagaPaused | null, 
 /**

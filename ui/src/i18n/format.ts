@@ -23,15 +23,33 @@ function dates(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
 // ---- money -------------------------------------------------------------------------------------------
 
 const currencies = new Map<string, Intl.NumberFormat>()
-export function money({ amount_minor, currency }: Money): string {
+function moneyFormat(currency: string): Intl.NumberFormat {
   const key = locale() + currency
   let format = currencies.get(key)
   if (!format) {
     format = new Intl.NumberFormat(locale(), { style: 'currency', currency, currencyDisplay: 'narrowSymbol' })
     currencies.set(key, format)
   }
-  const digits = format.resolvedOptions().maximumFractionDigits ?? 2
-  return format.format(amount_minor / 10 ** digits).replace('-', '−')
+  return format
+}
+/** How many decimals a currency has. */
+export const decimals = (currency: string): number => moneyFormat(currency).resolvedOptions().maximumFractionDigits ?? 2
+
+export function money({ amount_minor, currency }: Money): string {
+  return moneyFormat(currency)
+    .format(amount_minor / 10 ** decimals(currency))
+    .replace('-', '−')
+}
+
+/** As it is typed into a field. */
+export const plainAmount = (minor: number, currency: string): string => (minor / 10 ** decimals(currency)).toFixed(decimals(currency))
+
+/** What was typed, with a point or a comma; null where it is no amount of that currency. */
+export function minorOf(text: string, currency: string): number | null {
+  const found = /^(\d{1,9})(?:[.,](\d+))?$/.exec(text.trim())
+  const rest = found?.[2] ?? ''
+  if (!found || rest.length > decimals(currency)) return null
+  return Number(found[1]! + rest.padEnd(decimals(currency), '0'))
 }
 
 // ---- wall time ---------------------------------------------------------------------------------------

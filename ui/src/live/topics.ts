@@ -1,7 +1,7 @@
 //! Which of the window's questions a hint's topic makes stale: the only place that knows both vocabularies.
 
 import type { Query } from '@tanstack/svelte-query'
-import type { BookingPage } from '../backend/types'
+import type { BookingPage, SagaFilter } from '../backend/types'
 
 export const keys = {
   host: ['host'],
@@ -27,7 +27,7 @@ export const keys = {
   diff: (id: string, kind: string, rows: number) => ['projections', 'diff', id, kind, rows],
   preview: (projection: string, from: string) => ['preview_replay', projection, from],
   sagas: ['sagas'],
-  sagaList: (tab: string, group: string | null, who: string | null, search: string) => ['sagas', 'list', tab, group, who, search],
+  sagaList: (filter: SagaFilter) => ['sagas', 'list', filter],
   sagaFigures: (days: number) => ['sagas', 'figures', String(days)],
   saga: (id: string) => ['sagas', 'one', id],
   sagaPlan: (id: string, action: string, params: string) => ['saga_plan', id, action, params],

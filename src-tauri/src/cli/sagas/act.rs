@@ -319,7 +319,7 @@ pub async fn run(desk: &Desk, act: Act) -> Ended {
 // ---- the second person -----------------------------------------------------------------------------------------------
 
 pub async fn approvals(desk: &Desk) -> Ended {
-    let request = super::asked(super::Tab::NeedsPerson, None, 1);
+    let request = ListSagas::first(SagaTab::NeedsPerson, 1);
     for command in &sagas::list(desk, request).await.map_err(failed)?.approvals {
         println!("{}", say::command(command));
     }

@@ -3,6 +3,7 @@
 
 mod act;
 mod export;
+mod filter;
 mod say;
 mod stripe;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{GetSaga, GetSagaFigures, ListSagas, SagaPage, SagaTab};
+use bizing_engine::app::wire::{GetSaga, GetSagaFigures, ListSagas, SagaFilter, SagaPage, SagaTab};
 use bizing_engine::runtime::config::Config;
 use uuid::Uuid;
 
@@ -20,17 +21,15 @@ use super::{failed, with_desk};
 use crate::local_sandbox::LocalSandbox;
 use crate::{Ended, Failed};
 pub use act::Act;
+pub use filter::Filter;
 pub use say::money;
 
 #[derive(clap::Subcommand)]
 pub enum Sagas {
     /// Whose turn it is: a line each.
     List {
-        #[arg(long, value_enum, default_value = "needs-person")]
-        tab: Tab,
-        /// Only what this finds, whoever's turn it is: a reference, an e-mail, pi_…, evt_….
-        #[arg(long)]
-        search: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
         /// At most so many.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
@@ -72,38 +71,9 @@ pub enum Sagas {
         /// The file, which must not be there yet. `-` is the standard output.
         #[arg(default_value = "-")]
         file: PathBuf,
-        /// Whose turn it is.
-        #[arg(long, value_enum, default_value = "needs-person")]
-        tab: Tab,
-        /// Only what this finds, whoever's turn it is: a reference, an e-mail, pi_…, evt_….
-        #[arg(long)]
-        search: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
     },
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub enum Tab {
-    NeedsPerson,
-    Snoozed,
-    AtRisk,
-    WaitingForCustomer,
-    WaitingForProvider,
-    Running,
-    Done,
-}
-
-impl Tab {
-    fn tab(self) -> SagaTab {
-        match self {
-            Tab::NeedsPerson => SagaTab::NeedsPerson,
-            Tab::Snoozed => SagaTab::Snoozed,
-            Tab::AtRisk => SagaTab::AtRisk,
-            Tab::WaitingForCustomer => SagaTab::WaitingForCustomer,
-            Tab::WaitingForProvider => SagaTab::WaitingForProvider,
-            Tab::Running => SagaTab::Running,
-            Tab::Done => SagaTab::Done,
-        }
-    }
 }
 
 pub fn run(config: Config, what: Sagas) -> Ended {
@@ -116,7 +86,7 @@ pub fn run(config: Config, what: Sagas) -> Ended {
 
 async fn carry_out(desk: &Desk, what: Sagas) -> Ended {
     match what {
-        Sagas::List { tab, search, limit } => list(desk, asked(tab, search, limit)).await,
+        Sagas::List { filter, limit } => list(desk, ListSagas::first(filter.asked()?, limit)).await,
         Sagas::Show { saga } => {
             say::page(&find(desk, &saga).await?);
             Ok(())
@@ -133,20 +103,9 @@ async fn carry_out(desk: &Desk, what: Sagas) -> Ended {
             say::figures(&told);
             Ok(())
         }
-        Sagas::Export { file, tab, search } => {
-            export::write(desk, &file, asked(tab, search, 500)).await
+        Sagas::Export { file, filter } => {
+            export::write(desk, &file, ListSagas::first(filter.asked()?, 500)).await
         }
-    }
-}
-
-fn asked(tab: Tab, search: Option<String>, limit: u32) -> ListSagas {
-    ListSagas {
-        tab: tab.tab(),
-        group: None,
-        who: None,
-        search,
-        after: None,
-        limit,
     }
 }
 
@@ -166,8 +125,13 @@ async fn find(desk: &Desk, named: &str) -> Result<SagaPage, Failed> {
     let id = match named.parse::<Uuid>() {
         Ok(id) => id,
         Err(_) => {
-            let request = asked(Tab::NeedsPerson, Some(named.to_owned()), 20);
-            let list = sagas::list(desk, request).await.map_err(failed)?;
+            let filter = SagaFilter {
+                search: Some(named.to_owned()),
+                ..SagaTab::NeedsPerson.into()
+            };
+            let list = sagas::list(desk, ListSagas::first(filter, 20))
+                .await
+                .map_err(failed)?;
             let mut its = list
                 .rows
                 .iter()

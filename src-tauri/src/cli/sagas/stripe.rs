@@ -160,7 +160,7 @@ fn unanswered(problem: Option<String>) -> Failed {
 }
 
 async fn all(desk: &Desk) -> Result<SagaList, Failed> {
-    let request = super::asked(super::Tab::NeedsPerson, None, 1);
+    let request = ListSagas::first(SagaTab::NeedsPerson, 1);
     sagas::list(desk, request).await.map_err(failed)
 }
 

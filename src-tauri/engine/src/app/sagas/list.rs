@@ -7,8 +7,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
+use super::filter::{self, Order, condition};
 use super::{batch, disputes, orphans, page};
-use crate::app::bookings::list::push_found;
 use crate::app::bookings::row::{COLUMNS, booking_row, saga_facts};
 use crate::app::desk::Desk;
 use crate::app::error::internal;
@@ -16,9 +16,6 @@ use crate::app::place::money;
 use crate::app::wire::*;
 
 const READ_ONLY: &str = "begin isolation level repeatable read read only";
-/// Bookings that a search looks at, the newest of those that fit.
-const MOST_FOUND: i64 = 2_000;
-const LONGEST_SEARCH: usize = 200;
 /// Above this many rows the number of ended sagas is the planner's estimate.
 const COUNTED_EXACTLY: i64 = 50_000;
 
@@ -40,47 +37,6 @@ pub const BOOKING: &str = "cross join lateral (
         'refunded_minor', case when s.pivot_passed_at is not null and s.state = 'compensated' then s.amount_minor else 0 end,
         'version', 0, 'correlation_id', s.correlation_id, 'changed_at', s.updated_at, 'search', ''))).*
      where not exists (select 1 from read.bookings_v1 x where x.booking_id = s.booking_id)) b";
-
-/// Will go wrong by itself if nothing happens: a hold or an authorisation about to end, an answer that stays away, a turn that
-/// nobody takes since no running program knows its definition.
-const AT_RISK: &str =
-    "(s.direction = 'F' and s.step in ('hold', 'payment') and s.hold_expires_at < now() + interval '2 minutes'
-      or s.auth_expires_at < now() + interval '12 hours' and s.pivot_passed_at is null
-      or s.error_class = 'unknown' and s.updated_at < now() - interval '30 seconds'
-      or s.attempt > 3
-      or s.wake_at < now() - interval '1 minute' and s.paused_at is null
-         and (s.definition, s.def_version::text) not in (select k.value->>'definition', k.value->>'version' from read.saga_workers_v1 w cross join jsonb_array_elements(w.supports) k
-                                                          where w.heartbeat_at > now() - interval '60 seconds'))";
-const LIVE: &str = "s.finished_at is null and s.state <> 'parked'";
-const CUSTOMER: &str = "s.state = 'waiting' and s.direction = 'F' and s.step = 'payment' and s.await_key is not null and s.error_class is null";
-
-fn condition(tab: SagaTab) -> String {
-    match tab {
-        SagaTab::NeedsPerson => {
-            "s.state = 'parked' and (s.snoozed_until is null or s.snoozed_until < now())".to_owned()
-        }
-        SagaTab::Snoozed => "s.state = 'parked' and s.snoozed_until >= now()".to_owned(),
-        SagaTab::AtRisk => format!("{LIVE} and {AT_RISK}"),
-        // That it is not over follows from its state, but only said is it found by the index of what lives.
-        SagaTab::WaitingForCustomer => format!("s.finished_at is null and {CUSTOMER}"),
-        SagaTab::WaitingForProvider => {
-            format!("s.finished_at is null and s.state = 'waiting' and not ({CUSTOMER})")
-        }
-        SagaTab::Running => {
-            "s.finished_at is null and s.state in ('running', 'compensating')".to_owned()
-        }
-        SagaTab::Done => "s.finished_at is not null".to_owned(),
-    }
-}
-
-/// The key of a page, and whether the newest stands first.
-fn key(tab: SagaTab) -> (&'static str, bool) {
-    match tab {
-        SagaTab::NeedsPerson | SagaTab::Snoozed => ("s.parked_at", false),
-        SagaTab::Done => ("s.finished_at", true),
-        _ => ("s.created_at", false),
-    }
-}
 
 pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError> {
     if !(1..=500).contains(&request.limit) {
@@ -112,76 +68,17 @@ pub async fn list(desk: &Desk, request: ListSagas) -> Result<SagaList, AppError>
     })
 }
 
-/// What is asked for, whichever page of it.
-struct Asked<'a> {
-    tab: SagaTab,
-    group: Option<&'a str>,
-    who: Option<SagaWho>,
-    search: Option<&'a str>,
-}
-
-impl<'a> Asked<'a> {
-    fn new(
-        tab: SagaTab,
-        group: Option<&'a String>,
-        who: Option<SagaWho>,
-        search: Option<&'a String>,
-    ) -> Asked<'a> {
-        Asked {
-            tab,
-            group: group.map(String::as_str),
-            who,
-            search: search
-                .map(|text| text.trim())
-                .filter(|text| !text.is_empty()),
-        }
-    }
-
-    /// The key of a page, and whether the newest stands first.
-    fn key(&self) -> (&'static str, bool) {
-        match self.search {
-            Some(_) => ("s.created_at", true),
-            None => key(self.tab),
-        }
-    }
-
-    fn push(&self, query: &mut QueryBuilder<Postgres>) -> Result<(), AppError> {
-        match self.search {
-            Some(text) => push_search(query, text)?,
-            None => {
-                query.push(condition(self.tab));
-                if let Some(group) = self.group {
-                    push_group(query, group)?;
-                }
-            }
-        }
-        match self.who {
-            Some(SagaWho::Me) => query.push(" and s.assigned_to = session_user::text"),
-            Some(SagaWho::Nobody) => query.push(" and s.assigned_to is null"),
-            None => query,
-        };
-        Ok(())
-    }
-}
-
 /// Those that a filter finds, in the order in which a list shows them.
 pub async fn found(
     conn: &mut PgConnection,
     filter: &SagaFilter,
     most: usize,
 ) -> Result<Vec<Uuid>, AppError> {
-    let asked = Asked::new(
-        filter.tab,
-        filter.group.as_ref(),
-        filter.who,
-        filter.search.as_ref(),
-    );
-    let (column, newest_first) = asked.key();
-    let way = if newest_first { " desc" } else { "" };
     let mut query = QueryBuilder::<Postgres>::new("select s.saga_id from read.sagas_v2 s where ");
-    asked.push(&mut query)?;
+    filter::push(&mut query, filter)?;
     query
-        .push(format!(" order by {column}{way}, s.saga_id{way} limit "))
+        .push(Order::of(filter).by())
+        .push(" limit ")
         .push_bind(i64::try_from(most).unwrap_or(i64::MAX));
     Ok(query
         .build_query_scalar()
@@ -195,135 +92,37 @@ pub async fn rows(
     tx: &mut PgConnection,
     request: &ListSagas,
 ) -> Result<(Vec<SagaRow>, Option<String>), AppError> {
-    let asked = Asked::new(
-        request.tab,
-        request.group.as_ref(),
-        request.who,
-        request.search.as_ref(),
-    );
-    let (column, newest_first) = asked.key();
-    let way = if newest_first { " desc" } else { "" };
+    let order = Order::of(&request.filter);
     let mut query = QueryBuilder::<Postgres>::new("select ");
+    // First which, of an index alone where it can be, then what is told of them: each by itself, since a plan that expects many
+    // would read all sagas.
     query
         .push(COLUMNS)
         .push(", ")
         .push(ROW)
-        .push(" from (select s.* from read.sagas_v2 s where ");
-    asked.push(&mut query)?;
+        .push(", p.place from (select s.saga_id, ")
+        .push(order.place())
+        .push(" as place from read.sagas_v2 s where ");
+    filter::push(&mut query, &request.filter)?;
     if let Some(after) = &request.after {
-        let (at, id) = page::cursor(after)?;
-        query
-            .push(format!(
-                " and ({column}, s.saga_id) {} (",
-                if newest_first { "<" } else { ">" }
-            ))
-            .push_bind(at)
-            .push(", ")
-            .push_bind(id)
-            .push(")");
+        order.push_after(&mut query, after)?;
     }
     query
-        .push(format!(" order by {column}{way}, s.saga_id{way} limit "))
+        .push(order.by())
+        .push(" limit ")
         .push_bind(i64::from(request.limit) + 1)
-        .push(") s ")
+        .push(") p cross join lateral (select x.* from read.sagas_v2 x where x.saga_id = p.saga_id limit 1) s ")
         .push(BOOKING)
-        .push(format!(" order by {column}{way}, s.saga_id{way}"));
-    let found = query.build().persistent(false).fetch_all(&mut *tx).await?;
+        .push(order.by());
+    let mut found = query.build().persistent(false).fetch_all(&mut *tx).await?;
     let more = found.len() > request.limit as usize;
-    let mut rows = found.iter().map(saga_row).collect::<Result<Vec<_>, _>>()?;
-    rows.truncate(request.limit as usize);
-    let next = rows.last().filter(|_| more).map(|last| {
-        format!(
-            "{}:{}",
-            page_key(last, column).timestamp_micros(),
-            last.saga_id
-        )
-    });
-    Ok((rows, next))
-}
-
-fn page_key(row: &SagaRow, column: &str) -> DateTime<Utc> {
-    match (column, &row.parked) {
-        ("s.parked_at", Some(parked)) => parked.at,
-        _ => row.since,
-    }
-}
-
-fn push_search(query: &mut QueryBuilder<Postgres>, exact: &str) -> Result<(), AppError> {
-    if exact.chars().count() > LONGEST_SEARCH {
-        return Err(AppError::invalid(
-            "search",
-            "A search has at most 200 signs.",
-        ));
-    }
-    if let Ok(id) = exact.parse::<Uuid>() {
-        query
-            .push("(s.saga_id = ")
-            .push_bind(id)
-            .push(" or s.booking_id = ")
-            .push_bind(id)
-            .push(")");
-        return Ok(());
-    }
-    // Whoever is about to type a reference sees everything until its first sign says which.
-    let text = exact.to_lowercase();
-    let words: Vec<&str> = text
-        .split_whitespace()
-        .filter(|word| !"bk-".starts_with(word))
-        .take(8)
-        .collect();
-    if words.is_empty() {
-        query.push("true");
-        return Ok(());
-    }
-    // As arrays, each made once by its own index: then sagas are found by theirs, and not by asking each of them.
-    query.push(
-        "(s.saga_id = any(array(select g.saga_id from read.saga_signals_v1 g where g.signal_id = ",
-    );
-    query.push_bind(exact.to_owned());
-    query.push(" union all select f.saga_id from read.effects_v1 f where f.provider_object = ");
-    query.push_bind(exact.to_owned());
-    // First what fits, by its own indexes, then the newest of it: a word that most bookings share would be a saga's work for each.
-    query.push(
-        ")) or s.booking_id = any(array(select f.booking_id from (select b.booking_id, b.changed_at from read.bookings_v1 b where true",
-    );
-    for word in &words {
-        query.push(" and ");
-        push_found(query, word);
-    }
-    query
-        .push(" offset 0) f order by f.changed_at desc limit ")
-        .push_bind(MOST_FOUND);
-    query.push(")");
-    // A list that is behind, or stands still, does not know it: the register does.
-    if let [reference] = words[..]
-        && reference.starts_with("bk-")
-    {
-        query
-            .push(" || array(select r.booking_id from read.references_v1 r where r.reference = ")
-            .push_bind(reference.to_uppercase())
-            .push(")");
-    }
-    query.push("))");
-    Ok(())
-}
-
-/// `notify:F:refused`, as [`groups`] names them.
-fn push_group(query: &mut QueryBuilder<Postgres>, key: &str) -> Result<(), AppError> {
-    let bad = || AppError::invalid("group", "A group is named like notify:F:refused.");
-    let mut parts = key.splitn(3, ':');
-    let (Some(step), Some(direction), Some(cause)) = (parts.next(), parts.next(), parts.next())
-    else {
-        return Err(bad());
+    found.truncate(request.limit as usize);
+    let next = match found.last() {
+        Some(last) if more => Some(last.try_get("place")?),
+        _ => None,
     };
-    query
-        .push(" and coalesce(s.step, '') = ")
-        .push_bind(step.to_owned())
-        .push(" and s.direction::text = ")
-        .push_bind(direction.to_owned())
-        .push(" and coalesce(s.error_class, s.park_code, 'other') = ")
-        .push_bind(cause.to_owned());
-    Ok(())
+    let rows = found.iter().map(saga_row).collect::<Result<Vec<_>, _>>()?;
+    Ok((rows, next))
 }
 
 pub fn saga_row(row: &PgRow) -> Result<SagaRow, AppError> {

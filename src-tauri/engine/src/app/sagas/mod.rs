@@ -9,6 +9,7 @@ mod batch;
 mod csv;
 pub(in crate::app) mod disputes;
 mod figures;
+mod filter;
 mod list;
 mod orphans;
 mod page;

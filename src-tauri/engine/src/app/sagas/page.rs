@@ -412,15 +412,3 @@ async fn commands(
         })
         .collect()
 }
-
-/// `<microseconds>:<saga>`: where the next page begins.
-pub fn cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), AppError> {
-    text.split_once(':')
-        .and_then(|(at, id)| {
-            Some((
-                DateTime::from_timestamp_micros(at.parse().ok()?)?,
-                id.parse().ok()?,
-            ))
-        })
-        .ok_or_else(|| AppError::invalid("after", "This page cannot be found: begin at the first."))
-}

@@ -1,4 +1,5 @@
-//! The list of sagas among a million: each tab, a group, a search by reference, by name and by payment, as a window asks.
+//! The list of sagas among a million: each tab, a group, a search by reference, by name and by payment, and filters of
+//! those that are over, as a window asks.
 //!
 //! Filled by SQL and not by the engine, since what is measured is reading. 99 % are over; of the rest a tenth waits for a
 //! person.
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bizing_engine::app::desk::Desk;
 use bizing_engine::app::sagas;
-use bizing_engine::app::wire::{GetSagaFigures, ListSagas, SagaTab};
+use bizing_engine::app::wire::{
+    GetSagaFigures, ListSagas, PriceRange, SagaFilter, SagaOrder, SagaTab,
+};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -26,21 +29,26 @@ const NAME: &str = "827ccb 0eea8a706";
 pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
     fill(ground).await?;
     let desk = ground.viewer_desk().await?;
-    let plain = |tab| ListSagas {
-        tab,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 100,
+    let plain = |tab| ListSagas::first(tab, 100);
+    let of = |filter: SagaFilter| ListSagas::first(filter, 100);
+    let search = |text: &str| {
+        of(SagaFilter {
+            search: Some(text.to_owned()),
+            ..SagaTab::NeedsPerson.into()
+        })
     };
-    let search = |text: &str| ListSagas {
-        search: Some(text.to_owned()),
-        ..plain(SagaTab::NeedsPerson)
-    };
-    let grouped = ListSagas {
+    let grouped = of(SagaFilter {
         group: Some("notify:F:refused".to_owned()),
-        ..plain(SagaTab::NeedsPerson)
+        ..SagaTab::NeedsPerson.into()
+    });
+    // Among those that are over, of which there are most.
+    let done = || SagaFilter::from(SagaTab::Done);
+    let priced = |from_minor, to_minor| {
+        Some(PriceRange {
+            currency: "EUR".to_owned(),
+            from_minor,
+            to_minor,
+        })
     };
     let cases = [
         ("needs_person", plain(SagaTab::NeedsPerson)),
@@ -50,6 +58,50 @@ pub async fn run(common: &Common, ground: &Ground) -> Result<(), BenchError> {
         ("waiting_for_provider", plain(SagaTab::WaitingForProvider)),
         ("running", plain(SagaTab::Running)),
         ("done", plain(SagaTab::Done)),
+        (
+            "cancellations",
+            of(SagaFilter {
+                definition: Some("cancellation".to_owned()),
+                ..done()
+            }),
+        ),
+        (
+            "older",
+            of(SagaFilter {
+                older_than_h: Some(7 * 24),
+                ..done()
+            }),
+        ),
+        (
+            "dear",
+            of(SagaFilter {
+                price: priced(Some(25_000), None),
+                ..done()
+            }),
+        ),
+        (
+            "cheap",
+            of(SagaFilter {
+                price: priced(Some(100), Some(200)),
+                ..done()
+            }),
+        ),
+        (
+            "dearest",
+            of(SagaFilter {
+                order: SagaOrder::Price,
+                ..done()
+            }),
+        ),
+        (
+            "dearest_cancellations",
+            of(SagaFilter {
+                definition: Some("cancellation".to_owned()),
+                price: priced(None, Some(20_000)),
+                order: SagaOrder::Price,
+                ..done()
+            }),
+        ),
         ("reference", search("bk-777777")),
         ("name", search(NAME)),
         ("payment", search("pi_bench_500000")),
@@ -111,14 +163,7 @@ async fn figures(common: &Common, desk: &Desk) -> Result<(), BenchError> {
         each.insert(format!("{days}d"), rounded(sample.percentile(0.95)));
     }
     let asked = Instant::now();
-    let done = ListSagas {
-        tab: SagaTab::Done,
-        group: None,
-        who: None,
-        search: None,
-        after: None,
-        limit: 500,
-    };
+    let done = ListSagas::first(SagaTab::Done, 500);
     let (mut rows, mut after, mut first) = (0, None, 0.0);
     while rows < EXPORTED {
         let request = ListSagas {
@@ -154,13 +199,13 @@ const INSTANCES: &str = "
 insert into saga.instance (saga_id, definition, def_version, dedupe_key, state, direction, \"cursor\", step, asks, version, fence, by_fence, wake_at, await_key, attempt,
     pivot_passed_at, park_reason, park_code, parked_at, error_class, error_message, outcome, booking_id, customer_id, amount_minor, currency, context, correlation_id, started_by,
     created_at, updated_at, finished_at)
-select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'booking', 1, 'booking:' || n, k.state, case when k.state = 'compensated' then 'C' else 'F' end::\"char\",
+select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, case when n % 500 = 7 and n > 500000 then 'cancellation' else 'booking' end, 1, 'booking:' || n, k.state, case when k.state = 'compensated' then 'C' else 'F' end::\"char\",
        k.at, case k.at when 1 then 'payment' when 2 then 'capture' when 4 then 'notify' end, case when k.at in (1, 2) then 'stripe' end, 5, 2, 2, now() + interval '1 hour',
        case when k.kind = 'customer' then 'stripe:cs_' || n end, case when n % 50 = 0 then 4 else 0 end, case when k.at > 2 then now() end,
        case when k.state = 'parked' then 'nobody of that name' end, case when k.state = 'parked' then 'not_told' end, case when k.state = 'parked' then now() - n * interval '1 ms' end,
        case when k.state = 'parked' then (array['refused', 'later', 'unknown', 'exhausted'])[1 + n % 4] when k.kind = 'answer' then 'unknown' end,
        case when k.state = 'parked' then 'the mail server refused it (550)' end, case when k.over then k.state end,
-       ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, ('00000000-0000-7000-a000-' || lpad(to_hex(n % 50000), 12, '0'))::uuid, 8000, 'EUR',
+       ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, ('00000000-0000-7000-a000-' || lpad(to_hex(n % 50000), 12, '0'))::uuid, 100 + n * 7919 % 30000, 'EUR',
        jsonb_build_object('provider', 'stripe', 'reference', 'BK-' || n), gen_random_uuid(), 'bench', now() - n * interval '20 s', now() - n * interval '20 s',
        case when k.over then now() - n * interval '20 s' end
   from generate_series(1, $1::bigint) n
@@ -173,7 +218,7 @@ const BOOKINGS: &str = "
 insert into read.bookings_v1 (booking_id, reference, customer_id, customer_name, service_id, service_name, resources, starts_at, ends_at, zone, state, payment, payment_mode,
     price_minor, currency, captured_minor, payment_intent, version, correlation_id, changed_at, search)
 select i.booking_id, 'BK-' || n, i.customer_id, c.name, '00000000-0000-7000-b000-000000000001', 'Deep tissue 60', '[]', now() + n * interval '1 minute',
-       now() + n * interval '1 minute' + interval '1 hour', 'UTC', 'confirmed', 'paid', 'card_on_file', 8000, 'EUR', case when i.state = 'parked' then 8000 else 0 end, 'pi_bench_' || n, 5,
+       now() + n * interval '1 minute' + interval '1 hour', 'UTC', 'confirmed', 'paid', 'card_on_file', i.amount_minor, 'EUR', case when i.state = 'parked' then i.amount_minor else 0 end, 'pi_bench_' || n, 5,
        gen_random_uuid(), now(), lower(concat_ws(E'\\n', 'bk-' || n, c.name, c.email, '', 'pi_bench_' || n))
   from saga.instance i cross join lateral (select substr(i.dedupe_key, 9)::bigint as n) x join read.customers_v1 c using (customer_id)";
 

@@ -20,29 +20,87 @@ pub enum SagaTab {
     Done,
 }
 
+/// A page of what a filter finds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct ListSagas {
-    pub tab: SagaTab,
-    /// A group's key: only sagas of that step and cause.
-    pub group: Option<String>,
-    /// Only those that the reader, or nobody, looks after.
-    #[serde(default)]
-    pub who: Option<SagaWho>,
-    /// Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
-    pub search: Option<String>,
+    #[serde(flatten)]
+    pub filter: SagaFilter,
     /// `next` of the page before.
     pub after: Option<String>,
     /// 1 to 500.
     pub limit: u32,
 }
 
+impl ListSagas {
+    /// The first page.
+    pub fn first(filter: impl Into<SagaFilter>, limit: u32) -> ListSagas {
+        ListSagas {
+            filter: filter.into(),
+            after: None,
+            limit,
+        }
+    }
+}
+
 /// All that a list shows, whether or not its page has reached it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct SagaFilter {
     pub tab: SagaTab,
+    /// A group's key: only sagas of that step and cause.
+    #[serde(default)]
     pub group: Option<String>,
+    /// Only those that the reader, or nobody, looks after.
+    #[serde(default)]
     pub who: Option<SagaWho>,
+    /// Reference, name, e-mail, phone, `pi_…`, `re_…`, `evt_…` or the saga's id. Looks in every tab.
+    #[serde(default)]
     pub search: Option<String>,
+    /// `booking`, `booking_free`, `cancellation`.
+    #[serde(default)]
+    pub definition: Option<String>,
+    /// Only what is as it is for longer than so many hours: 1 to 87,600.
+    #[serde(default)]
+    pub older_than_h: Option<u32>,
+    #[serde(default)]
+    pub price: Option<PriceRange>,
+    #[serde(default)]
+    pub order: SagaOrder,
+}
+
+impl From<SagaTab> for SagaFilter {
+    /// All of a tab.
+    fn from(tab: SagaTab) -> SagaFilter {
+        SagaFilter {
+            tab,
+            group: None,
+            who: None,
+            search: None,
+            definition: None,
+            older_than_h: None,
+            price: None,
+            order: SagaOrder::Time,
+        }
+    }
+}
+
+/// What bookings cost, in one currency; both ends belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PriceRange {
+    pub currency: String,
+    #[ts(type = "number | null")]
+    pub from_minor: Option<i64>,
+    #[ts(type = "number | null")]
+    pub to_minor: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum SagaOrder {
+    /// Who waits longest first; of what is over, and of what a search finds, the newest.
+    #[default]
+    Time,
+    /// The dearest first, each currency by itself.
+    Price,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
