@@ -153,6 +153,22 @@ test('a skip is withdrawn with a reason, then a rebuild is offered, and what the
   expect(find('skipped')).toBeNull()
 })
 
+test('rows of a newer build are left alone, and a rebuild is recommended of those that an older one passed events by', async () => {
+  const backend = world()
+  const row = projections().rows[0]!
+  const actions = [{ name: 'start_replay', refused: null }]
+  const newer = { ...row, name: 'schedule', actions, newer_types: ['BookingMoved v2'] }
+  const older = { ...row, name: 'bookings', actions, folded_without: [{ event_name: 'BookingMoved', upto: 4711 }] }
+  backend.on('list_projections', () => ({ ...projections([]), rows: [{ ...row, name: 'customers', actions }, older, newer] }))
+  open('/projections', backend)
+  await seen('newer-build')
+  expect(all('newer-build').map((said) => said.textContent?.trim())).toEqual([expect.stringContaining('schedule: folded by a newer build; this one leaves it alone. It knows BookingMoved v2')])
+  expect(all('folded-without').map((said) => said.textContent?.trim())).toEqual([expect.stringMatching(/bookings: rebuild recommended\.\s+An older build passed by BookingMoved up to #4\W?711\./)])
+  click(find('builds-rebuild')!)
+  await seen('replay-dialog')
+  expect(find('mode-rebuild')!.getAttribute('aria-checked')).toBe('true')
+})
+
 test('projections that stand at one event are one card and one decision', async () => {
   const backend = world()
   const parked = projections().rows.find((row) => row.parked)!

@@ -191,6 +191,18 @@ fn tell(row: &Projection) {
             row.name
         );
     }
+    if !row.newer_types.is_empty() {
+        println!(
+            "    folded by a newer build, with {}: this one leaves it alone",
+            row.newer_types.join(", ")
+        );
+    }
+    for passed in &row.folded_without {
+        println!(
+            "    rebuild recommended: an older build passed by {} up to event {}: `bizing-desk replay {}`",
+            passed.event_name, passed.upto, row.name
+        );
+    }
 }
 
 fn line(row: &Projection) -> String {

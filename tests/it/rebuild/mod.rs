@@ -2,6 +2,7 @@
 
 mod asking;
 mod backwards;
+mod builds;
 mod headless;
 mod killed;
 mod withdrawn;
@@ -9,8 +10,8 @@ mod withdrawn;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bizing_engine::app::projections::get_rebuild;
-use bizing_engine::app::wire::{GetRebuild, Group};
+use bizing_engine::app::projections::{get_rebuild, list};
+use bizing_engine::app::wire::{Empty, GetRebuild, Group, Projection};
 use bizing_engine::projection::{self, Rebuilder};
 use bizing_engine::runtime::hints::Hints;
 use serde_json::{Value, json};
@@ -94,6 +95,23 @@ impl World {
             .fetch_one(&self.s.people)
             .await
             .unwrap()
+    }
+
+    /// Of bookings.
+    async fn board(&self) -> Projection {
+        let desk = crate::reading::desk(&self.s, self.s.people.clone(), Group::Admin);
+        let board = list(&desk, Empty {}).await.unwrap();
+        let mut rows = board.rows.into_iter();
+        rows.find(|p| p.name == "bookings").unwrap()
+    }
+
+    /// New rows of bookings, swapped in.
+    async fn swapped(&self, from: Value, position: i64) -> Uuid {
+        let id = self.ask("bookings", from, position, None, "rebuild").await;
+        self.work_until(id, "waits_for_swap").await;
+        assert_eq!(self.change(id, "swap").await, "done");
+        self.work_until(id, "done").await;
+        id
     }
 
     async fn state(&self, id: Uuid) -> (String, Option<Value>, Option<String>) {

@@ -1,27 +1,12 @@
 //! A skip that is withdrawn: who may, what is said meanwhile, and that a rebuild reads the event.
 
-use bizing_engine::app::projections::{list, list_changes};
-use bizing_engine::app::wire::{Empty, ListProjectionChanges, Projection, ProjectionAct};
+use bizing_engine::app::projections::list_changes;
+use bizing_engine::app::wire::{ListProjectionChanges, ProjectionAct};
 
 use super::*;
 use crate::served;
 
 impl World {
-    async fn board(&self) -> Projection {
-        let desk = crate::reading::desk(&self.s, self.s.people.clone(), Group::Admin);
-        let board = list(&desk, Empty {}).await.unwrap();
-        let mut rows = board.rows.into_iter();
-        rows.find(|p| p.name == "bookings").unwrap()
-    }
-
-    async fn swapped(&self, from: Value, position: i64) -> Uuid {
-        let id = self.ask("bookings", from, position, None, "rebuild").await;
-        self.work_until(id, "waits_for_swap").await;
-        assert_eq!(self.change(id, "swap").await, "done");
-        self.work_until(id, "done").await;
-        id
-    }
-
     async fn reported(&self, id: Uuid) -> Vec<i64> {
         let desk = crate::reading::desk(&self.s, self.s.people.clone(), Group::Admin);
         let report = get_rebuild(&desk, GetRebuild { rebuild_id: id }).await;

@@ -231,6 +231,8 @@ function projection(name: string, more: Partial<Projection> = {}): Projection {
     paused: null,
     skipped: [],
     lacks: [],
+    newer_types: [],
+    folded_without: [],
     rebuild_id: null,
     previous: null,
     actions: [...may('pause_projection', 'start_replay'), { name: 'roll_back_projection', refused: 'There is no generation before this one.' }],

@@ -1226,6 +1226,12 @@ limit: number, };
 
 export type Fold = "first" | "second";
 
+export type FoldedWithout = { event_name: string, 
+/**
+ * The rows have no event of this type up to here.
+ */
+upto: number, };
+
 export type ForCustomer = { "is": "known", customer_id: string, } | { "is": "new", name: string, email: string | null, phone: string | null, };
 
 export type FreeTime = { starts: Moment, staff: Named, room: Named | null, };
@@ -1843,7 +1849,16 @@ skipped: Array<SkippedEvent>,
 /**
  * Events whose skip was withdrawn and that the live rows lack until a rebuild is swapped in, newest first.
  */
-lacks: number[], rebuild_id: string | null, 
+lacks: number[], 
+/**
+ * What its rows were folded with and this program does not know, as `BookingMoved v2`: a newer build's, which this one
+ * leaves alone.
+ */
+newer_types: Array<string>, 
+/**
+ * What an older build passed by. A rebuild is recommended.
+ */
+folded_without: Array<FoldedWithout>, rebuild_id: string | null, 
 /**
  * The generation before, while it is kept for a roll back.
  */

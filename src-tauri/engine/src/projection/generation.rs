@@ -1,8 +1,9 @@
 //! Generations: the rows of a projection, each set in a schema of its own, one of them live.
 
+use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
-use super::{Projection, known};
+use super::{Folded, Projection, known};
 
 /// One set of rows and how far it has followed the log.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Generation {
     pub paused: bool,
     /// A person let it pass by some event.
     pub skips: bool,
+    /// `None`: nobody has said.
+    pub folded_with: Option<Folded>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Generation {
 /// Every generation there is.
 pub async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Generation>> {
     let rows = sqlx::query(
-        "select g.name, g.generation, g.version, g.role, g.position, g.parked is not null as parked, g.paused_at is not null as paused,
+        "select g.name, g.generation, g.version, g.role, g.position, g.parked is not null as parked, g.paused_at is not null as paused, g.folded_with,
                 exists (select 1 from read.projection_skips s where s.name = g.name) as skips
            from read.generations g order by g.name, g.generation",
     )
@@ -63,6 +66,9 @@ pub async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Generation>> {
                 parked: row.try_get("parked")?,
                 paused: row.try_get("paused")?,
                 skips: row.try_get("skips")?,
+                folded_with: row
+                    .try_get::<Option<Json<Folded>>, _>("folded_with")?
+                    .map(|Json(folded)| folded),
             })
         })
         .collect()

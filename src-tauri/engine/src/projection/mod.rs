@@ -10,6 +10,7 @@ mod customer_history;
 mod customers;
 mod daily_report;
 mod delivery_statistics;
+mod folded;
 mod generation;
 mod ledger;
 mod pages;
@@ -35,6 +36,7 @@ use crate::store::scan::ScanError;
 use crate::store::seal::SealError;
 
 pub use bookings::{payment_word, state_word};
+pub use folded::{Folded, beyond};
 pub use generation::Generation;
 pub use people::{ERASED, People};
 pub use rebuild::Rebuilder;
@@ -197,7 +199,7 @@ fn data_is_wrong(error: &sqlx::Error) -> bool {
 /// the middle of a batch is waited for, and the next one finds its position gone and starts over.
 pub async fn reset(conn: &mut PgConnection, name: &str) -> sqlx::Result<()> {
     let live: String = sqlx::query_scalar(
-        "update read.generations set position = 0, event_at = null, parked = null, updated_at = now()
+        "update read.generations set position = 0, event_at = null, parked = null, folded_with = null, folded_without = '{}', updated_at = now()
           where name = $1 and role = 'live' returning format('p_%s_g%s', name, generation)",
     )
     .bind(name)

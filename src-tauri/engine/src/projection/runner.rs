@@ -11,9 +11,11 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use super::folded::{self, Build};
 use super::generation::{self, Role};
 use super::pages::{Page, Pages};
 use super::rest::Resting;
@@ -152,7 +154,7 @@ impl Tail {
         let mut conn = self.pool.acquire().await?;
         let safe = read::safe_position(&mut conn).await?;
         let mut at: BTreeMap<i64, Vec<Follower>> = BTreeMap::new();
-        for generation in generation::all(&mut conn).await? {
+        for mut generation in generation::all(&mut conn).await? {
             let Some(projection) = generation.projection() else {
                 continue;
             };
@@ -161,7 +163,12 @@ impl Tail {
                 continue;
             }
             // One that is being built is its rebuild's to move.
-            if generation.role != Role::Building
+            if generation.role == Role::Building {
+                continue;
+            }
+            let at_now = generation.position;
+            let build = folded::claim(&mut conn, projection, &mut generation, at_now).await?;
+            if build == Build::Ours
                 && !generation.parked
                 && !generation.paused
                 && generation.position < safe
@@ -350,7 +357,7 @@ impl Tail {
         // are made once and not for each batch anew: rows are found by their keys whatever a batch holds, also where a table
         // was empty when the plan was made.
         let standing: Option<(i64, bool)> = sqlx::query_as(
-            "select position, parked is not null or paused_at is not null
+            "select position, parked is not null or paused_at is not null or folded_with is distinct from $4
                from read.generations, set_config('synchronous_commit', 'off', true) sync, set_config('search_path', $3 || ', pg_catalog', true) path,
                     set_config('plan_cache_mode', 'force_generic_plan', true) plans, set_config('enable_seqscan', 'off', true) by_key
               where name = $1 and generation = $2 for update of generations skip locked",
@@ -358,6 +365,7 @@ impl Tail {
         .bind(&follower.generation.name)
         .bind(follower.generation.generation)
         .bind(follower.generation.schema())
+        .bind(follower.generation.folded_with.as_ref().map(Json))
         .fetch_optional(&mut *tx)
         .await?;
         if standing != Some((from, false)) {

@@ -1,9 +1,11 @@
 //! The board: a row for each projection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use super::rebuilds::{self, open};
@@ -12,7 +14,7 @@ use super::{action, refused};
 use crate::app::desk::Desk;
 use crate::app::place::{self, moment};
 use crate::app::wire::*;
-use crate::projection::known;
+use crate::projection::{Folded, beyond, known};
 
 /// Ten minutes, one value for ten seconds.
 const RATES: usize = 60;
@@ -103,11 +105,7 @@ struct Around<'a> {
     skips: Skips,
 }
 
-fn projection(
-    desk: &Desk,
-    row: &sqlx::postgres::PgRow,
-    around: Around<'_>,
-) -> Result<Projection, AppError> {
+fn projection(desk: &Desk, row: &PgRow, around: Around<'_>) -> Result<Projection, AppError> {
     let (name, version, position): (String, i32, i64) = (
         row.try_get("name")?,
         row.try_get("version")?,
@@ -204,11 +202,29 @@ fn projection(
         paused,
         skipped: around.skips.skipped,
         lacks: around.skips.lacks,
+        newer_types: newer_types(row, &name, version)?,
+        folded_without: folded_without(row)?,
         rebuild_id: around.rebuild.map(|r| r.rebuild_id),
         previous,
         actions,
         name,
     })
+}
+
+fn newer_types(row: &PgRow, name: &str, version: i32) -> sqlx::Result<Vec<String>> {
+    let rows: Option<Json<Folded>> = row.try_get("folded_with")?;
+    let ours = known(name, version).map(|p| p.folds());
+    Ok(ours.map_or_else(Vec::new, |ours| {
+        beyond(&ours, rows.as_ref().map(|rows| &rows.0))
+    }))
+}
+
+fn folded_without(row: &PgRow) -> sqlx::Result<Vec<FoldedWithout>> {
+    let Json(types): Json<BTreeMap<String, i64>> = row.try_get("folded_without")?;
+    let types = types.into_iter();
+    Ok(types
+        .map(|(event_name, upto)| FoldedWithout { event_name, upto })
+        .collect())
 }
 
 fn parked(

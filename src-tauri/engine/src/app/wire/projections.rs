@@ -80,12 +80,25 @@ pub struct Projection {
     /// Events whose skip was withdrawn and that the live rows lack until a rebuild is swapped in, newest first.
     #[ts(type = "number[]")]
     pub lacks: Vec<i64>,
+    /// What its rows were folded with and this program does not know, as `BookingMoved v2`: a newer build's, which this one
+    /// leaves alone.
+    pub newer_types: Vec<String>,
+    /// What an older build passed by. A rebuild is recommended.
+    pub folded_without: Vec<FoldedWithout>,
     pub rebuild_id: Option<Uuid>,
     /// The generation before, while it is kept for a roll back.
     pub previous: Option<PreviousGeneration>,
     /// `pause_projection`, `resume_projection`, `start_replay`, `roll_back_projection`, `retry_parked`, `skip_parked`,
     /// `withdraw_skip`.
     pub actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct FoldedWithout {
+    pub event_name: String,
+    /// The rows have no event of this type up to here.
+    #[ts(type = "number")]
+    pub upto: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::job::{Job, Phase};
+use super::folded::{self, Build};
 use super::generation::{self, Generation};
 use super::runner::{Tail, TailError, whole};
 use super::{ApplyError, People, Projection, known};
@@ -43,6 +44,10 @@ pub enum RebuildError {
     Tail(#[from] TailError),
     #[error("no program here knows {name} in version {version}")]
     Unknown { name: String, version: i32 },
+    #[error(
+        "a newer build folded these rows ({0}): let that one go on, or cancel this and replay from the start"
+    )]
+    NewerBuild(String),
     #[error("it met an event that it cannot apply: {0}")]
     Parked(String),
     #[error("the live rows kept readers or writers waiting: the swap will be tried again")]
@@ -163,6 +168,7 @@ impl Rebuilder {
             job::begin(&self.pool, job, Phase::Read).await?;
         }
         let mut built = self.generation(job).await?;
+        self.claim(job, projection, &mut built).await?;
         if job.phase == Phase::Read {
             load::read(&self.pool, job, projection, &tail, &mut built, progress).await?;
             job::begin(&self.pool, job, Phase::CatchUp).await?;
@@ -198,6 +204,22 @@ impl Rebuilder {
         all.into_iter()
             .find(|g| g.name == job.name && Some(g.generation) == job.generation)
             .ok_or(RebuildError::Database(sqlx::Error::RowNotFound))
+    }
+
+    /// Parts are done before the position moves, so what an older owner has read may reach up to the target.
+    async fn claim(
+        &self,
+        job: &Job,
+        projection: &Projection,
+        built: &mut Generation,
+    ) -> Result<(), Stopped> {
+        let upto = built.position.max(job.target.unwrap_or(0));
+        let mut conn = self.pool.acquire().await?;
+        match folded::claim(&mut conn, projection, built, upto).await? {
+            Build::Ours => Ok(()),
+            Build::Newer(types) => Err(Stopped::Failed(RebuildError::NewerBuild(types.join(", ")))),
+            Build::Elsewhere => Err(Stopped::Asked),
+        }
     }
 
     /// Says how far it is; ends when it is not ours to do any more.
@@ -279,7 +301,9 @@ fn stands(error: &RebuildError) -> bool {
     match error {
         RebuildError::Apply(error) => error.is_poison(),
         RebuildError::Tail(TailError::Projection { source, .. }) => source.is_poison(),
-        RebuildError::Unknown { .. } | RebuildError::Parked(_) => true,
+        RebuildError::Unknown { .. } | RebuildError::NewerBuild(_) | RebuildError::Parked(_) => {
+            true
+        }
         _ => false,
     }
 }

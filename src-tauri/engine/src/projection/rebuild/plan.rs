@@ -127,6 +127,15 @@ async fn take_over(pool: &PgPool, job: &Job) -> Result<i64, RebuildError> {
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *tx).await?;
         }
     }
+    // What they lack comes with them.
+    sqlx::query(
+        "update read.generations g set folded_with = l.folded_with, folded_without = l.folded_without from read.generations l
+          where g.name = $1 and g.generation = $2 and l.name = $1 and l.role = 'live'",
+    )
+    .bind(&job.name)
+    .bind(job.generation)
+    .execute(&mut *tx)
+    .await?;
     sqlx::query(
         "insert into read.rebuild_parts (rebuild_id, part, lo, hi, events)
          select $1, row_number() over (order by min(stream_no)), min(stream_no), max(stream_no) + 1, sum(version)
