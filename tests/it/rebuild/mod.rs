@@ -5,6 +5,7 @@ mod backwards;
 mod builds;
 mod headless;
 mod killed;
+mod shapes;
 mod withdrawn;
 
 use std::collections::BTreeMap;
@@ -124,7 +125,13 @@ impl World {
 
     /// Lets a rebuilder work until the rebuild is in that state.
     async fn work_until(&self, id: Uuid, state: &str) -> Value {
-        let rebuilder = self.rebuilder();
+        self.work_until_as(&projection::ALL, id, state).await
+    }
+
+    /// The same, by a build that knows these.
+    async fn work_until_as(&self, known: projection::Known, id: Uuid, state: &str) -> Value {
+        let mut rebuilder = self.rebuilder();
+        rebuilder.known = known;
         let work = async {
             loop {
                 if !rebuilder.round().await.unwrap() {

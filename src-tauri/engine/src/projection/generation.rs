@@ -3,7 +3,7 @@
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
-use super::{Folded, Projection, known};
+use super::{Folded, Known, Projection, among};
 
 /// One set of rows and how far it has followed the log.
 #[derive(Debug, Clone)]
@@ -37,8 +37,8 @@ impl Generation {
     }
 
     /// `None`: rows of a shape that only another program knows how to fill.
-    pub fn projection(&self) -> Option<&'static Projection> {
-        known(&self.name, self.version)
+    pub fn projection(&self, known: Known) -> Option<&'static Projection> {
+        among(known, &self.name, self.version)
     }
 }
 

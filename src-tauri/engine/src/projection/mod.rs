@@ -111,9 +111,16 @@ pub static ALL: [&Projection; 9] = [
     &daily_report::PROJECTION,
 ];
 
+/// What a worker knows how to fill.
+pub type Known = &'static [&'static Projection];
+
 /// The projection of that name and shape, as this program knows it.
 pub fn known(name: &str, version: i32) -> Option<&'static Projection> {
-    ALL.iter()
+    among(&ALL, name, version)
+}
+
+fn among(all: Known, name: &str, version: i32) -> Option<&'static Projection> {
+    all.iter()
         .copied()
         .find(|p| p.name == name && p.version == version)
 }

@@ -19,7 +19,7 @@ use super::folded::{self, Build};
 use super::generation::{self, Role};
 use super::pages::{Page, Pages};
 use super::rest::Resting;
-use super::{ApplyError, Generation, Projection, rates};
+use super::{ALL, ApplyError, Generation, Known, Projection, rates};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::{self, Hints};
 use crate::store::read::{self, ReadError, Recorded};
@@ -113,6 +113,8 @@ pub enum TailError {
 }
 
 pub struct Tail {
+    /// Rows of other shapes are left to whoever knows them.
+    pub known: Known,
     pool: PgPool,
     hints: Hints,
     pages: Pages,
@@ -137,6 +139,7 @@ enum Moved {
 impl Tail {
     pub fn new(pool: PgPool, hints: Hints) -> Tail {
         Tail {
+            known: &ALL,
             pool,
             hints,
             pages: Pages::default(),
@@ -155,7 +158,7 @@ impl Tail {
         let safe = read::safe_position(&mut conn).await?;
         let mut at: BTreeMap<i64, Vec<Follower>> = BTreeMap::new();
         for mut generation in generation::all(&mut conn).await? {
-            let Some(projection) = generation.projection() else {
+            let Some(projection) = generation.projection(self.known) else {
                 continue;
             };
             if generation.position > safe && !generation.parked {
@@ -314,7 +317,7 @@ impl Tail {
         upto: i64,
         mut told: impl FnMut(i64),
     ) -> Result<bool, TailError> {
-        let Some(projection) = generation.projection() else {
+        let Some(projection) = generation.projection(self.known) else {
             return Ok(false);
         };
         let safe = read::safe_position(&mut *self.pool.acquire().await?).await?;

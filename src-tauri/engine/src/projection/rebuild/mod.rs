@@ -23,7 +23,7 @@ use self::job::{Job, Phase};
 use super::folded::{self, Build};
 use super::generation::{self, Generation};
 use super::runner::{Tail, TailError, whole};
-use super::{ApplyError, People, Projection, known};
+use super::{ALL, ApplyError, Known, People, Projection, among};
 use crate::runtime::bell::Bell;
 use crate::runtime::hints::Hints;
 use crate::runtime::ids;
@@ -72,6 +72,7 @@ pub struct Rebuilder {
     pool: PgPool,
     hints: Hints,
     owner: Uuid,
+    pub known: Known,
     /// How long a rebuild waits for its owner before another takes it.
     pub lease: Duration,
 }
@@ -89,6 +90,7 @@ impl Rebuilder {
             pool,
             hints,
             owner: ids::v7(),
+            known: &ALL,
             lease: Duration::from_secs(15),
         }
     }
@@ -157,11 +159,13 @@ impl Rebuilder {
         if job.state.over() {
             return Ok(self.clean_up(job).await?);
         }
-        let projection = known(&job.name, job.version).ok_or_else(|| RebuildError::Unknown {
-            name: job.name.clone(),
-            version: job.version,
-        })?;
-        let tail = Tail::new(self.pool.clone(), self.hints.clone());
+        let projection =
+            among(self.known, &job.name, job.version).ok_or_else(|| RebuildError::Unknown {
+                name: job.name.clone(),
+                version: job.version,
+            })?;
+        let mut tail = Tail::new(self.pool.clone(), self.hints.clone());
+        tail.known = self.known;
         if job.phase == Phase::Prepare {
             job::begin(&self.pool, job, Phase::Prepare).await?;
             plan::prepare(&self.pool, job, projection).await?;

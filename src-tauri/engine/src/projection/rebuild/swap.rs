@@ -10,7 +10,6 @@ use super::load::parked;
 use super::{Progress, RebuildError, Stopped};
 use crate::projection::Rows;
 use crate::projection::generation::Generation;
-use crate::projection::known;
 use crate::projection::runner::Tail;
 use crate::store::read;
 
@@ -47,7 +46,8 @@ pub async fn catch_up(
     built: &mut Generation,
     progress: &Progress,
 ) -> Result<(), Stopped> {
-    let in_order = known(&job.name, job.version).is_some_and(|p| matches!(p.rows, Rows::OfMany(_)));
+    let projection = built.projection(tail.known);
+    let in_order = projection.is_some_and(|p| matches!(p.rows, Rows::OfMany(_)));
     loop {
         let mut conn = pool.acquire().await?;
         let safe = read::safe_position(&mut conn).await?;
