@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::projection::append_raw;
 use crate::reading::{desk, viewer};
 use crate::support::desk::{TestDesk, booking, slot};
 
@@ -645,4 +646,101 @@ async fn the_catalogue_names_the_types_with_their_versions_and_who_writes() {
             .actors
             .is_empty()
     );
+}
+
+/// Everything that the filter finds, piece by piece, as the window writes it to a file.
+async fn exported(desk: &Desk, filter: EventFilter) -> (Vec<Value>, u32) {
+    let mut ask = ExportEvents {
+        filter,
+        after: 0,
+        upto: None,
+    };
+    let (mut lines, mut pieces) = (String::new(), 0);
+    loop {
+        let piece = events::lines(desk, ask.clone()).await.unwrap();
+        assert_eq!(piece.lines.lines().count() as u32, piece.events);
+        assert!(piece.after > ask.after || piece.after == piece.upto);
+        lines.push_str(&piece.lines);
+        pieces += 1;
+        if piece.after >= piece.upto {
+            break;
+        }
+        ask.after = piece.after;
+        ask.upto = Some(piece.upto);
+    }
+    let parse = |line| serde_json::from_str(line).unwrap();
+    (lines.lines().map(parse).collect(), pieces)
+}
+
+#[tokio::test]
+async fn an_export_is_what_the_filters_show_each_once_and_nothing_that_came_after_it_began() {
+    let (s, desk) = viewer().await;
+    let begun = events::lines(
+        &desk,
+        ExportEvents {
+            filter: EventFilter::default(),
+            after: 0,
+            upto: None,
+        },
+    )
+    .await
+    .unwrap();
+    let (all, pieces) = exported(&desk, EventFilter::default()).await;
+    let log: Vec<i64> = sqlx::query_scalar("select position from read.log_v1 order by position")
+        .fetch_all(&s.people)
+        .await
+        .unwrap();
+    let at = |events: &[Value]| -> Vec<i64> {
+        let positions = events.iter().map(|e| e["position"].as_i64().unwrap());
+        positions.collect()
+    };
+    assert_eq!(at(&all), log);
+    assert!(pieces > 1 && log.len() > 1_000, "{pieces} of {}", log.len());
+    let text = serde_json::to_string(&all).unwrap();
+    assert!(text.contains("\"sealed\"") && !text.contains("\"cipher\""));
+    let one = events::copy(
+        &desk,
+        CopyEvents::Event {
+            position: log[log.len() / 2],
+        },
+    );
+    let one: Value = serde_json::from_str(&one.await.unwrap().json).unwrap();
+    assert_eq!(all[log.len() / 2], one);
+
+    for filter in [
+        one_type("BookingCancelled"),
+        EventFilter {
+            json_path: Some("$.price.amount_minor > 1000".to_owned()),
+            ..EventFilter::default()
+        },
+    ] {
+        let rows = only(&desk, filter.clone()).await;
+        let mut shown: Vec<i64> = rows.iter().map(|r| r.position).collect();
+        shown.reverse();
+        assert!(!shown.is_empty());
+        assert_eq!(at(&exported(&desk, filter).await.0), shown);
+    }
+
+    // The file ends where the first piece said, though the log goes on.
+    let booking: Uuid = sqlx::query_scalar("select booking_id from read.bookings_v1 limit 1")
+        .fetch_one(&s.people)
+        .await
+        .unwrap();
+    append_raw(
+        &s.worker,
+        &format!("booking-{booking}"),
+        "BookingExpired",
+        json!({ "expired_at": "2026-11-25T10:00:00Z" }),
+    )
+    .await;
+    let last = events::lines(
+        &desk,
+        ExportEvents {
+            filter: EventFilter::default(),
+            after: begun.upto,
+            upto: Some(begun.upto),
+        },
+    );
+    let last = last.await.unwrap();
+    assert_eq!((last.events, last.after), (0, begun.upto));
 }

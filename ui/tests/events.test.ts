@@ -3,6 +3,7 @@ import { event, listEvents, NEWEST } from '../src/backend/admin'
 import { status } from '../src/backend/fixtures'
 import { appError } from '../src/backend/testing'
 import { world } from '../src/backend/world'
+import { LineFiles } from '../src/lib/save'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
 
 const rows = () => all('event-row')
@@ -53,6 +54,69 @@ test('one event is copied by its key as it is stored, the conversation by its bu
   expect(backend.calls.find((call) => call.name === 'copy_events')!.params).toEqual({ copy: 'event', position: NEWEST - 1 })
   click(find('copy-conversation')!)
   await until(() => written.length === 2, 'its conversation')
+})
+
+/** What would have become files, by their names. */
+function files(): Map<string, Promise<string>> {
+  const saved = new Map<string, Promise<string>>()
+  const blobs = new Map<string, Blob>()
+  const made = URL.createObjectURL.bind(URL)
+  URL.createObjectURL = (blob: Blob) => {
+    const url = made(blob)
+    blobs.set(url, blob)
+    return url
+  }
+  HTMLAnchorElement.prototype.click = function () {
+    saved.set(this.download, blobs.get(this.href)!.text())
+  }
+  return saved
+}
+
+async function openMenu() {
+  ;(await seen('events-more')).focus()
+  press('Enter')
+  await seen('events-export')
+}
+
+test('what the filters show is exported piece by piece, in files that are never large', async () => {
+  const saved = files()
+  const backend = world()
+  open('/events?type=BookingCancelled', backend)
+  await openMenu()
+  find('events-export')!.focus()
+  click(find('events-export')!)
+  await says('2 events exported into 1 file')
+  const asked = backend.calls.filter((call) => call.name === 'export_events').map((call) => call.params as { filter: { types: string[] }; after: number; upto: number | null })
+  expect(asked.map(({ after, upto }) => [after, upto])).toEqual([[0, null], [2_000_000, NEWEST]])
+  expect(asked.every(({ filter }) => filter.types[0] === 'BookingCancelled')).toBe(true)
+  expect(await Promise.all([...saved].map(async ([name, text]) => [name, await text]))).toEqual([['events-2026-11-24.ndjson', '{"position":1}\n{"position":2000001}\n']])
+  const large = new LineFiles('log', 20)
+  for (const line of ['{"position":1}\n', '{"position":2}\n', '{"position":3}\n']) large.write(line)
+  large.end()
+  expect([await saved.get('log.ndjson'), await saved.get('log-2.ndjson'), large.files]).toEqual(['{"position":1}\n{"position":2}\n', '{"position":3}\n', 2])
+})
+
+test('an export says how far it is, and stops where somebody says so', async () => {
+  const saved = files()
+  const backend = world()
+  const goOn: (() => void)[] = []
+  backend.on('export_events', async ({ after }) => {
+    if (after > 0) await new Promise<void>((resolve) => goOn.push(resolve))
+    return { lines: '{}\n', events: 1, after: after + NEWEST / 4, upto: NEWEST }
+  })
+  open('/events', backend)
+  await openMenu()
+  find('events-export')!.focus()
+  click(find('events-export')!)
+  await until(() => find('exporting')?.textContent?.includes('25 %') ?? false, 'a quarter')
+  expect(find('exporting')!.textContent).toContain('Exporting: 1 event')
+  await accessible()
+  click(find('export-stop')!)
+  await until(() => find('exporting') === null, 'gone')
+  goOn[0]!()
+  await says('Export stopped')
+  expect(backend.asked('export_events')).toBe(2)
+  expect(saved.size).toBe(0)
 })
 
 test('the keys walk the list and the graph', async () => {

@@ -492,7 +492,7 @@ event_causes: [EventCauses, CauseGraph],
 /**
  * A stream as it was, told from its events.
  */
-state_as_of: [StateAsOf, StreamState], event_catalogue: [Empty, EventCatalogue], copy_events: [CopyEvents, EventsCopied], 
+state_as_of: [StateAsOf, StreamState], event_catalogue: [Empty, EventCatalogue], copy_events: [CopyEvents, EventsCopied], export_events: [ExportEvents, EventLines], 
 /**
  * Sagas by whom they wait for, with counts and causes.
  */
@@ -1124,6 +1124,16 @@ to: string | null,
  */
 json_path: string | null, };
 
+export type EventLines = { 
+/**
+ * One JSON object a line, as an event is copied.
+ */
+lines: string, events: number, 
+/**
+ * All up to here was looked at. At `upto` it is the last piece.
+ */
+after: number, upto: number, };
+
 export type EventPage = { 
 /**
  * Newest first, whichever way was read.
@@ -1209,6 +1219,16 @@ json: string, events: number,
 left_out: number, };
 
 export type Examine = { command_id: string, };
+
+export type ExportEvents = { filter: EventFilter, 
+/**
+ * Events after this position: 0, then what the answer before said.
+ */
+after: number, 
+/**
+ * None for the first piece, then what its answer said: the file ends there, however the log grows.
+ */
+upto: number | null, };
 
 export type FactKind = "booking_state" | "payment_state" | "money" | "moment" | "text" | "number" | "other";
 

@@ -118,6 +118,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     state_as_of: ({ stream, at }) => stateAt(stream, at.as_of === 'version' ? at.version : 7),
     event_catalogue: () => eventCatalogue,
     copy_events: (p) => ({ json: JSON.stringify(p.copy === 'event' ? eventDetail(p.position).stored : causes(p.correlation_id), null, 2), events: p.copy === 'event' ? 1 : 7, left_out: 0 }),
+    export_events: ({ upto }) => (upto === null ? { lines: '{"position":1}\n', events: 1, after: 2_000_000, upto: NEWEST } : { lines: '{"position":2000001}\n', events: 1, after: upto, upto }),
     list_sagas: ({ tab, search }) => (search ? { ...sagaList(tab), rows: sagaRows.filter((r) => r.booking.reference.includes(search.toUpperCase())) } : sagaList(tab)),
     get_saga: ({ saga_id }) => {
       if (!sagaRows.some((r) => r.saga_id === saga_id)) throw new DeskError(appError('request.not_found', 'There is no such saga here.'))

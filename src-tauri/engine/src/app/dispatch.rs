@@ -83,6 +83,7 @@ commands! {
         state_as_of(StateAsOf) -> StreamState = events::state_as_of;
         event_catalogue(Empty) -> EventCatalogue = events::catalogue;
         copy_events(CopyEvents) -> EventsCopied = events::copy;
+        export_events(ExportEvents) -> EventLines = events::lines;
 
         /// Sagas by whom they wait for, with counts and causes.
         list_sagas(ListSagas) -> SagaList = sagas::list;

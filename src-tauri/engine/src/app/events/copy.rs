@@ -55,7 +55,7 @@ pub async fn copy(desk: &Desk, request: CopyEvents) -> Result<EventsCopied, AppE
     })
 }
 
-fn object(e: &Recorded, erased: &Erased) -> Value {
+pub(super) fn object(e: &Recorded, erased: &Erased) -> Value {
     let mut data = e.data.value();
     erased.cover(&mut data);
     json!({

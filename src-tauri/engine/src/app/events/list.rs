@@ -81,7 +81,11 @@ pub async fn list(desk: &Desk, request: ListEvents) -> Result<EventPage, AppErro
     })
 }
 
-async fn filter(conn: &mut PgConnection, f: &EventFilter, zone: &str) -> Result<Filter, AppError> {
+pub(super) async fn filter(
+    conn: &mut PgConnection,
+    f: &EventFilter,
+    zone: &str,
+) -> Result<Filter, AppError> {
     let path = f
         .json_path
         .as_deref()

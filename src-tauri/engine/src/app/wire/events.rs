@@ -420,3 +420,27 @@ pub struct EventsCopied {
     /// Events that were left out because there are more than one answer holds.
     pub left_out: u32,
 }
+
+/// A piece of what the filters find, as lines for a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct ExportEvents {
+    pub filter: EventFilter,
+    /// Events after this position: 0, then what the answer before said.
+    #[ts(type = "number")]
+    pub after: i64,
+    /// None for the first piece, then what its answer said: the file ends there, however the log grows.
+    #[ts(type = "number | null")]
+    pub upto: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct EventLines {
+    /// One JSON object a line, as an event is copied.
+    pub lines: String,
+    pub events: u32,
+    /// All up to here was looked at. At `upto` it is the last piece.
+    #[ts(type = "number")]
+    pub after: i64,
+    #[ts(type = "number")]
+    pub upto: i64,
+}
