@@ -15,6 +15,7 @@ mod disputes;
 mod elsewhere;
 mod fees;
 mod figures;
+mod figures_by_day;
 mod figures_shown;
 mod filtered;
 mod gate;

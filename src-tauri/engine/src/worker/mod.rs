@@ -124,6 +124,8 @@ const ROOM_CHECK_EVERY: Duration = Duration::from_secs(60);
 const NOTICES_LOOKED_FOR_EVERY: Duration = Duration::from_secs(30);
 /// A busy desk rings often, and no endpoint turns itself off twice in this time.
 const NOTICES_PAUSE: Duration = Duration::from_secs(2);
+/// A day that is not summed yet is counted anew, by each who asks.
+const SUMS_EVERY: Duration = Duration::from_secs(300);
 const MAIL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
 pub struct Worker {
@@ -186,6 +188,7 @@ impl Worker {
         inbox::start(&parts);
         provider::start(&parts, id);
         worker.start_batches(&parts);
+        keep_sums(&parts);
         worker.look_after_the_log(&parts);
         worker.start_mail_check(&parts);
         let (pool, every) = (parts.pool.clone(), Duration::from_secs(10));
@@ -385,6 +388,29 @@ impl GoOn for Worker {
         let sagas = self.sagas.clone();
         self.tasks.once(async move { sagas.work(saga.0).await });
     }
+}
+
+/// Sums up days that are over, for the figures of sagas.
+fn keep_sums(parts: &WorkerParts) {
+    let pulse = Pulse {
+        idle: SUMS_EVERY,
+        pause: SUMS_EVERY,
+    };
+    let what = "a day of sagas could not be summed up";
+    keep(
+        parts,
+        "figures",
+        what,
+        pulse,
+        parts.pool.clone(),
+        |pool| async move {
+            while sqlx::query_scalar("select saga.sum_day()")
+                .fetch_one(&*pool)
+                .await?
+            {}
+            Ok::<(), sqlx::Error>(())
+        },
+    );
 }
 
 /// Often while a batch is open: its throttle, and not this pause, says how fast it goes.

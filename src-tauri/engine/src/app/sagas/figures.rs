@@ -1,4 +1,5 @@
-//! How sagas went in the last days: what came of them, how long they took, what failed, what people decided.
+//! How sagas went in the last days: what came of them, how long they took, what failed, what people decided. What ended and
+//! what failed is read from sums by day, where a day is over and nothing came later (`saga.sum_day`).
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
@@ -42,12 +43,7 @@ async fn kinds(
 ) -> Result<Vec<SagaKindFigures>, AppError> {
     // Who pays by link is waited for: the time counts from where the money was there to be taken.
     let rows = sqlx::query(
-        "with ended as materialized (
-           select s.definition, count(*) as over, count(*) filter (where s.state = 'completed' and s.outcome is distinct from 'completed_with_warnings') as completed,
-                  count(*) filter (where s.outcome = 'completed_with_warnings') as warned, count(*) filter (where s.state = 'compensated') as compensated,
-                  count(*) filter (where s.state = 'resolved') as resolved
-             from read.sagas_v2 s where s.finished_at >= $1 group by 1),
-         timed as (
+        "with timed as (
            select n.definition, extract(epoch from n.finished_at - greatest(n.created_at, c.at))::float8 as s
              from (select s.saga_id, s.definition, s.created_at, s.finished_at from read.sagas_v2 s
                     where s.finished_at >= $1 and s.state = 'completed' and not coalesce((s.context->>'hands_on')::boolean, false)
@@ -56,7 +52,7 @@ async fn kinds(
                                  where a.saga_id = n.saga_id and a.step = 'capture' and a.direction = 'F'
                                    and exists (select from read.effects_v1 e where e.saga_id = n.saga_id and e.operation = 'create_checkout')) c on true)
          select e.*, t.p50, t.p95
-           from ended e left join (select definition, percentile_cont(0.5) within group (order by s) as p50, percentile_cont(0.95) within group (order by s) as p95
+           from api.sagas_over($1) e left join (select definition, percentile_cont(0.5) within group (order by s) as p50, percentile_cont(0.95) within group (order by s) as p95
                                      from timed group by 1) t using (definition)
           order by e.over desc, e.definition",
     )
@@ -85,9 +81,7 @@ async fn failures(
     since: DateTime<Utc>,
 ) -> Result<Vec<SagaFailures>, AppError> {
     let rows = sqlx::query(
-        "select a.step, a.direction::text = 'C' as undoing, a.error_class as cause, count(*) as tries, count(distinct a.saga_id) as sagas, max(a.started_at) as last_at
-           from read.saga_attempts_v1 a where a.started_at >= $1 and a.error_class is not null
-          group by 1, 2, 3 order by tries desc, 1, 2, 3 limit $2",
+        "select step, undoing, cause, tries, sagas, last_at from api.sagas_failed($1) order by tries desc, 1, 2, 3 limit $2",
     )
     .bind(since)
     .bind(MOST)

@@ -266,6 +266,11 @@ async fn fill(ground: &Ground) -> Result<(), BenchError> {
     for sql in [CUSTOMERS, BOOKINGS, EFFECTS].into_iter().chain(PAST) {
         sqlx::query(sql).execute(&mut conn).await?;
     }
+    // As a worker does, by and by.
+    while sqlx::query_scalar("select saga.sum_day()")
+        .fetch_one(&mut conn)
+        .await?
+    {}
     sqlx::raw_sql("vacuum analyze").execute(&mut conn).await?;
     Ok(conn.close().await?)
 }
