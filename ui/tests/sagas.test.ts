@@ -472,6 +472,20 @@ test('what Stripe has and the ledger does not know is a case, which a person clo
   await says('A worker looks along Stripe’s lists.')
 })
 
+test('a case of two sums shows both, and offers neither to take it into the books nor to give it back', async () => {
+  const backend = world()
+  const eur = (amount_minor: number) => ({ amount_minor, currency: 'EUR' })
+  backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), orphans: [{ ...orphan, why: 'differs', what: 'intent', object: 'pi_3QK8', amount: eur(8000), booked: eur(7000) }] }))
+  open('/sagas', backend)
+  await seen('orphan')
+  expect(find('orphan')!.textContent).toContain('Stripe and the books have it with different sums')
+  expect(find('orphan-sums')!.textContent).toBe('€80.00 at Stripe, €70.00 in the books')
+  expect(find('orphan-todo')!.textContent).toContain('Look at Stripe which sum is true.')
+  expect(find('orphan-adopt') ?? find('orphan-give-back')).toBeNull()
+  expect(find('orphan-close')).not.toBeNull()
+  await accessible()
+})
+
 test('a case can be opened at Stripe, and looked at again by a worker that holds the key', async () => {
   const backend = world()
   backend.on('list_sagas', ({ tab }) => ({ ...sagaList(tab), orphans: [orphan] }))

@@ -125,6 +125,8 @@ pub struct Marked {
     pub id: String,
     pub status: String,
     pub amount: i64,
+    /// Of a payment: what was taken of it.
+    pub received: Option<i64>,
     pub currency: String,
     pub created: i64,
     /// Of a refund: what it gives back.
@@ -319,6 +321,7 @@ impl View for Marked {
             id: text(raw, "id")?,
             status: optional(raw, "status").unwrap_or_default(),
             amount: number(raw, "amount")?,
+            received: raw["amount_received"].as_i64(),
             currency: text(raw, "currency")?,
             created: number(raw, "created")?,
             payment_intent: id_of(&raw["payment_intent"]),

@@ -11,6 +11,7 @@ mod cancellation;
 mod chaos;
 mod correcting;
 mod crash;
+mod differing;
 mod disputes;
 mod elsewhere;
 mod fees;

@@ -259,7 +259,7 @@ async fn a_walk_that_is_cut_off_goes_on_where_it_was_and_two_never_walk_at_once(
 }
 
 /// Looks at the case's object again, through the worker, and waits for what came of it.
-async fn check(desk: &Desk, case: Uuid) -> Result<StripeAsk, AppError> {
+pub async fn check(desk: &Desk, case: Uuid) -> Result<StripeAsk, AppError> {
     let request = CheckOrphan {
         ask_id: Uuid::now_v7(),
         case_id: case,

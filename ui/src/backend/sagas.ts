@@ -300,6 +300,7 @@ export const orphan: Orphan = {
   object: 're_3QK8vR2eZvKYlo2C0Kd',
   status: 'succeeded',
   amount: eur(30),
+  booked: null,
   opened_at: before(3500),
   checked_at: null,
   checked_by: null,

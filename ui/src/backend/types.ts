@@ -1661,13 +1661,21 @@ export type Orphan = { case_id: string, saga_id: string | null, reference: strin
 /**
  * `unknown`: no call of ours made it. `denied`: we believe that it never happened. `settled`: a person
  * had said what became of its call, and it went through besides. `missing`: we believe that it is there, and Stripe's
- * list does not show it.
+ * list does not show it. `differs`: both have it, with another sum.
  */
 why: string, 
 /**
  * `intent`, `refund`
  */
-what: string, object: string, status: string | null, amount: Money | null, opened_at: string, 
+what: string, object: string, status: string | null, 
+/**
+ * What Stripe has.
+ */
+amount: Money | null, 
+/**
+ * `differs`: what the books have.
+ */
+booked: Money | null, opened_at: string, 
 /**
  * When it was looked at again, and for whom.
  */

@@ -1,4 +1,5 @@
-//! The walk along Stripe's lists: what is there with our marks and the ledger does not know, and the reverse.
+//! The walk along Stripe's lists: what is there with our marks and the ledger does not know, what it has with another sum, what
+//! failed after it was counted, and the reverse.
 //!
 //! A page at a time, under a lease, from where the last page ended: a worker that dies costs one page. What does not fit is
 //! a case for a person; nothing here moves money. `saga.note_objects` judges, this only brings.
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bizing_stripe::{Failure, Marked, Stripe};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -44,6 +45,8 @@ impl Default for Pace {
     }
 }
 
+/// A refund may fail so long after it was made, at the customer's bank.
+const REFUND_SETTLES: TimeDelta = TimeDelta::days(35);
 /// At most so many pages in one turn, so that others have theirs.
 const PAGES: usize = 20;
 
@@ -58,7 +61,7 @@ impl Sweep {
             let page = match list.as_str() {
                 "refunds" => {
                     self.stripe
-                        .refunds_page(since.timestamp(), after.as_deref())
+                        .refunds_page((since - REFUND_SETTLES).timestamp(), after.as_deref())
                         .await
                 }
                 _ => {
@@ -144,7 +147,7 @@ impl Sweep {
 
 fn row(object: &Marked, kind: &str) -> Value {
     json!({
-        "id": object.id, "kind": kind, "status": object.status, "amount_minor": object.amount, "currency": object.currency,
+        "id": object.id, "kind": kind, "status": object.status, "amount_minor": object.amount, "received_minor": object.received, "currency": object.currency,
         "intent": object.payment_intent, "saga_id": object.metadata.get("saga_id"), "effect_id": object.metadata.get("effect_id"),
         "created": DateTime::from_timestamp(object.created, 0),
     })

@@ -191,7 +191,10 @@ async fn sweep(desk: &Desk) -> Ended {
 async fn orphans(desk: &Desk) -> Ended {
     let found = all(desk).await?.orphans;
     for orphan in &found {
-        let sum = orphan.amount.as_ref().map(say::money).unwrap_or_default();
+        let mut sum = orphan.amount.as_ref().map(say::money).unwrap_or_default();
+        if let Some(booked) = &orphan.booked {
+            sum += &format!(" at Stripe, {} in the books", say::money(booked));
+        }
         println!(
             "{}  {} {} {} {sum}  {}",
             orphan.case_id,

@@ -54,6 +54,7 @@ pub async fn open(conn: &mut PgConnection, desk: &Desk) -> Result<Vec<Orphan>, A
                 object: text("object").unwrap_or_default(),
                 status: text("status"),
                 amount: sum("amount_minor"),
+                booked: sum("booked_minor"),
                 opened_at: row.try_get("opened_at")?,
                 checked_at: text("checked_at").and_then(|at| at.parse().ok()),
                 checked_by: text("checked_by"),

@@ -60,6 +60,9 @@ pub fn refusal(code: &str) -> String {
         "closed" => "This case is closed already.",
         "nothing_there" => "Stripe does not show it: there is nothing to take or to give.",
         "not_there" => "Stripe does not know it any more.",
+        "in_the_books" => {
+            "The books have it already, with another sum. Decide about its saga, or put it right at Stripe and check it again."
+        }
         "saga_at_work" => {
             "A saga of this booking is at work and may find this by itself. Wait until it is over, or waits for a person."
         }

@@ -95,13 +95,16 @@ pub struct Orphan {
     pub reference: Option<String>,
     /// `unknown`: no call of ours made it. `denied`: we believe that it never happened. `settled`: a person
     /// had said what became of its call, and it went through besides. `missing`: we believe that it is there, and Stripe's
-    /// list does not show it.
+    /// list does not show it. `differs`: both have it, with another sum.
     pub why: String,
     /// `intent`, `refund`
     pub what: String,
     pub object: String,
     pub status: Option<String>,
+    /// What Stripe has.
     pub amount: Option<Money>,
+    /// `differs`: what the books have.
+    pub booked: Option<Money>,
     pub opened_at: DateTime<Utc>,
     /// When it was looked at again, and for whom.
     pub checked_at: Option<DateTime<Utc>>,
