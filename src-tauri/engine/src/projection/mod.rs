@@ -50,7 +50,8 @@ pub struct Projection {
     pub name: &'static str,
     /// Of its rows. Another shape is another version, built beside this one.
     pub version: i32,
-    /// `None`: every event of a booking.
+    /// `None`: every event of a booking. One that is added is recommended a rebuild for (`folded.rs`). One that is taken away
+    /// needs another version: rows that were folded with it would be left alone, as those of a newer build.
     pub event_types: Option<&'static [&'static str]>,
     /// Far behind, no more of an event is read than the projections look at that read the page.
     pub reads: Reads<'static>,
