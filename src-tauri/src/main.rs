@@ -125,6 +125,8 @@ enum Command {
     /// Projections without a window: the list, pause, resume, retry, skip, cancel a replay, roll back.
     #[command(subcommand)]
     Projections(cli::projections::Projections),
+    /// A booking or customer as it stood at a time, a position of the log or a version, told from its events. Changes nothing.
+    State(cli::state::State),
     /// What the read models say: days, payments ledger, customers. Changes nothing.
     #[command(subcommand)]
     Report(cli::report::Asked),
@@ -297,6 +299,10 @@ fn run(command: Option<Command>) -> Ended {
         Some(Command::Projections(what)) => {
             telemetry::to_stderr();
             cli::projections::run(config()?, what)
+        }
+        Some(Command::State(asked)) => {
+            telemetry::to_stderr();
+            cli::state::run(config()?, asked)
         }
         Some(Command::Report(asked)) => {
             telemetry::to_stderr();

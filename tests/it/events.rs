@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::projection::append_raw;
 use crate::reading::{desk, viewer};
+use crate::served;
 use crate::support::desk::{TestDesk, booking, slot};
 
 fn everything() -> ListEvents {
@@ -743,4 +744,74 @@ async fn an_export_is_what_the_filters_show_each_once_and_nothing_that_came_afte
     );
     let last = last.await.unwrap();
     assert_eq!((last.events, last.after), (0, begun.upto));
+}
+
+#[tokio::test]
+async fn a_booking_is_told_without_a_window_as_it_stood_at_a_position_a_time_and_a_version() {
+    let (s, desk) = viewer().await;
+    let confirmed = first(&desk, "BookingConfirmed").await;
+    let (stream, reference) = (confirmed.stream_id, confirmed.subject.unwrap());
+    let latest = StateAsOf {
+        stream,
+        at: AsOf::Latest,
+    };
+    let all = events::state_as_of(&desk, latest).await.unwrap();
+    let at = all.versions.iter().find(|v| v.name == "BookingConfirmed");
+    let (at, created) = (at.unwrap(), &all.versions[0]);
+    let ask = |flags: Vec<String>| {
+        let (login, reference) = (s.db.login("viewer"), reference.clone());
+        async move {
+            let command = ["state", &reference].into_iter();
+            let command: Vec<&str> = command.chain(flags.iter().map(String::as_str)).collect();
+            served::run(&login, &command).await
+        }
+    };
+    let flag = |name: &str, value: String| vec![format!("--{name}"), value];
+    let this = format!("{reference}, version {} of", at.version);
+    for flags in [
+        flag("position", at.position.to_string()),
+        flag("version", at.version.to_string()),
+    ] {
+        let (code, said) = ask(flags).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains(&this) && said.contains("BookingConfirmed"),
+            "{said}"
+        );
+        let state = said.lines().find(|l| l.trim_start().starts_with("state "));
+        let state = state.unwrap();
+        assert!(
+            state.contains("confirmed") && state.contains("before: "),
+            "{said}"
+        );
+    }
+    // Between two events, and before the first.
+    let (code, said) = ask(flag("position", (at.position - 1).to_string())).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(&format!("{reference}, version {} of", at.version - 1)),
+        "{said}"
+    );
+    let (code, said) = ask(flag("position", (created.position - 1).to_string())).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("did not exist yet"), "{said}");
+    let early = created.at.utc - chrono::TimeDelta::days(400);
+    let (code, said) = ask(flag("as-of", early.format("%Y-%m-%dT%H:%M").to_string())).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("did not exist yet"), "{said}");
+    let (code, said) = ask(flag("as-of", "2099-01-01".to_owned())).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(&format!("version {} of", all.version)),
+        "{said}"
+    );
+
+    let (code, said) = ask(vec!["--json".to_owned()]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let from = said.find('{').unwrap();
+    let mut json = serde_json::Deserializer::from_str(&said[from..]).into_iter::<StreamState>();
+    assert_eq!(json.next().unwrap().unwrap(), all);
+    let (code, said) = ask(flag("as-of", "yesterday".to_owned())).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("2026-11-24T11:00"), "{said}");
 }

@@ -14,6 +14,7 @@ pub mod replay;
 pub mod report;
 pub mod sagas;
 pub mod sandbox;
+pub mod state;
 pub mod transfer;
 pub mod types;
 pub mod upgrade;
