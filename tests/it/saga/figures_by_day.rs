@@ -95,13 +95,12 @@ async fn something_late(owner: &PgPool, dice: &mut Dice) {
                     i.finished_at, 8000, 'EUR' from saga.instance i where i.saga_id = {ONE}"
         ),
         // It fails today as it did on another day.
-        2 => format!(
-            "insert into saga.attempt (saga_id, no, step, direction, fence, started_at, result, error_class)
+        2 => "insert into saga.attempt (saga_id, no, step, direction, fence, started_at, result, error_class)
              select a.saga_id, 1000 + count(*) over (), a.step, a.direction, 9, now(), 'failed', a.error_class from saga.attempt a
               where a.saga_id = (select saga_id from saga.attempt where error_class is not null order by md5(saga_id::text || $1) limit 1)
               order by a.started_at limit 1
              on conflict do nothing"
-        ),
+            .to_owned(),
         _ => format!(
             "insert into saga.attempt (saga_id, no, step, direction, fence, started_at, result, error_class)
              select i.saga_id, 2000, 'capture', 'F', 9, i.finished_at, 'failed', 'busy' from saga.instance i where i.saga_id = {ONE} on conflict do nothing"
