@@ -3,6 +3,7 @@
 mod basics;
 mod cards;
 mod certificates;
+mod dying;
 mod headless;
 mod health;
 mod kept;
@@ -11,6 +12,7 @@ mod peers;
 mod plans;
 mod proxied;
 mod recovery;
+mod recovery_killed;
 mod renamed;
 pub mod sink;
 mod ssrf;

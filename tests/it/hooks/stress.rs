@@ -1,27 +1,13 @@
 //! Many endpoints, many of them bad; and workers that die at any moment. `make hooks-stress` runs the long forms.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use bizing_engine::delivery::http::Names;
-use bizing_engine::delivery::webhook::{Connections, Parts, Webhooks};
-use bizing_engine::domain::ids::WorkerId;
-use bizing_engine::runtime::bell::Bell;
-use bizing_engine::runtime::crash::CrashPoints;
-use bizing_engine::runtime::hints::Hints;
-use bizing_engine::store::vault::Vault;
 use serde_json::json;
-use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use super::sink::{Say, Sink};
-use super::{Hooks, append, message_id};
-use crate::support::db::PASSWORD;
+use super::{Hooks, append, dying, message_id};
 use crate::support::wait_until;
 
 const DEAD: usize = 10;
@@ -174,41 +160,6 @@ async fn stress_fifty_endpoints() {
     }
 }
 
-/// One process of the run: this test program started again, until it is killed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of the stress run, not a test"]
-async fn a_worker_process() {
-    let Ok(database) = std::env::var("HOOKS_DATABASE") else {
-        return;
-    };
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let login = PgConnectOptions::from_str(&database).expect("an address");
-    let webhooks = Webhooks::new(Parts {
-        connections: Connections::to(&login),
-        worker: WorkerId(Uuid::now_v7()),
-        vault: Vault::of(
-            Path::new("/nowhere"),
-            std::env::var("HOOKS_KEY").ok().as_deref(),
-        ),
-        names: Arc::new(Names),
-        bell: Bell::default(),
-        hints: Hints::default(),
-        crash: CrashPoints::default(),
-    });
-    webhooks.run(Default::default()).await;
-}
-
-fn start(database: &str, key: &str) -> Child {
-    Command::new(std::env::current_exe().expect("this program"))
-        .args(["--ignored", "--exact", "hooks::stress::a_worker_process"])
-        .env("HOOKS_DATABASE", database)
-        .env("HOOKS_KEY", key)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a worker process")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: make hooks-stress"]
 async fn stress_workers_killed() {
@@ -222,25 +173,14 @@ async fn stress_workers_killed() {
             .wrapping_add(1442695040888963407);
         (dice >> 33) % n
     };
-    let mut hooks = Hooks::new().await;
-    let key = base64::engine::general_purpose::STANDARD.encode([7u8; 32]);
-    hooks.desk.vault = Vault::of(Path::new("/nowhere"), Some(&key));
+    let hooks = dying::hooks().await;
     let sink = Sink::start().await;
     let made = hooks
         .endpoint(&sink.url(), json!({ "max_in_flight": 32 }))
         .await;
-    let login = hooks.desk.db.login("worker");
-    let socket = login.get_socket().expect("a socket").display().to_string();
-    let database = format!(
-        "postgres://{}:{PASSWORD}@localhost:{}/{}?host={}",
-        login.get_username(),
-        login.get_port(),
-        hooks.desk.db.name,
-        socket.replace('/', "%2F"),
-    );
     let mut owed = BTreeSet::new();
     for _ in 0..kills {
-        let mut worker = start(&database, &key);
+        let worker = dying::start(&hooks);
         let until = Instant::now() + Duration::from_millis(120 + below(400));
         while Instant::now() < until {
             owed.extend(
@@ -250,13 +190,8 @@ async fn stress_workers_killed() {
                     .map(message_id),
             );
         }
-        worker.kill().expect("SIGKILL");
-        worker.wait().expect("it is gone");
-        // What it held would go on after its lease, or when another process of this computer starts.
-        sqlx::query("update delivery.leases set expires_at = now()")
-            .execute(&hooks.desk.worker_pool)
-            .await
-            .unwrap();
+        worker.kill();
+        dying::leases_run_out(&hooks).await;
     }
     let worker = hooks.desk.work().await;
     wait_until(
@@ -271,12 +206,7 @@ async fn stress_workers_killed() {
     let got = sink.ids();
     let distinct: BTreeSet<String> = got.iter().cloned().collect();
     assert_eq!(distinct, owed, "0 lost, 0 invented");
-    let interrupted: i64 = sqlx::query_scalar(
-        "select count(*) from read.delivery_tries_v1 where result = 'interrupted'",
-    )
-    .fetch_one(&hooks.desk.people)
-    .await
-    .unwrap();
+    let interrupted = dying::cut_off(&hooks).await;
     let doubled = got.len() - distinct.len();
     println!(
         "{kills} kills: {} messages, 0 lost, {doubled} sent twice, {interrupted} tries cut off",
