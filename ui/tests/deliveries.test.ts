@@ -235,6 +235,21 @@ test('endpoints: the worst first, with what each owes, and one that turns itself
   expect(asked(backend, 'change_endpoint')[0]!.params).toMatchObject({ action: 'keep_on', version: 3 })
 })
 
+test('how an endpoint did over time is drawn, said and written out as a table, by the hour or the day', async () => {
+  const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
+  await until(() => find('history-sum'), 'the figures')
+  expect(find('history-sum')!.textContent).toBe('66 delivered, 8 tries failed. Half of the tries took 50 ms at most, 19 of 20 over 5 s.')
+  click(find('history-table')!)
+  const rows = () => [...find('history-rows')!.querySelectorAll('tbody tr')].map((row) => [...row.querySelectorAll('td')].map((cell) => cell.textContent))
+  expect(rows()).toHaveLength(24)
+  expect(rows()[0]).toEqual(['0', '4', '50 ms', 'over 5 s'])
+  expect(rows()[10]).toEqual(['0', '0', '–', '–'])
+  await accessible()
+  click(find('history-week')!)
+  await until(() => rows().length === 7, 'by the day')
+  expect(asked(backend, 'get_endpoint_history').map((call) => (call.params as { span: string }).span)).toEqual(['day', 'week'])
+})
+
 test('an endpoint says why it stopped and what happens next; pausing asks for a reason, trying does not', async () => {
   const backend = open(`/deliveries/endpoints/${failing.destination_id}`)
   await until(() => find('endpoint-story')?.textContent?.includes('It answered “503” 5 times in a row, so we stopped sending at 11:41:55.'), 'the story')

@@ -6,6 +6,7 @@ mod certificates;
 mod dying;
 mod headless;
 mod health;
+mod history;
 mod kept;
 mod memory;
 mod peers;

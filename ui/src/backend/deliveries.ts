@@ -11,8 +11,11 @@ import type {
   DeliveryState,
   DeliveryTry,
   Endpoint,
+  EndpointBar,
+  EndpointHistory,
   EndpointHour,
   EndpointRow,
+  EndpointSpan,
   Endpoints,
   FilterTried,
   HookEvent,
@@ -123,6 +126,22 @@ export const endpointRows: EndpointRow[] = [
     p95_ms: null,
   }),
 ]
+
+/** By the hour what its row shows; by the day the same hours, over and over. */
+export function historyOf(destination: string, span: EndpointSpan): EndpointHistory {
+  const row = endpointRows.find((r) => r.destination_id === destination)
+  const each = span === 'day' ? 3600 : 86_400
+  const whole = row?.hours.reduce(([delivered, failed], hour): [number, number] => [delivered + hour.delivered, failed + hour.failed], [0, 0] as [number, number]) ?? [0, 0]
+  const many = { day: 24, week: 7, month: 30 }[span]
+  const bars = Array.from({ length: many }, (_, i): EndpointBar => {
+    const [delivered, failed] = span === 'day' ? [row?.hours[i]?.delivered ?? 0, row?.hours[i]?.failed ?? 0] : whole
+    const any = delivered + failed > 0
+    return { from: before((many - 1 - i) * each), until: before((many - 2 - i) * each), delivered, failed, p50_ms: any ? 50 : null, p95_ms: any ? (failed ? 10_000 : 250) : null }
+  })
+  const sum = (of: 'delivered' | 'failed') => bars.reduce((all, bar) => all + bar[of], 0)
+  const any = sum('delivered') + sum('failed') > 0
+  return { bars, delivered: sum('delivered'), failed: sum('failed'), p50_ms: any ? 50 : null, p95_ms: any ? (sum('failed') ? 10_000 : 250) : null }
+}
 
 export const endpoints: Endpoints = { rows: endpointRows, delivered_today: 1204, refused: null, run_refused: null }
 

@@ -560,7 +560,11 @@ open_gate: [OpenGate, Providers],
 /**
  * Where things are sent, worst first.
  */
-list_endpoints: [Empty, Endpoints], get_endpoint: [GetEndpoint, Endpoint], put_endpoint: [PutEndpoint, EndpointSaved], change_endpoint: [ChangeEndpoint, Endpoint], 
+list_endpoints: [Empty, Endpoints], get_endpoint: [GetEndpoint, Endpoint], 
+/**
+ * What got through, what failed and how long tries took, by the hour or the day.
+ */
+get_endpoint_history: [GetEndpointHistory, EndpointHistory], put_endpoint: [PutEndpoint, EndpointSaved], change_endpoint: [ChangeEndpoint, Endpoint], 
 /**
  * What turning it on again would owe to it. Changes nothing.
  */
@@ -908,11 +912,31 @@ matches: Array<string>, filter: Record<string, unknown> | null, secrets: Array<E
 
 export type EndpointAction = "pause" | "resume" | "try_now" | "keep_on" | "disable" | "enable" | "delete" | "send_held" | "send_held_newest" | "cancel_held";
 
+export type EndpointBar = { from: string, until: string, delivered: number, 
+/**
+ * Tries; a delivery may have several.
+ */
+failed: number, 
+/**
+ * Half of its tries, and 19 of 20, took at most so long. From counts by length, so a little high.
+ */
+p50_ms: number | null, p95_ms: number | null, };
+
 export type EndpointChange = { at: string, by: string, 
 /**
  * `created`, `changed`, `paused`, `resumed`, `disabled`, `enabled`, `secret_rotated`, `secret_shown`, `deleted`, …
  */
 what: string, reason: string | null, };
+
+export type EndpointHistory = { 
+/**
+ * The oldest first; the last is not over.
+ */
+bars: Array<EndpointBar>, 
+/**
+ * Of all of them.
+ */
+delivered: number, failed: number, p50_ms: number | null, p95_ms: number | null, };
 
 export type EndpointHour = { at: string, delivered: number, failed: number, };
 
@@ -981,6 +1005,8 @@ in_order: boolean,
 headers: { [key in string]: string }, };
 
 export type EndpointShape = "event" | "slack" | "discord" | "teams";
+
+export type EndpointSpan = "day" | "week" | "month";
 
 export type EndpointState = "works" | "failing" | "waiting" | "paused" | "disabled";
 
@@ -1291,6 +1317,8 @@ export type GetCustomerHistory = { customer_id: string, };
 export type GetDelivery = { delivery_id: string, };
 
 export type GetEndpoint = { destination_id: string, };
+
+export type GetEndpointHistory = { destination_id: string, span: EndpointSpan, };
 
 export type GetEvent = { position: number, };
 

@@ -3,7 +3,7 @@
 import { awaitingPage, catalogue, customer, customerHistory, moment, NOW, retryingPage, row, session, status, undonePage } from './fixtures'
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projectionChanges, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
-import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
+import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, historyOf, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
 import { arrivalOf, listInbox, reprocessPlan } from './inbox'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
@@ -151,6 +151,7 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     decide_saga_command: () => ({ ...asking, status: 'applied', approved_by: 'sofia' }),
     list_endpoints: () => endpoints,
     get_endpoint: ({ destination_id }) => known(endpointOf(destination_id), 'endpoint'),
+    get_endpoint_history: ({ destination_id, span }) => historyOf(destination_id, span),
     put_endpoint: (p) => {
       const like = endpointOf(endpoints.rows[0]!.destination_id)!
       return { endpoint: { ...like, row: { ...like.row, name: p.name, state: 'works' }, url: p.url, events: p.events }, secret: p.version === null ? 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD' : null }

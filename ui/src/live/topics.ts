@@ -42,6 +42,7 @@ export const keys = {
   ofBooking: (id: string) => ['deliveries', 'of_booking', id],
   endpoints: ['endpoints'],
   endpoint: (id: string) => ['endpoints', 'one', id],
+  endpointHistory: (id: string, span: string) => ['endpoints', 'history', id, span],
   tried: (what: string) => ['tried', what],
   allowList: ['endpoints', 'allow_list'],
   noticeList: ['endpoints', 'notice_list'],

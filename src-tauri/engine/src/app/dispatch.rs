@@ -131,6 +131,8 @@ commands! {
         /// Where things are sent, worst first.
         list_endpoints(Empty) -> Endpoints = endpoints::list;
         get_endpoint(GetEndpoint) -> Endpoint = endpoints::get;
+        /// What got through, what failed and how long tries took, by the hour or the day.
+        get_endpoint_history(GetEndpointHistory) -> EndpointHistory = endpoints::history;
         put_endpoint(PutEndpoint) -> EndpointSaved = endpoints::put;
         change_endpoint(ChangeEndpoint) -> Endpoint = endpoints::change;
         /// What turning it on again would owe to it. Changes nothing.

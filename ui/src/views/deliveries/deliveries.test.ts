@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { deliveryRow, endpointOf, endpointRows, listDeliveries } from '../../backend/deliveries'
 import { NOW } from '../../backend/fixtures'
 import { changeWord, endpointLine, endpointNext, endpointsSay, offSoon, story } from './endpointWords'
+import { line, stacked, within } from './history'
 import { logQuestion, wholeLog } from './logFilter'
 import { logSays, next, said, tries } from './logWords'
 import { add, beginnings, covers, takes, valid } from './patterns'
@@ -24,6 +25,17 @@ test('a star takes what begins so, later ones too, and what it takes need not be
   expect(add(['BookingCreated', 'Refunded'], 'Booking*')).toEqual(['Refunded', 'Booking*'])
   expect(add(['Booking*'], 'BookingCreated')).toEqual(['Booking*'])
   expect([valid('*'), valid('Payment*'), valid('*Paid'), valid('a b')]).toEqual([true, true, false, false])
+})
+
+test('bars show what little there was beside much, and times have a gap where nothing was sent', () => {
+  const bar = (delivered: number, failed: number) => ({ from: '', until: '', delivered, failed, p50_ms: null, p95_ms: null })
+  expect(stacked([bar(998, 2), bar(0, 0), bar(50, 0)], 100)).toEqual([
+    { x: 1, ok: 98, bad: 2 },
+    { x: 11, ok: 0, bad: 0 },
+    { x: 21, ok: 5, bad: 0 },
+  ])
+  expect(line([10, 10_000, null, 100], 34)).toBe('M5 32.0L15 2.0M35 22.0h0')
+  expect([within(250), within(10_000)]).toEqual(['250 ms', 'over 5 s'])
 })
 
 test('every way in which a send can fail has a sentence of its own', () => {

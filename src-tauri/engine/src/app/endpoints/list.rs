@@ -6,15 +6,12 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use super::took::Took;
 use super::{admins_only, managers_only, unknown};
 use crate::app::desk::Desk;
 use crate::app::events::zone;
 use crate::app::wire::*;
 
-/// Upper ends of the latency buckets; what is later is told as the last of them.
-const BUCKETS_MS: [u32; 11] = [
-    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 10_000,
-];
 const CHANGES: i64 = 50;
 
 /// Counts stop at 100,000: that many and more are one picture.
@@ -278,25 +275,14 @@ fn day(hours: &Value, now: DateTime<Utc>) -> Vec<EndpointHour> {
         .collect()
 }
 
-/// The upper end of the bucket in which the 95th of a hundred lies.
+/// Of all these hours together.
 fn p95(hours: &Value) -> Option<u32> {
-    let mut counts = [0u64; 11];
+    let mut took = Took::default();
     for hour in hours.as_array().into_iter().flatten() {
-        for (sum, n) in counts
-            .iter_mut()
-            .zip(hour["took"].as_array().into_iter().flatten())
-        {
-            *sum += n.as_u64().unwrap_or(0);
-        }
+        let counts = hour["took"].as_array().into_iter().flatten();
+        took.add(counts.map(|n| n.as_u64().unwrap_or(0)));
     }
-    let all: u64 = counts.iter().sum();
-    let wanted = (all * 95).div_ceil(100);
-    let mut seen = 0;
-    let bucket = counts.iter().position(|n| {
-        seen += n;
-        seen >= wanted && wanted > 0
-    })?;
-    Some(BUCKETS_MS[bucket])
+    took.percentile(95)
 }
 
 #[cfg(test)]
@@ -304,14 +290,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn the_95th_of_a_hundred_lies_in_its_bucket() {
-        let took = |counts: [u32; 11]| json!([{ "took": counts }]);
-        assert_eq!(p95(&took([95, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0])), Some(10));
-        assert_eq!(p95(&took([94, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0])), Some(500));
-        assert_eq!(p95(&json!([])), None);
-    }
 
     #[test]
     fn a_day_has_24_hours_whatever_was_sent() {

@@ -3,14 +3,17 @@
 
 mod act;
 mod catalogue;
+mod history;
 mod kept;
 mod list;
 mod notices;
 mod put;
 mod secrets;
+mod took;
 
 pub use act::{allow_list, change, preview_recovery, put_allow_list, send_test};
 pub use catalogue::{catalogue, try_filter};
+pub use history::{HISTORY, history};
 pub use kept::{delivery_retention, put_delivery_retention};
 pub(super) use list::shape;
 pub use list::{get, list};
