@@ -221,6 +221,18 @@ test('a set that changed meanwhile is refused, counted anew, and decided under a
   expect(ids[0]).not.toBe(ids[1])
 })
 
+test('a delivery whose tries are no longer kept says so, instead of that there were none', async () => {
+  const backend = world()
+  const whole = deliveryDetail(deliveryRows.find((row) => row.state === 'delivered' && row.tries === 1)!.delivery_id)!
+  backend.on('get_delivery', () => ({ ...whole, tries: [], tries_forgotten_before: '2026-08-26T10:00:00Z' }))
+  open(`/deliveries/${whole.row.delivery_id}`, backend)
+  await until(() => find('tries-forgotten'), 'what is not kept')
+  expect(find('tries-forgotten')!.textContent).toContain('are no longer kept')
+  expect(find('tries-forgotten')!.textContent).toContain('Wednesday 26 August')
+  expect(find('delivery')!.textContent).not.toContain('None yet.')
+  await accessible()
+})
+
 // ---- endpoints -----------------------------------------------------------------------------------------
 
 test('endpoints: the worst first, with what each owes, and one that turns itself off soon is announced', async () => {

@@ -82,6 +82,9 @@ pub struct Which {
     /// In this state: `gave_up`, `retrying`, `delivered`, … Several may be named.
     #[arg(long = "state", value_parser = word::<DeliveryState>)]
     states: Vec<DeliveryState>,
+    /// Whose last try failed so: `name`, `connect`, `tls`, `timeout`, `broken`, `answer`, `blocked`, `too_large`. Several may be named.
+    #[arg(long = "error", value_parser = word::<ErrorClass>)]
+    errors: Vec<ErrorClass>,
     /// To this endpoint, by its name or its id.
     #[arg(long)]
     to: Option<String>,
@@ -357,6 +360,7 @@ async fn filter(desk: &Desk, which: Which) -> Result<DeliveryFilter, Failed> {
     };
     Ok(DeliveryFilter {
         states: which.states,
+        errors: which.errors,
         destination_ids: to,
         since: which.since,
         until: which.until,

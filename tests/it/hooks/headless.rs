@@ -65,6 +65,21 @@ async fn endpoints_and_deliveries_are_looked_after_without_a_window() {
     let (code, said) = run(&hooks, "manager", &["endpoints", "test", "Books"]).await;
     assert_eq!(code, Some(0), "{said}");
 
+    // By why the last try failed, as the window's list.
+    sqlx::query("update delivery.deliveries set last_class = 'timeout' where delivery_id = (select min(delivery_id::text)::uuid from delivery.deliveries where destination_id = $1 and state = 'gave_up')")
+        .bind(id)
+        .execute(&hooks.desk.db.superuser_pool().await)
+        .await
+        .unwrap();
+    let slow = ["deliveries", "redeliver", "--error", "timeout", "--dry-run"];
+    let (code, said) = run(&hooks, "manager", &slow).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 to Books, 0 of them"), "{said}");
+    let wrong = ["deliveries", "list", "--error", "bad_luck"];
+    let (code, said) = run(&hooks, "manager", &wrong).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("`too_large`"), "names what there is: {said}");
+
     let which = [
         "deliveries",
         "redeliver",

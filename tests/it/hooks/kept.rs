@@ -1,5 +1,7 @@
 //! How long deliveries are kept, and what of an address is shown to whom.
 
+use bizing_engine::app::deliveries;
+use bizing_engine::app::wire::GetDelivery;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -66,6 +68,53 @@ async fn what_was_delivered_long_ago_is_forgotten_and_what_is_owed_or_gave_up_ne
         assert_eq!(said, told);
     }
     assert_eq!(forget(&hooks.desk.worker_pool).await, 1);
+}
+
+#[tokio::test]
+async fn a_delivery_whose_tries_are_no_longer_kept_says_since_when_and_no_other_does() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let id = hooks.endpoint(&sink.url(), json!({})).await.id;
+    let worker = hooks.desk.work().await;
+    hooks.append(Uuid::now_v7(), 2).await;
+    hooks.wait_for_states(id, &[("delivered", 2)]).await;
+    worker.close().await;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    let delivery: Uuid = sqlx::query_scalar(
+        "select delivery_id from delivery.deliveries where destination_id = $1 order by 1 limit 1",
+    )
+    .bind(id)
+    .fetch_one(&superuser)
+    .await
+    .unwrap();
+    let forgotten = async || {
+        let request = GetDelivery {
+            delivery_id: delivery,
+        };
+        let page = deliveries::get(&hooks.desk.desk(None), request)
+            .await
+            .unwrap();
+        (page.tries.len(), page.tries_forgotten_before)
+    };
+    sqlx::query("update delivery.deliveries set created_at = now() - interval '100 days' where delivery_id = $1")
+        .bind(delivery)
+        .execute(&superuser)
+        .await
+        .unwrap();
+    assert_eq!(forgotten().await, (1, None), "its first try is here");
+    sqlx::query("update delivery.attempts set started_at = now() - interval '100 days' where delivery_id = $1")
+        .bind(delivery)
+        .execute(&superuser)
+        .await
+        .unwrap();
+    sqlx::query("select delivery.keep_attempts()")
+        .execute(&hooks.desk.worker_pool)
+        .await
+        .unwrap();
+    let (tries, before) = forgotten().await;
+    assert_eq!(tries, 0);
+    let days = (chrono::Utc::now() - before.unwrap()).num_days();
+    assert_eq!(days, 90, "as long as they are kept");
 }
 
 #[tokio::test]

@@ -350,6 +350,7 @@ export function deliveryDetail(delivery: string): DeliveryDetail | null {
     timeout_ms: 15_000,
     url: webhook ? `https://${host}/in/halcyon` : null,
     tries,
+    tries_forgotten_before: null,
     body: webhook ? body(row) : null,
     bodies: webhook ? [{ shape: 'event', body: body(row) }] : [],
     signature: webhook ? { message_id: 'msg_2pKx9TqvN1c7', base_string: `msg_2pKx9TqvN1c7.1795520515.${body(row)}`, hints: ['whsec_…t4Qe', 'whsec_…9aLm'] } : null,

@@ -724,6 +724,10 @@ export type DeliveryDetail = { row: DeliveryRow, event_version: number, correlat
  */
 tries: Array<DeliveryTry>, 
 /**
+ * The first ones are not among them: those from before then are no longer kept.
+ */
+tries_forgotten_before: string | null, 
+/**
  * Exactly the bytes that would be sent now. Of an e-mail: `None`.
  */
 body: string | null, 

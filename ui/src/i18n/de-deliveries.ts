@@ -186,6 +186,7 @@ export const deliveries = {
   'delivery.tries': 'Versuche',
   'delivery.tries.of': '{n} von {most}',
   'delivery.tries.last': ', der letzte in {time}',
+  'delivery.tries.forgotten': 'Versuche vor {day} werden nicht mehr aufbewahrt.',
   'delivery.tries.none': 'Noch keiner.',
   'delivery.now': 'Jetzt erneut senden',
   'delivery.again': 'Noch einmal senden',

@@ -186,6 +186,7 @@ export const deliveries = {
   'delivery.tries': 'Tries',
   'delivery.tries.of': '{n} of {most}',
   'delivery.tries.last': ', the last one in {time}',
+  'delivery.tries.forgotten': 'Tries from before {day} are no longer kept.',
   'delivery.tries.none': 'None yet.',
   'delivery.now': 'Redeliver now',
   'delivery.again': 'Send it again',

@@ -1,6 +1,6 @@
 //! One delivery with its tries, the bytes that are sent and how a receiver checks them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, QueryBuilder, Row};
@@ -14,6 +14,8 @@ use crate::app::wire::*;
 use crate::delivery::webhook::began;
 use crate::delivery::webhook::body::{self, Stored};
 use crate::delivery::webhook::card::{Card, Shape};
+
+const SHOWN_TRIES: usize = 200;
 
 pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, AppError> {
     let mut conn = desk.people.acquire().await?;
@@ -56,6 +58,7 @@ pub async fn get(desk: &Desk, request: GetDelivery) -> Result<DeliveryDetail, Ap
     let state: &str = found.try_get("state")?;
     let deleted: bool = found.try_get("deleted")?;
     Ok(DeliveryDetail {
+        tries_forgotten_before: forgotten_before(&shown, &tries, Utc::now()),
         event_version: version,
         correlation_id: found.try_get("correlation_id")?,
         timeout_ms: endpoint
@@ -105,12 +108,28 @@ async fn tries(
            left join lateral (select x.by, x.reason from read.delivery_changes_v1 x
                                where x.delivery_id = t.delivery_id and x.what in ('tried_again', 'replayed', 'tested') and x.at <= t.started_at
                                order by x.change_id desc limit 1) c on t.trigger <> 'auto'
-          where t.delivery_id = $1 order by t.no desc, t.started_at desc limit 200",
+          where t.delivery_id = $1 order by t.no desc, t.started_at desc limit $2",
     )
     .bind(shown.delivery_id)
+    .bind(SHOWN_TRIES as i64)
     .fetch_all(&mut *conn)
     .await?;
     rows.iter().map(|row| one_try(row, today)).collect()
+}
+
+/// As `delivery.keep_attempts` keeps them.
+const TRIES_KEPT: TimeDelta = TimeDelta::days(90);
+
+/// Its first try is not here any more: those from before then are kept no longer.
+fn forgotten_before(
+    shown: &DeliveryRow,
+    tries: &[DeliveryTry],
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let kept = now - TRIES_KEPT;
+    let oldest = tries.last().map(|t| t.no);
+    let incomplete = shown.tries > 0 && oldest.is_none_or(|no| no > 1);
+    (incomplete && tries.len() < SHOWN_TRIES && shown.created_at < kept).then_some(kept)
 }
 
 /// `today`: what a try was whose shape nobody wrote down.

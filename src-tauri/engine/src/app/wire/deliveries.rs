@@ -220,6 +220,8 @@ pub struct DeliveryDetail {
     pub url: Option<String>,
     /// Newest first.
     pub tries: Vec<DeliveryTry>,
+    /// The first ones are not among them: those from before then are no longer kept.
+    pub tries_forgotten_before: Option<DateTime<Utc>>,
     /// Exactly the bytes that would be sent now. Of an e-mail: `None`.
     pub body: Option<String>,
     /// Those that tries sent, one for each shape.
