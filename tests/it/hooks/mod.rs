@@ -1,11 +1,12 @@
 //! Webhooks that leave: real receivers, a real worker, the real database.
 
 mod basics;
+mod breaker;
+mod by_hand;
 mod cards;
 mod certificates;
 mod dying;
 mod headless;
-mod health;
 mod history;
 mod kept;
 mod memory;
@@ -19,7 +20,9 @@ pub mod sink;
 mod ssrf;
 mod stress;
 mod treachery;
+mod turned_off;
 mod turns;
+mod waiting;
 mod window;
 
 use std::time::Duration;
