@@ -49,6 +49,8 @@ pub struct Payment {
     pub fee: Option<Money>,
     pub refunded_minor: i64,
     pub refund_pending_minor: i64,
+    /// What of the captured money stays here because a person decided so.
+    pub kept_minor: i64,
     /// Asked for and not failed. Only the last one can be pending.
     pub refunds: Vec<RefundId>,
     /// How those that have gone back did: the provider's id of the refund, or what a person gave as evidence.
@@ -106,6 +108,14 @@ pub enum Command {
     RecordRefund(PaymentRefunded),
     FailRefund(RefundFailed),
     ReturnRefund(RefundReturned),
+    /// This much of the money stays here, whatever was decided before.
+    KeepRemainder {
+        payment_id: PaymentId,
+        amount: Money,
+        decided_by: String,
+        approved_by: Option<String>,
+        reason: String,
+    },
     /// What the provider shows of a dispute now, however much of it was known.
     SeeDispute(Box<DisputeSeen>),
     Confirm,
@@ -150,6 +160,8 @@ pub enum Refusal {
     WrongAmount { got: i64, agreed: i64 },
     #[error("only {left} of what was captured is left to refund, in minor units")]
     RefundTooLarge { left: i64 },
+    #[error("no more than {left} of what was captured can be kept, in minor units")]
+    KeepsTooMuch { left: i64 },
     #[error("a refund is a positive amount in the currency of the payment")]
     OddRefund,
     #[error("the customer's bank has disputed the payment: nothing is refunded beside that")]
@@ -316,6 +328,30 @@ pub fn decide(
                 && returned.amount.amount_minor <= payment.refunded_minor,
             Event::RefundReturned(returned),
         ),
+        Command::KeepRemainder {
+            payment_id,
+            amount,
+            decided_by,
+            approved_by,
+            reason,
+        } => {
+            let before = Money::new(payment.kept_minor, created.price.currency);
+            if amount == before {
+                return Ok(vec![]);
+            }
+            let left = payment.here() - payment.refund_pending_minor;
+            if !(0..=left).contains(&amount.amount_minor) || amount.currency != before.currency {
+                return Err(Refusal::KeepsTooMuch { left });
+            }
+            vec![Event::RemainderKept(RemainderKept {
+                payment_id,
+                amount,
+                before,
+                decided_by,
+                approved_by,
+                reason,
+            })]
+        }
         Command::SeeDispute(seen) => {
             if payment.captured_minor == 0 {
                 return Err(Refusal::NotPaid);
@@ -451,6 +487,16 @@ impl Payment {
         }
     }
 
+    /// What was taken and has not gone back.
+    pub fn here(&self) -> i64 {
+        self.captured_minor - self.refunded_minor
+    }
+
+    /// And is not to stay here either.
+    pub fn owed_back(&self) -> i64 {
+        self.here() - self.kept_minor.min(self.here())
+    }
+
     fn refund_is_pending(&self, id: RefundId) -> bool {
         self.refund_pending_minor > 0 && self.refunds.last() == Some(&id)
     }
@@ -556,6 +602,7 @@ pub fn evolve(mut state: Booking, event: &Event) -> Booking {
             p.refunded_minor = p.refunded_minor.saturating_sub(e.amount.amount_minor);
             p.state = PaymentState::RefundFailed;
         }
+        Event::RemainderKept(e) => p.kept_minor = e.amount.amount_minor,
         Event::PaymentDisputed(e) => {
             dispute::known(&mut p.disputes, &e.dispute_id);
             p.contested = Some(Contested::Open);

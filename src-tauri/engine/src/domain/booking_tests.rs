@@ -455,6 +455,37 @@ fn only_what_went_back_through_the_provider_can_come_back_and_no_older_try_for_i
 }
 
 #[test]
+fn no_more_is_kept_by_decision_than_is_here_and_each_decision_says_what_the_one_before_was() {
+    let kept = |minor, before| vec![Event::RemainderKept(remainder(minor, before))];
+    check(&confirmed(), keep(3000), Ok(&["RemainderKept"]));
+    let decided = [confirmed(), kept(3000, 0)].concat();
+    check(&decided, keep(3000), Ok(&[]));
+    let told = decide(&replay(&decided), keep(0), now()).unwrap();
+    assert_eq!(told, kept(0, 3000));
+    for (history, asked, left) in [
+        (confirmed(), 8001, 8000),
+        (confirmed(), -1, 8000),
+        // What is on its way back cannot stay.
+        (refunding(3000), 5001, 5000),
+        (requested(), 1, 0),
+    ] {
+        check(&history, keep(asked), Err(Refusal::KeepsTooMuch { left }));
+    }
+    let payment = |events: &[Event]| replay(events).payment;
+    let back = Event::PaymentRefunded(refunded(1, 5000));
+    let through = [
+        decided,
+        refunding(5000)[confirmed().len()..].to_vec(),
+        vec![back],
+    ]
+    .concat();
+    assert_eq!(
+        (payment(&through).here(), payment(&through).owed_back()),
+        (3000, 0)
+    );
+}
+
+#[test]
 fn messages_are_facts_of_their_own() {
     let sent = Command::RecordNotification(notification());
     check(&confirmed(), sent, Ok(&["NotificationSent"]));

@@ -69,6 +69,7 @@ event_types! {
     PaymentRefunded(PaymentRefunded): 1;
     RefundFailed(RefundFailed): 1;
     RefundReturned(RefundReturned): 1;
+    RemainderKept(RemainderKept): 1;
     PaymentDisputed(PaymentDisputed): 1;
     DisputeFundsWithdrawn(DisputeFunds): 1;
     DisputeFundsReinstated(DisputeFunds): 1;
@@ -300,6 +301,20 @@ pub struct RefundReturned {
     pub payment_id: PaymentId,
     pub provider_refund: String,
     pub amount: Money,
+    pub reason: String,
+}
+
+/// A person decided that a part of what was taken stays here: what is refunded is the rest. Another decision takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemainderKept {
+    pub payment_id: PaymentId,
+    /// What stays by decision from now on; beside a fee that the terms of a cancellation keep.
+    pub amount: Money,
+    /// What stayed by the decision before.
+    pub before: Money,
+    /// Who decided it, and who said yes to that.
+    pub decided_by: String,
+    pub approved_by: Option<String>,
     pub reason: String,
 }
 

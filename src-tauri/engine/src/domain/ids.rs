@@ -27,6 +27,20 @@ ids! {
     EventId, CorrelationId, CommandId, DeliveryId, WorkerId,
 }
 
+impl RefundId {
+    /// A saga has one refund after the other, each with an id made of its own.
+    pub fn nth(saga: Uuid, before: u128) -> RefundId {
+        RefundId(Uuid::from_u128(saga.as_u128().wrapping_add(before)))
+    }
+
+    pub fn is_of(self, saga: Uuid) -> bool {
+        self.0.as_u128().wrapping_sub(saga.as_u128()) < Self::MOST
+    }
+
+    /// Nobody refunds one payment that often.
+    const MOST: u128 = 1000;
+}
+
 /// `booking-018f…`: category and id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub String);

@@ -11,6 +11,7 @@
 //! | `PaymentRefunded` otherwise | customer_receivable | provider_clearing |
 //! | `DisputeFundsWithdrawn` | as `PaymentRefunded`; and fees | provider_clearing: while the bank has it, it is given up |
 //! | `DisputeFundsReinstated` | provider_clearing | what the withdrawal had debited, with the fee where that comes back |
+//! | `RemainderKept` once the booking does not stand | customer_receivable | revenue: what is kept by decision is owed back no more; with less kept than before, the reverse |
 //! | `RefundReturned` | provider_clearing | what the refund had debited: the money is here, and owed, again |
 //!
 //! What was given up before a cancellation comes off what is owed back then. An authorisation moves no money. Money paid at the venue leaves no event either: it stays receivable.
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use super::rows::{Batch, local_day, table};
 use super::{ApplyError, Load, Projection, Rows};
-use crate::domain::event::{BookingCancelled, BookingCreated, Event};
+use crate::domain::event::{BookingCancelled, BookingCreated, Event, RemainderKept};
 use crate::domain::money::Money;
 use crate::store::read::{Reads, Recorded};
 
@@ -34,6 +35,7 @@ pub static PROJECTION: Projection = Projection {
         "ProviderFeeCharged",
         "PaymentRefunded",
         "RefundReturned",
+        "RemainderKept",
         "DisputeFundsWithdrawn",
         "DisputeFundsReinstated",
         "BookingConfirmed",
@@ -168,6 +170,7 @@ impl Booking {
             }
             Event::PaymentRefunded(e) => self.out(&e.amount),
             Event::RefundReturned(e) => self.back(&e.amount),
+            Event::RemainderKept(e) => self.kept(e),
             Event::DisputeFundsWithdrawn(e) => {
                 let mut posts = self.out(&e.amount);
                 posts.extend(money(FEES, CLEARING, &e.fee));
@@ -182,10 +185,26 @@ impl Booking {
         }
     }
 
+    /// While the booking stands its price is revenue, and the cancellation that follows gives up no more than is due.
+    fn kept(&self, e: &RemainderKept) -> Vec<Post> {
+        let more = e.amount.amount_minor - e.before.amount_minor;
+        if self.stands() {
+            vec![]
+        } else if more < 0 {
+            self.price(REVENUE, RECEIVABLE, -more)
+        } else {
+            self.price(RECEIVABLE, REVENUE, more)
+        }
+    }
+
+    fn stands(&self) -> bool {
+        self.confirmed && !self.ended
+    }
+
     /// Money that left for the customer, asked for by us or taken by their bank.
     fn out(&mut self, amount: &Money) -> Vec<Post> {
         self.refunded_minor += amount.amount_minor;
-        let stands = self.confirmed && !self.ended;
+        let stands = self.stands();
         if stands {
             self.given_up_minor += amount.amount_minor;
         }
@@ -195,7 +214,7 @@ impl Booking {
     /// And that came back from there.
     fn back(&mut self, amount: &Money) -> Vec<Post> {
         self.refunded_minor -= amount.amount_minor;
-        let stands = self.confirmed && !self.ended;
+        let stands = self.stands();
         if stands {
             self.given_up_minor -= amount.amount_minor;
         }

@@ -119,6 +119,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::PaymentRefunded(_)
         | Event::RefundFailed(_)
         | Event::RefundReturned(_)
+        | Event::RemainderKept(_)
         | Event::PaymentDisputed(_)
         | Event::DisputeFundsWithdrawn(_)
         | Event::DisputeFundsReinstated(_)
@@ -134,7 +135,7 @@ fn the_samples_show_every_type_of_event() {
         | Event::InventoryReleased(_)
         | Event::InventoryHoldExpired(_)
         | Event::CustomerRegistered(_)
-        | Event::CustomerErased(_) => 32,
+        | Event::CustomerErased(_) => 33,
     };
     assert!(every_event().iter().all(|e| names.len() == known(e)));
 }

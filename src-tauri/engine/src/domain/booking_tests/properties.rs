@@ -225,7 +225,7 @@ proptest! {
 
     /// History is never rejected: not when it is out of order, doubled, or of amounts that nobody would believe.
     #[test]
-    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..32, any::<i64>()), 0..60)) {
+    fn evolve_takes_any_history(picks in prop::collection::vec((0usize..33, any::<i64>()), 0..60)) {
         let events: Vec<Event> = picks.into_iter().map(|(n, minor)| match every_event().swap_remove(n) {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), ..e }),
             Event::PaymentReceived(e) => Event::PaymentReceived(PaymentReceived { amount_received: eur(minor), ..e }),
@@ -239,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn any_event_survives_its_json(n in 0usize..32, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
+    fn any_event_survives_its_json(n in 0usize..33, text in any::<String>(), minor in any::<i64>(), micros in -60_000_000_000_000_000i64..200_000_000_000_000_000, number in any::<i32>()) {
         let at = DateTime::from_timestamp_micros(micros).unwrap();
         let optional = (number % 2 == 0).then(|| text.clone());
         let event = match every_event().swap_remove(n) {
@@ -259,6 +259,7 @@ proptest! {
             Event::PaymentRefunded(e) => Event::PaymentRefunded(PaymentRefunded { amount: eur(minor), provider_refund: text, ..e }),
             Event::RefundFailed(e) => Event::RefundFailed(RefundFailed { amount: eur(minor), reason: text, ..e }),
             Event::RefundReturned(e) => Event::RefundReturned(RefundReturned { amount: eur(minor), reason: text, ..e }),
+            Event::RemainderKept(e) => Event::RemainderKept(RemainderKept { amount: eur(minor), approved_by: optional, reason: text, ..e }),
             Event::PaymentDisputed(e) => Event::PaymentDisputed(PaymentDisputed { reason: text, charge_id: optional, amount: eur(minor), evidence_due: Some(at), ..e }),
             Event::DisputeFundsWithdrawn(e) => Event::DisputeFundsWithdrawn(DisputeFunds { dispute_id: text, amount: eur(minor), ..e }),
             Event::DisputeFundsReinstated(e) => Event::DisputeFundsReinstated(DisputeFunds { dispute_id: text, fee: eur(minor), ..e }),

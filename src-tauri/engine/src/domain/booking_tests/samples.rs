@@ -159,6 +159,28 @@ pub fn returned(n: u128, minor: i64) -> RefundReturned {
     }
 }
 
+pub fn remainder(minor: i64, before: i64) -> RemainderKept {
+    RemainderKept {
+        payment_id: PaymentId(id(20)),
+        amount: eur(minor),
+        before: eur(before),
+        decided_by: "ana".to_owned(),
+        approved_by: Some("bea".to_owned()),
+        reason: "one of the two visits took place".to_owned(),
+    }
+}
+
+pub fn keep(minor: i64) -> Command {
+    let kept = remainder(minor, 0);
+    Command::KeepRemainder {
+        payment_id: kept.payment_id,
+        amount: kept.amount,
+        decided_by: kept.decided_by,
+        approved_by: kept.approved_by,
+        reason: kept.reason,
+    }
+}
+
 pub fn fee(minor: i64) -> ProviderFeeCharged {
     ProviderFeeCharged {
         payment_id: PaymentId(id(20)),
@@ -257,6 +279,7 @@ pub fn every_command() -> Vec<Command> {
         Command::RecordRefund(refunded(1, 8000)),
         Command::FailRefund(refund_failure(1)),
         Command::ReturnRefund(returned(1, 8000)),
+        keep(3000),
         Command::Confirm,
         Command::RecordNotification(notification()),
         Command::FailNotification(notification_failure()),
@@ -299,6 +322,7 @@ pub fn every_event() -> Vec<Event> {
         Event::PaymentRefunded(refunded(1, 8000)),
         Event::RefundFailed(refund_failure(1)),
         Event::RefundReturned(returned(1, 8000)),
+        Event::RemainderKept(remainder(3000, 0)),
         Event::PaymentDisputed(disputed()),
         Event::DisputeFundsWithdrawn(dispute_funds(8000, 2000)),
         Event::DisputeFundsReinstated(dispute_funds(8000, 2000)),

@@ -115,6 +115,42 @@ fn a_refund_while_the_booking_stands_gives_up_a_part_of_the_price_and_is_not_owe
 }
 
 #[test]
+fn what_is_kept_by_decision_is_revenue_whether_it_is_decided_before_the_cancellation_or_after() {
+    let paid = [Event::PaymentReceived(receipt(8000)), confirmed()];
+    let kept = |minor, before| Event::RemainderKept(remainder(minor, before));
+    let due = |minor| match cancelled() {
+        Event::BookingCancelled(e) => Event::BookingCancelled(BookingCancelled {
+            refund_due: Some(eur(minor)),
+            ..e
+        }),
+        other => other,
+    };
+    let back = |minor| Event::PaymentRefunded(refunded(1, minor));
+    let stays = [(CLEARING, 3000), (REVENUE, -3000)];
+    check(
+        &[&paid[..], &[kept(3000, 0), due(5000), back(5000)]].concat(),
+        &stays,
+    );
+    check(
+        &[&paid[..], &[due(8000), kept(3000, 0), back(5000)]].concat(),
+        &stays,
+    );
+    // Of a booking that was never confirmed no price is owed; what is kept is.
+    check(
+        &[paid[0].clone(), kept(3000, 0), due(5000), back(5000)],
+        &stays,
+    );
+    // Less is kept after all, and then nothing.
+    let less = [
+        &paid[..],
+        &[due(8000), kept(3000, 0), kept(1000, 3000), back(7000)],
+    ]
+    .concat();
+    check(&less, &[(CLEARING, 1000), (REVENUE, -1000)]);
+    check(&[&less[..], &[kept(0, 1000), back(1000)]].concat(), &[]);
+}
+
+#[test]
 fn money_that_came_for_a_booking_that_never_stood_goes_back_whole() {
     let events = [
         Event::PaymentReceived(receipt(8000)),
