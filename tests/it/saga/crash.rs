@@ -14,7 +14,8 @@ use futures_util::StreamExt;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::hands::{ask, look, saga_of};
+use super::hands::{ask, look, policy, saga_of, stuck};
+use super::part::give_part;
 use super::referee;
 use super::zombie::take_the_fence_away;
 use crate::support::desk::{TestDesk, booking, quick_policy, slot};
@@ -31,16 +32,21 @@ enum Way {
     GiveUp,
     /// A cancellation that is called off before it began.
     CallOff,
+    /// A person decided that a part goes back: before the refund of an undoing, and after that of a cancellation was refused.
+    UndoPart,
+    GiveUpPart,
 }
 
 impl Way {
-    const ALL: [Way; 6] = [
+    const ALL: [Way; 8] = [
         Way::Book,
         Way::BookToNobody,
         Way::BookFree,
         Way::BookFreeToNobody,
         Way::GiveUp,
         Way::CallOff,
+        Way::UndoPart,
+        Way::GiveUpPart,
     ];
 
     fn request(self) -> CreateBooking {
@@ -62,9 +68,9 @@ impl Way {
     /// A try that was cut off while the message went out is unclear: nobody repeats it blindly, and the booking stands.
     fn ends(self) -> &'static [&'static str] {
         match self {
-            Way::Book | Way::BookFree | Way::GiveUp => &["completed"],
+            Way::Book | Way::BookFree | Way::GiveUp | Way::GiveUpPart => &["completed"],
             Way::BookToNobody | Way::BookFreeToNobody => &["compensated", "completed"],
-            Way::CallOff => &["compensated"],
+            Way::CallOff | Way::UndoPart => &["compensated"],
         }
     }
 }
@@ -265,8 +271,10 @@ async fn run(way: Way, deaths: &[usize], fate: Fate, without: Option<Without>) -
 
 /// What stands before a cancellation: a booking that is confirmed and told, and somebody's word. Nobody works yet.
 async fn prepare(t: &TestDesk, way: Way) -> Option<(Uuid, Uuid)> {
-    if !matches!(way, Way::GiveUp | Way::CallOff) {
-        return None;
+    match way {
+        Way::GiveUp | Way::CallOff | Way::GiveUpPart => {}
+        Way::UndoPart => return Some(prepare_part(t).await),
+        _ => return None,
     }
     let worker = t.work().await;
     let booked = t.book(&t.desk(None), way.request()).await;
@@ -284,7 +292,28 @@ async fn prepare(t: &TestDesk, way: Way) -> Option<(Uuid, Uuid)> {
             .await
             .unwrap();
     }
+    if way == Way::GiveUpPart {
+        // Always: of the first refusal alone the answer may come too late on a busy machine.
+        t.sandbox
+            .faults()
+            .add(Rule::rate("refund", 1.0, 1, Fault::Refused));
+        let worker = t.work().await;
+        over(t, booked.booking_id).await;
+        worker.close().await;
+        t.sandbox.faults().clear();
+        give_part(&desk, cancellation, 5000).await;
+    }
     Some((cancellation, booked.booking_id))
+}
+
+/// A booking that nobody could be told of, and somebody's word that a part of its money goes back.
+async fn prepare_part(t: &TestDesk) -> (Uuid, Uuid) {
+    policy(t, "park", 1_000_000, 3, 24).await;
+    let worker = t.work().await;
+    let it = stuck(t, &worker, 0).await;
+    worker.close().await;
+    give_part(&t.desk(None), it.saga, 5000).await;
+    (it.saga, it.booking)
 }
 
 async fn newest(t: &TestDesk, booking: Uuid) -> Uuid {
@@ -394,6 +423,12 @@ async fn a_worker_that_dies_anywhere_in_a_free_booking_costs_nothing() {
 async fn a_worker_that_dies_anywhere_in_a_cancellation_refunds_what_was_agreed_once() {
     dies_everywhere(Way::GiveUp, 5).await;
     dies_everywhere(Way::CallOff, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_anywhere_while_a_part_goes_back_gives_that_part_once_and_no_more() {
+    dies_everywhere(Way::UndoPart, 5).await;
+    dies_everywhere(Way::GiveUpPart, 4).await;
 }
 
 /// Each third point of the first worker with each fourth of the second one.

@@ -214,5 +214,7 @@ fn look_of(page: &SagaPage) -> SagaPlan {
         threshold: page.row.kept.clone(),
         step: None,
         choices: vec![],
+        whole: None,
+        keeps: None,
     }
 }

@@ -28,6 +28,7 @@ mod lengths;
 mod link;
 mod operator;
 mod orphans;
+mod part;
 mod paths;
 mod plans;
 mod policies;

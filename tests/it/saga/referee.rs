@@ -53,16 +53,25 @@ pub async fn violations(t: &TestDesk, saga: Uuid, booking: Uuid) -> Vec<String> 
         "BookingConfirmed",
         "BookingCancelled",
         "PaymentRefunded",
+        "RemainderKept",
         "InventoryReleased",
     ] {
         holds(&format!("{once} twice in {events:?}"), count(once) <= 1);
     }
+    let decided = scalar(t, "select coalesce((context#>>'{refund_part,kept_minor}')::bigint, 0) from saga.instance where saga_id = $1", saga).await;
+    holds(
+        &format!("what was decided to stay is told: {decided}, {events:?}"),
+        recorded(t, booking, "RemainderKept", "amount").await == decided,
+    );
     let claims = t.live_claims(booking).await;
     match (definition.as_str(), state.as_str()) {
         ("cancellation", "completed") => {
             let agreed: i64 = scalar(t, "select (context#>>'{terms,refund_minor}')::bigint from saga.instance where saga_id = $1", saga).await;
             holds("it is cancelled", count("BookingCancelled") == 1);
-            holds("what the terms give back went back", refunded == agreed);
+            holds(
+                "what the terms and a decision give back went back",
+                refunded == agreed - decided,
+            );
             holds("the slot is free", claims == 0);
         }
         ("cancellation", "compensated") => {
@@ -81,8 +90,10 @@ pub async fn violations(t: &TestDesk, saga: Uuid, booking: Uuid) -> Vec<String> 
         }
         (_, "compensated") => {
             holds(
-                &format!("everything taken went back: {captured}, {refunded}"),
-                captured == refunded,
+                &format!(
+                    "everything taken went back but what was decided to stay: {captured}, {refunded}, {decided}"
+                ),
+                captured - refunded == decided,
             );
             holds(
                 &format!("nothing is held any more: {claims} claims, {held} authorised"),

@@ -297,7 +297,7 @@ export function retryingPage(): BookingPage {
     customer: { ...customer(0), customer_id: r.customer.id, name: r.customer.name, bookings: 14, email: 'ines@lindqvist.example', phone: '+46 70 123 18 02' },
     cancelled: null,
     no_show: false,
-    money: { price: r.price, authorised: eur(80), captured: eur(80), refunded: eur(0), disputed: eur(0), kept: eur(80), fee: eur(1.45), payment_intent: 'pi_3QK8vR2eZvKYlo2C1d2Lw', as_of: before(250), unknown: false },
+    money: { price: r.price, authorised: eur(80), captured: eur(80), refunded: eur(0), disputed: eur(0), kept: eur(80), kept_by_decision: eur(0), fee: eur(1.45), payment_intent: 'pi_3QK8vR2eZvKYlo2C1d2Lw', as_of: before(250), unknown: false },
     disputes: [],
     saga,
     message: { delivery_id: uuid(901), channel: 'email', template: 'booking_confirmed', state: 'retrying', attempts: 3, next_try_at: before(-248), problem: '451 4.7.1 Greylisted, try again in 300 seconds' },
@@ -333,7 +333,7 @@ export function awaitingPage(): BookingPage {
     ...page,
     row: r,
     customer: { ...customer(3), customer_id: r.customer.id, name: r.customer.name },
-    money: { price: r.price, authorised: eur(0), captured: eur(0), refunded: eur(0), disputed: eur(0), kept: eur(0), fee: null, payment_intent: null, as_of: before(30), unknown: false },
+    money: { price: r.price, authorised: eur(0), captured: eur(0), refunded: eur(0), disputed: eur(0), kept: eur(0), kept_by_decision: eur(0), fee: null, payment_intent: null, as_of: before(30), unknown: false },
     disputes: [],
     saga: {
       ...page.saga!,
@@ -369,7 +369,7 @@ export function undonePage(): BookingPage {
     row: r,
     customer: { ...customer(15), customer_id: r.customer.id, name: r.customer.name },
     cancelled: { by: 'system', reason_code: 'payment_failed', reason: null },
-    money: { price: r.price, authorised: eur(0), captured: eur(0), refunded: eur(0), disputed: eur(0), kept: eur(0), fee: null, payment_intent: 'pi_3QL0aaBBccDD', as_of: before(60), unknown: false },
+    money: { price: r.price, authorised: eur(0), captured: eur(0), refunded: eur(0), disputed: eur(0), kept: eur(0), kept_by_decision: eur(0), fee: null, payment_intent: 'pi_3QL0aaBBccDD', as_of: before(60), unknown: false },
     disputes: [],
     saga: {
       ...page.saga!,

@@ -58,6 +58,7 @@ export const asking: SagaCommand = {
   expires_at: before(-85_800),
   outcome: null,
   refund: eur(180),
+  keeps: null,
   own: false,
 }
 
@@ -106,7 +107,7 @@ function attempt(n: number, seconds: number, more: Partial<SagaAttempt>): SagaAt
 }
 
 const offers = (refused: Record<string, string | null>): SagaOffer[] =>
-  ['retry', 'compensate', 'undo_from', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease', 'correct', 'migrate'].map((action) => ({
+  ['retry', 'compensate', 'undo_from', 'refund_part', 'skip', 'resolve_step', 'resolve', 'reopen', 'pause', 'resume', 'extend_hold', 'assign', 'snooze', 'note', 'release_lease', 'correct', 'migrate'].map((action) => ({
     action,
     code: refused[action] ? 'other' : null,
     refused: refused[action] ?? null,
@@ -131,6 +132,8 @@ export const compensation: SagaPlan = {
   threshold: eur(150),
   step: null,
   choices: [],
+  whole: null,
+  keeps: null,
 }
 
 export function sagaPage(): SagaPage {

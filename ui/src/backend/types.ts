@@ -1647,6 +1647,10 @@ disputed: Money,
  */
 kept: Money, 
 /**
+ * What of that stays because a person decided so, when more could have gone back.
+ */
+kept_by_decision: Money, 
+/**
  * What the provider kept for carrying the payment, in its account's currency; known some time after the payment.
  */
 fee: Money | null, 
@@ -1805,7 +1809,7 @@ export type PhaseTime = { phase: RebuildPhase, started_at: string, ended_at: str
 
 export type PlannedOp = { step: string | null, 
 /**
- * `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+ * `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `keep_part`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
  */
 op: string, amount: Money | null, count: number | null, 
 /**
@@ -2347,6 +2351,10 @@ object: string | null, approved_by: string | null, approved_at: string | null, e
  */
 outcome: string | null, refund: Money | null, 
 /**
+ * What stays of it by the decision.
+ */
+keeps: Money | null, 
+/**
  * The reader asked for it, so somebody else decides.
  */
 own: boolean, };
@@ -2554,7 +2562,11 @@ checked?: Array<string> | null,
 /**
  * `undo_from`: the step from which the undoing goes on.
  */
-step?: string | null, };
+step?: string | null, 
+/**
+ * `refund_part`: what goes back, in minor units of the payment's currency; the rest stays.
+ */
+refund_minor?: number | null, };
 
 export type SagaParked = { 
 /**
@@ -2580,7 +2592,11 @@ threshold: Money,
 /**
  * `undo_from`: the step that was chosen, and those that can be, in the order of an undoing.
  */
-step: string | null, choices: Array<string>, };
+step: string | null, choices: Array<string>, 
+/**
+ * `refund_part`: what could go back, and what of it stays.
+ */
+whole: Money | null, keeps: Money | null, };
 
 export type SagaPolicy = { version: number, on_exhausted: OnExhausted, 
 /**

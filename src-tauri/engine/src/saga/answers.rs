@@ -10,11 +10,10 @@ use serde_json::json;
 
 use super::definition::Step;
 use super::instance::{Direction, Effect, Outcome};
-use super::plan::{payment_id, payment_ref};
+use super::plan::{payment_id, payment_ref, pending_id};
 use super::world::{Resolved, World};
 use crate::domain::booking::{Command, Refusal};
 use crate::domain::event::*;
-use crate::domain::ids::RefundId;
 use crate::domain::money::{Currency, Money};
 
 /// An effect that happened, as an object of the provider shows it.
@@ -244,7 +243,11 @@ pub fn refund_seen(world: &mut World, refund: &Refund) -> Result<(), Refusal> {
         return Ok(());
     };
     let amount = Money::new(refund.amount, created.price.currency);
-    let (refund_id, payment_id) = (RefundId(world.instance.saga_id), payment_id(world));
+    // None of ours is on its way: nothing is new.
+    let Some(refund_id) = pending_id(world) else {
+        return Ok(());
+    };
+    let payment_id = payment_id(world);
     let command = match &refund.status {
         RefundStatus::Succeeded => Command::RecordRefund(PaymentRefunded {
             refund_id,

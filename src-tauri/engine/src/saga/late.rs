@@ -22,7 +22,6 @@ use super::store::{self, SagaError};
 use super::world::World;
 use crate::domain::booking::Command;
 use crate::domain::event::RefundReturned;
-use crate::domain::ids::RefundId;
 use crate::domain::money::Money;
 use crate::runtime::crash::CrashPoints;
 
@@ -299,8 +298,11 @@ async fn consume(
 
 fn returned(world: &World, refund: &Refund) -> Option<RefundReturned> {
     let currency = world.booking.created.as_ref()?.price.currency;
+    let saga = world.instance.saga_id;
+    let mut counted = world.booking.payment.refunded_as.iter();
+    let (refund_id, _) = counted.find(|(id, by)| *by == refund.id && id.is_of(saga))?;
     Some(RefundReturned {
-        refund_id: RefundId(world.instance.saga_id),
+        refund_id: *refund_id,
         payment_id: payment_id(world),
         provider_refund: refund.id.clone(),
         amount: Money::new(refund.amount, currency),

@@ -49,6 +49,14 @@ pub enum Act {
         #[arg(long)]
         step: Option<String>,
     },
+    /// Gives back less than the whole, and keeps the rest: an undoing, or a cancellation whose refund waits for a person.
+    RefundPart {
+        #[command(flatten)]
+        about: About,
+        /// What goes back, in minor units of the payment's currency: 4500 are 45.00 EUR. Left out, it says what could.
+        #[arg(long)]
+        minor: Option<i64>,
+    },
     /// Cancels a confirmed booking under its terms.
     Cancel {
         #[command(flatten)]
@@ -168,6 +176,14 @@ impl Act {
             },
             Act::Compensate(about) => of("compensate", about, none()),
             Act::UndoFrom { about, step } => of("undo_from", about, SagaParams { step, ..none() }),
+            Act::RefundPart { about, minor } => of(
+                "refund_part",
+                about,
+                SagaParams {
+                    refund_minor: minor,
+                    ..none()
+                },
+            ),
             Act::Cancel { about, waive_fee } => of(
                 "cancel",
                 about,

@@ -33,6 +33,12 @@ pub fn page(page: &SagaPage) {
         money(&page.money.refunded),
         money(&page.money.kept)
     );
+    if page.money.kept_by_decision.amount_minor > 0 {
+        println!(
+            "  Of that {} stays by decision.",
+            money(&page.money.kept_by_decision)
+        );
+    }
     if let Some(parked) = &row.parked {
         println!(
             "  It waits for a person since {}: {}",
@@ -90,6 +96,7 @@ fn operation(op: &PlannedOp) -> String {
             "the provider is looked at first: what became of the last call is not known".to_owned()
         }
         "books_stay" => "the books stay as they are: they never had it".to_owned(),
+        "keep_part" => format!("{sum} stays here by decision"),
         "keep_money" => format!("{sum} stays here"),
         "migrate" => format!(
             "it goes on by version {} instead of {}",

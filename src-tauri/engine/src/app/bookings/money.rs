@@ -22,14 +22,17 @@ pub struct Effect {
 pub struct Beside {
     /// What disputes have taken and not given back, in minor units.
     disputed_minor: i64,
+    /// What stays by the newest decision about a refund.
+    kept_minor: i64,
     fee: Option<Json<Money>>,
 }
 
 pub async fn beside(conn: &mut PgConnection, booking: Uuid) -> sqlx::Result<Beside> {
     sqlx::query_as(
         "select coalesce(sum((data->'amount'->>'amount_minor')::bigint * case event_name when 'DisputeFundsWithdrawn' then 1 when 'DisputeFundsReinstated' then -1 end), 0)::bigint as disputed_minor,
+                coalesce((array_agg((data->'amount'->>'amount_minor')::bigint order by position desc) filter (where event_name = 'RemainderKept'))[1], 0) as kept_minor,
                 (array_agg(data->'fee') filter (where event_name = 'ProviderFeeCharged'))[1] as fee
-           from read.timeline_v1 where booking_id = $1 and event_name in ('DisputeFundsWithdrawn', 'DisputeFundsReinstated', 'ProviderFeeCharged')",
+           from read.timeline_v1 where booking_id = $1 and event_name in ('DisputeFundsWithdrawn', 'DisputeFundsReinstated', 'RemainderKept', 'ProviderFeeCharged')",
     )
     .bind(booking)
     .fetch_one(conn)
@@ -48,6 +51,7 @@ pub fn money_line(row: &PgRow, effects: &[Effect], beside: Beside) -> Result<Mon
         refunded: money(refunded, currency),
         disputed: money(disputed, currency),
         kept: money(captured - refunded - disputed, currency),
+        kept_by_decision: money(beside.kept_minor.min(captured - refunded).max(0), currency),
         fee: beside.fee.map(|fee| fee.0),
         payment_intent: row.try_get("payment_intent")?,
         as_of: effects.iter().filter_map(|e| e.resolved_at).max(),

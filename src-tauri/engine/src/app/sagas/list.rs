@@ -34,7 +34,7 @@ pub const BOOKING: &str = "cross join lateral (
         'service_id', s.booking_id, 'service_name', '…', 'resources', '[]'::jsonb, 'starts_at', s.created_at, 'ends_at', s.created_at, 'zone', 'UTC',
         'state', 'held', 'payment', 'unknown', 'payment_mode', 'link', 'price_minor', s.amount_minor, 'currency', s.currency, 'authorised_minor', 0,
         'captured_minor', case when s.pivot_passed_at is null then 0 else s.amount_minor end,
-        'refunded_minor', case when s.pivot_passed_at is not null and s.state = 'compensated' then s.amount_minor else 0 end,
+        'refunded_minor', case when s.pivot_passed_at is not null and s.state = 'compensated' then s.amount_minor - coalesce((s.context#>>'{refund_part,kept_minor}')::bigint, 0) else 0 end,
         'version', 0, 'correlation_id', s.correlation_id, 'changed_at', s.updated_at, 'search', ''))).*
      where not exists (select 1 from read.bookings_v1 x where x.booking_id = s.booking_id)) b";
 

@@ -362,11 +362,11 @@ async fn commands(
     let rows = sqlx::query(
         "select c.*, b.reference, c.requested_by = session_user as own
            from (select command_id, saga_id, action, reason, requested_by, requested_at, status, refusal, approved_by, approved_at, expires_at, outcome,
-                        (plan->>'refund_minor')::bigint as refund_minor, plan->>'currency' as currency, params->>'object' as object
+                        (plan->>'refund_minor')::bigint as refund_minor, (plan->>'keeps_minor')::bigint as keeps_minor, plan->>'currency' as currency, params->>'object' as object
                    from read.saga_commands_v2
                  union all
                  select command_id, saga_id, action, reason, requested_by, requested_at, status, refusal, approved_by, approved_at, expires_at, null,
-                        refund_minor, currency, object
+                        refund_minor, null, currency, object
                    from read.case_requests_v1) c
            left join read.sagas_v2 s using (saga_id) left join read.bookings_v1 b on b.booking_id = s.booking_id
           where ($1::uuid is null or c.saga_id = $1) and ($2::uuid is null or c.command_id = $2)
@@ -379,8 +379,13 @@ async fn commands(
     .await?;
     rows.iter()
         .map(|row| {
-            let refund: Option<i64> = row.try_get("refund_minor")?;
             let currency: Option<String> = row.try_get("currency")?;
+            let sum = |name: &str| -> sqlx::Result<Option<Money>> {
+                let minor = row.try_get::<Option<i64>, _>(name)?.filter(|sum| *sum > 0);
+                Ok(minor
+                    .zip(currency.as_deref())
+                    .map(|(minor, currency)| money(minor, currency)))
+            };
             Ok(SagaCommand {
                 command_id: row.try_get("command_id")?,
                 saga_id: row.try_get("saga_id")?,
@@ -403,10 +408,8 @@ async fn commands(
                 approved_at: row.try_get("approved_at")?,
                 expires_at: row.try_get("expires_at")?,
                 outcome: row.try_get("outcome")?,
-                refund: refund
-                    .filter(|sum| *sum > 0)
-                    .zip(currency)
-                    .map(|(sum, currency)| money(sum, &currency)),
+                refund: sum("refund_minor")?,
+                keeps: sum("keeps_minor")?,
                 own: row.try_get("own")?,
             })
         })

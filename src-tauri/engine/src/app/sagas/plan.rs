@@ -22,6 +22,8 @@ struct Plan {
     step: Option<String>,
     #[serde(default)]
     choices: Vec<String>,
+    whole_minor: Option<i64>,
+    keeps_minor: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,8 @@ pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
         operations: plan.operations.into_iter().map(shown).collect(),
         refund: (plan.refund_minor > 0).then(|| money(plan.refund_minor, &currency)),
         kept: money(plan.kept_minor, &currency),
+        whole: plan.whole_minor.map(|whole| money(whole, &currency)),
+        keeps: plan.keeps_minor.map(|keeps| money(keeps, &currency)),
         needs_approval: plan.needs_approval,
         threshold: money(plan.threshold_minor, &currency),
         step: plan.step,

@@ -120,6 +120,15 @@ pub fn refusal(code: &str) -> String {
         "money_here" => {
             "Money is here, and from this step on nothing gives it back. Undo from the refund instead."
         }
+        "nothing_to_refund" => "No money is here that could go back.",
+        "not_refunding" => {
+            "Its terms say what goes back. A part of that can be decided where the refund waits for a person."
+        }
+        "sum_not_positive" => {
+            "A refund is more than nothing. To keep all of it, end the saga with evidence."
+        }
+        "sum_too_large" => "More than could go back: enter less, or undo all of it.",
+        "sum_odd" => "In this currency the last digit of a sum must be 0: Stripe takes no other.",
         "changed" | "plan_changed" => "It changed while you looked.",
         other => return format!("The database refused: {other}."),
     };
@@ -168,6 +177,7 @@ pub fn lacks(what: &str) -> AppError {
         "field" => "Say what is corrected: the address or the card.",
         "minutes" => "A hold is made longer by 5 to 1,440 minutes.",
         "until" => "Say until when.",
+        "refund_minor" => "Say how much goes back: the rest stays.",
         _ => "Say why in at least 10 signs: it stands in the audit.",
     };
     AppError::invalid(what, message)

@@ -213,6 +213,8 @@ pub struct MoneyLine {
     pub disputed: Money,
     /// Captured less refunded and disputed: what the business keeps before fees.
     pub kept: Money,
+    /// What of that stays because a person decided so, when more could have gone back.
+    pub kept_by_decision: Money,
     /// What the provider kept for carrying the payment, in its account's currency; known some time after the payment.
     pub fee: Option<Money>,
     /// `pi_…`, once known.

@@ -38,7 +38,7 @@ pub fn refund(world: &World, policy: &Policy) -> Next {
     let refunding = Refunding {
         step: Step::Refund,
         direction: Direction::Forward,
-        left: if went { 0 } else { agreed },
+        left: if went { 0 } else { due(world) },
         reason: "cancelled".to_owned(),
         settled: "done",
         to,
@@ -55,6 +55,11 @@ pub fn release(world: &World) -> Next {
         claims: Some(Claims::Release("cancelled")),
         cursor: world.after(Step::Release),
     }
+}
+
+/// What the terms give back, as far as it is here, less what a person decided to keep since.
+pub fn due(world: &World) -> i64 {
+    agreed(world).min(world.booking.payment.here()) - giving_back::kept(world)
 }
 
 /// What the terms give back: fixed when the cancellation was asked for, whatever the policy says since.

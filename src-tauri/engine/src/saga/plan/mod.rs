@@ -17,6 +17,7 @@ use crate::domain::booking::Command;
 use crate::domain::event::PaymentRef;
 use crate::domain::ids::PaymentId;
 
+pub use refund::pending_id;
 pub use request::{payment_operation, payment_operation_for};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -164,9 +165,10 @@ fn settle(world: &World, open: &Effect, policy: &Policy) -> Next {
     let now = world.now();
     let age = open.first_sent_at.map_or(TimeDelta::zero(), |at| now - at);
     // What is being taken back is not asked for any more, however young its key: that would take the money only to
-    // give it back.
+    // give it back. Nor is a refund of which a person has decided otherwise since.
     let given_up = world.direction() != open.direction;
-    if !(given_up || open.stored_error || age > delta(policy.key_max_age)) {
+    let overtaken = given_up || refund::another_sum(world, open);
+    if !(overtaken || open.stored_error || age > delta(policy.key_max_age)) {
         return Next::Call(open.effect_id);
     }
     if !world.seen.absent.contains(&open.effect_id) {

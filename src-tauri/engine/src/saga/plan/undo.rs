@@ -20,18 +20,17 @@ pub fn undo(world: &World, step: Step, policy: &Policy) -> Next {
         Step::Notify => local("undone", down),
         Step::Confirm => Next::Local {
             result: "undone",
-            commands: cancel_if(world, Status::Confirmed),
+            commands: cancel_if_confirmed(world),
             claims: None,
             cursor: down,
         },
         Step::Capture => {
-            let payment = &world.booking.payment;
             let refunding = Refunding {
                 step,
                 direction: Direction::Undo,
-                left: payment.captured_minor - payment.refunded_minor,
+                left: refund::due(world),
                 reason: world.undo_code(),
-                settled: if payment.captured_minor > 0 {
+                settled: if world.booking.payment.captured_minor > 0 {
                     "undone"
                 } else {
                     "nothing_to_undo"
@@ -71,17 +70,15 @@ pub fn undo(world: &World, step: Step, policy: &Policy) -> Next {
 }
 
 fn money_here(world: &World) -> bool {
-    let payment = &world.booking.payment;
-    world.definition.steps.contains(&Step::Capture)
-        && payment.captured_minor > payment.refunded_minor
+    world.definition.steps.contains(&Step::Capture) && world.booking.payment.owed_back() > 0
 }
 
-fn cancel_if(world: &World, status: Status) -> Vec<Command> {
-    if world.booking.status == status {
-        vec![cancel(world)]
-    } else {
-        vec![]
+/// What was decided about the money is said first: of the price, no more is given up then.
+fn cancel_if_confirmed(world: &World) -> Vec<Command> {
+    if world.booking.status != Status::Confirmed {
+        return vec![];
     }
+    Vec::from_iter(refund::decided(world).into_iter().chain([cancel(world)]))
 }
 
 fn cancel(world: &World) -> Command {
@@ -97,7 +94,7 @@ fn cancel(world: &World) -> Command {
         by,
         reason_code,
         reason: text,
-        refund_minor: None,
+        refund_minor: (refund::kept(world) > 0).then(|| refund::due(world)),
     }
 }
 
@@ -106,7 +103,7 @@ fn undo_payment(world: &World, policy: &Policy) -> Next {
     let payment = &world.booking.payment;
     let down = world.before(Step::Payment);
     let settled = |result| local(result, down);
-    if payment.captured_minor - payment.refunded_minor > 0 {
+    if payment.owed_back() > 0 {
         // It was captured after all: back up to the refund.
         return local("captured_meanwhile", world.place(Step::Capture));
     }

@@ -11,7 +11,7 @@ use super::super::*;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct PlannedOp {
     pub step: Option<String>,
-    /// `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
+    /// `disputed`, `correct_email`, `migrate`, `contradicts`, `refund`, `keep_part`, `void`, `release`, `cancel_booking`, `correct`, `nothing`, `look_first`, `send_again`, …
     pub op: String,
     pub amount: Option<Money>,
     pub count: Option<u32>,
@@ -75,6 +75,10 @@ pub struct SagaParams {
     /// `undo_from`: the step from which the undoing goes on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub step: Option<String>,
+    /// `refund_part`: what goes back, in minor units of the payment's currency; the rest stays.
+    #[ts(type = "number | null")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refund_minor: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -93,6 +97,9 @@ pub struct SagaPlan {
     /// `undo_from`: the step that was chosen, and those that can be, in the order of an undoing.
     pub step: Option<String>,
     pub choices: Vec<String>,
+    /// `refund_part`: what could go back, and what of it stays.
+    pub whole: Option<Money>,
+    pub keeps: Option<Money>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -165,6 +172,8 @@ pub struct SagaCommand {
     /// What the next try came to; `None` while it has not ended.
     pub outcome: Option<String>,
     pub refund: Option<Money>,
+    /// What stays of it by the decision.
+    pub keeps: Option<Money>,
     /// The reader asked for it, so somebody else decides.
     pub own: bool,
 }
