@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { session } from '../src/backend/fixtures'
 import { batch, compensation, differing, orphan, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
@@ -136,6 +137,74 @@ test('undoing shows its plan, wants a reason, and sends the plan’s hash back',
   await until(() => find('decide-dialog') === null, 'the dialog closes')
   const params = asked(backend, 'command_saga')[0]!.params as CommandSaga
   expect(params).toMatchObject({ action: 'compensate', plan_hash: 'a1b2', version: 14, reason: 'Called her, she made other plans' })
+})
+
+test('an admin gives back a part: what goes back and what stays is on the plan and on the button, and only that is asked for', async () => {
+  const backend = world()
+  const part = (minor: number): SagaPlan => ({
+    ...compensation,
+    hash: `part-${minor}`,
+    operations: compensation.operations.flatMap((op) =>
+      op.op === 'refund'
+        ? [
+            { ...op, amount: { amount_minor: minor, currency: 'EUR' } },
+            { ...op, op: 'keep_part', amount: { amount_minor: 9500 - minor, currency: 'EUR' } },
+          ]
+        : [op],
+    ),
+    refund: { amount_minor: minor, currency: 'EUR' },
+    whole: { amount_minor: 9500, currency: 'EUR' },
+    keeps: { amount_minor: 9500 - minor, currency: 'EUR' },
+  })
+  backend.on('preview_saga', ({ action, params }) => (action === 'refund_part' ? part(params.refund_minor ?? 9500) : compensation))
+  open(`/sagas/${one}`, backend)
+  await seen('why')
+  press('c')
+  await seen('give-part')
+  click(find('give-part')!)
+  await seen('decide-sum')
+  await until(() => find('decide-dialog')!.textContent.includes('Up to €95.00.'), 'how much it could be')
+  type('decide-reason', 'One of the two visits took place')
+  for (const none of ['', '-5', '50.005']) {
+    type('decide-sum', none)
+    await until(() => find('decide-go')!.getAttribute('aria-disabled') === 'true', `“${none}” is no sum`)
+  }
+  type('decide-sum', '50')
+  await until(() => find('decide-go')!.textContent.includes('Refund €50.00, keep €45.00'), 'the plan of that sum')
+  expect(find('decide-dialog')!.querySelector('[data-testid="plan"]')!.textContent).toContain('€45.00 stay with you by decision')
+  await accessible()
+  click(find('decide-go')!)
+  await until(() => find('decide-dialog') === null, 'the dialog closes')
+  expect(asked(backend, 'command_saga')).toHaveLength(1)
+  expect(asked(backend, 'command_saga')[0]!.params).toMatchObject({ action: 'refund_part', plan_hash: 'part-5000', params: { refund_minor: 5000 } })
+})
+
+test('what was kept by decision stands in the money line, and with who asked for it', async () => {
+  const backend = world()
+  const page = sagaPage()
+  const eur = (minor: number) => ({ amount_minor: minor, currency: 'EUR' })
+  backend.on('get_saga', () => ({
+    ...page,
+    money: { ...page.money, refunded: eur(5000), kept: eur(4500), kept_by_decision: eur(4500) },
+    commands: page.commands.map((command) => ({ ...command, action: 'refund_part', refund: eur(5000), keeps: eur(4500) })),
+  }))
+  open(`/sagas/${one}`, backend)
+  await seen('money-refunded')
+  expect(find('money-refunded')!.textContent).toContain('€45.00 kept by decision')
+  click(find('saga-tab-commands')!)
+  expect(find('audit')!.textContent).toContain('Give back a part')
+  expect(find('audit-keeps')!.textContent).toBe('€50.00 back, €45.00 kept')
+  await accessible()
+})
+
+test('whoever is no admin is not offered a part', async () => {
+  const backend = world()
+  backend.on('session', () => ({ ...session, group: 'manager' }))
+  open(`/sagas/${one}`, backend)
+  await seen('why')
+  press('c')
+  await until(() => find('decide-go')?.textContent.includes('Refund €95.00 and cancel'), 'the plan')
+  expect(find('give-part')).toBeNull()
 })
 
 test('who was slower is told who was faster, and decides on the plan as it is then', async () => {

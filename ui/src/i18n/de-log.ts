@@ -199,6 +199,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'moment.paid': 'bezahlt',
   'moment.voided': 'freigegeben',
   'moment.refunded': 'erstattet',
+  'moment.kept': 'behalten',
   'moment.confirmed': 'bestätigt',
   'moment.told': 'benachrichtigt',
   'moment.cancelled': 'storniert',

@@ -196,6 +196,7 @@ export const log = {
   'moment.paid': 'paid',
   'moment.voided': 'voided',
   'moment.refunded': 'refunded',
+  'moment.kept': 'kept',
   'moment.confirmed': 'confirmed',
   'moment.told': 'told',
   'moment.cancelled': 'cancelled',

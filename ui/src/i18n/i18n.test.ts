@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import { prefs } from '../lib/prefs.svelte'
 import { de } from './de'
 import { en } from './en'
-import { ago, clock, countdown, dateIn, duration, full, initials, longDate, money, offset, range, shortDate, shortId, took } from './format'
+import { ago, clock, countdown, dateIn, duration, full, initials, longDate, minorOf, money, offset, range, shortDate, shortId, took } from './format'
 import { t, type Key, type Plural } from './index'
 import { moment } from '../backend/fixtures'
 
@@ -37,6 +37,14 @@ test('money has its own decimals and a real minus', () => {
   expect(money({ amount_minor: 12345, currency: 'KWD' })).toMatch(/12\.345$/)
   prefs.language = 'de'
   expect(money({ amount_minor: 128000, currency: 'EUR' })).toMatch(/^1\.280,00\s€$/)
+})
+
+test('a sum is typed with a point or a comma, and with no more decimals than its currency has', () => {
+  const typed = (text: string, currency = 'EUR') => minorOf(text, currency)
+  expect([typed('45'), typed(' 45.5 '), typed('45,05'), typed('0')]).toEqual([4500, 4550, 4505, 0])
+  expect([typed('18000', 'JPY'), typed('1.234', 'KWD')]).toEqual([18000, 1234])
+  expect(['', '-1', '1.234', '1,000.00', '12 €', '1e3', '.5'].map((text) => typed(text))).toEqual(Array(7).fill(null))
+  expect(typed('1.5', 'JPY')).toBeNull()
 })
 
 test('a moment is laid out by the wall of the place, not by this computer', () => {

@@ -74,6 +74,8 @@ function event(item: TimelineItem, me: string | null): Told {
         return ['money', 'undo-2', 'undo', t('story.refunded', { amount: sum('amount') }), id(d.provider_refund)]
       case 'RefundFailed':
         return ['money', 'circle-x', 'fail', t('story.refund_failed', { amount: sum('amount') }), text(d.reason)]
+      case 'RemainderKept':
+        return ['money', 'wallet', 'person', isMoney(d.amount) && d.amount.amount_minor > 0 ? t('story.kept', { amount: sum('amount') }) : t('story.kept_none'), quote(d.reason)]
       case 'HoldExtended':
         return ['booking', 'timer', 'wait', t('story.hold_extended'), t('story.held.until', { time: at(d.expires_at, item) })]
       case 'PaymentMethodCorrected':

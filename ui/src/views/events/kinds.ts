@@ -22,6 +22,7 @@ const events: Record<string, Kind> = {
   RefundRequested: ['undo-2', 'undo'],
   PaymentRefunded: ['undo-2', 'undo'],
   RefundFailed: ['circle-x', 'fail'],
+  RemainderKept: ['wallet', 'person'],
   RefundReturned: ['circle-x', 'fail'],
   PaymentDisputed: ['shield-alert', 'person'],
   DisputeFundsWithdrawn: ['undo-2', 'fail'],

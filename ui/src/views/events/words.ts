@@ -13,6 +13,7 @@ export const moments: Record<string, PlainKey> = {
   ProviderFeeCharged: 'moment.fee',
   PaymentVoided: 'moment.voided',
   PaymentRefunded: 'moment.refunded',
+  RemainderKept: 'moment.kept',
   BookingConfirmed: 'moment.confirmed',
   NotificationSent: 'moment.told',
   BookingCancelled: 'moment.cancelled',

@@ -145,6 +145,8 @@ export function opLine(op: PlannedOp): OpLine {
       return line('mail', t('op.correct'))
     case 'refund':
       return line('undo-2', t('op.refund', { money: sum }), t('op.refund.so'))
+    case 'keep_part':
+      return line('wallet', t('op.keep_part', { money: sum }), t('op.keep_part.so'))
     case 'void':
       return line('undo-2', t('op.void'), t('op.void.so'))
     case 'look_first':
@@ -240,6 +242,7 @@ const results: Record<string, Result> = {
   unclear: { word: 'result.unclear', icon: 'hand', role: 'person' },
   skipped: { word: 'result.skipped', icon: 'minus', role: 'idle' },
   undo_asked: { word: 'result.undo_asked', icon: 'user-round', role: 'idle' },
+  part_decided: { word: 'result.part_decided', icon: 'user-round', role: 'idle' },
   retry_asked: { word: 'result.retry_asked', icon: 'user-round', role: 'idle' },
   corrected: { word: 'result.corrected', icon: 'pencil-line', role: 'idle' },
   told_by_hand: { word: 'result.told_by_hand', icon: 'phone', role: 'idle' },
@@ -284,6 +287,7 @@ const asked: Record<string, PlainKey> = {
   retry: 'act.retry',
   compensate: 'act.compensate',
   undo_from: 'act.undo_from',
+  refund_part: 'act.refund_part',
   skip: 'act.skip',
   resolve_step: 'act.resolve_step',
   resolve: 'act.resolve',
