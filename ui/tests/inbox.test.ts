@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
-import { inboxRow, inboxRows, listInbox } from '../src/backend/inbox'
+import { inboxRow, inboxRows, incomingSecrets, listInbox } from '../src/backend/inbox'
 import { appError } from '../src/backend/testing'
+import type { AddIncomingSecret } from '../src/backend/types'
 import { redelivery } from '../src/backend/deliveries'
 import { world } from '../src/backend/world'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -121,4 +122,44 @@ test('all that a filter finds is counted, processed again as that set, watched a
   click(find('many-each')!)
   await until(() => (asked(backend, 'list_inbox').at(-1)!.params as { filter: { decision: string | null } }).filter.decision === running.bulk_id, 'each of it')
   expect(find('filter-decision')).not.toBeNull()
+})
+
+test('what Stripe signs with is added masked, beside those that are there, and ended with a reason', async () => {
+  const backend = open('/settings/policies')
+  await until(() => all('incoming-secret').length === 2, 'two secrets')
+  expect(find('incoming-secrets')!.textContent).toMatch(/whsec_…t4Qe.*Counts.*whsec_…9aLm.*Ends.*in 12 h/s)
+  expect(find('incoming-secrets')!.textContent).toContain('“Rolled as every half year”')
+  await accessible()
+  click(find('incoming-add')!)
+  await seen('incoming-dialog')
+  expect((find('incoming-value') as HTMLInputElement).type).toBe('password')
+  expect(find('incoming-go')!.getAttribute('aria-disabled')).toBe('true')
+  type('incoming-value', ' whsec_plJ3nmyCDGBKInavdOK15jsl ')
+  type('incoming-reason', 'Rolled at Stripe this morning')
+  await accessible()
+  backend.fail('add_incoming_secret', appError('request.invalid', 'A signing secret of Stripe begins with whsec_.', { field: 'secret' }))
+  click(find('incoming-go')!)
+  await until(() => find('incoming-value')!.getAttribute('aria-invalid') === 'true', 'refused at the field')
+  backend.mend('add_incoming_secret')
+  click(find('incoming-go')!)
+  await until(() => !find('incoming-dialog'), 'added')
+  const [first, second] = asked(backend, 'add_incoming_secret').map((call) => call.params as AddIncomingSecret)
+  expect(second).toMatchObject({ secret: 'whsec_plJ3nmyCDGBKInavdOK15jsl', others_for_h: 24, reason: 'Rolled at Stripe this morning' })
+  // Pressed twice, it is one.
+  expect(second!.secret_id).toBe(first!.secret_id)
+  click(all('incoming-end')[1]!)
+  await seen('incoming-end-dialog')
+  type('reason', 'It became known to somebody')
+  press('Enter', { ctrlKey: true })
+  await until(() => asked(backend, 'end_incoming_secret').length === 1, 'ended')
+  expect(asked(backend, 'end_incoming_secret')[0]!.params).toMatchObject({ secret_id: incomingSecrets.secrets[1]!.secret_id })
+})
+
+test('only an admin may add or end what Stripe signs with, and is told so on the action itself', async () => {
+  const backend = world()
+  backend.on('list_incoming_secrets', () => ({ ...incomingSecrets, refused: 'An admin adds and ends these secrets.' }))
+  open('/settings/policies', backend)
+  await seen('incoming-add')
+  expect(find('incoming-add')!.getAttribute('aria-disabled')).toBe('true')
+  expect(all('incoming-end').every((one) => one.getAttribute('aria-disabled') === 'true')).toBe(true)
 })

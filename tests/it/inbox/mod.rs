@@ -4,6 +4,7 @@ pub mod alone;
 mod many;
 mod poll;
 mod process;
+mod secrets;
 mod seen;
 mod storm;
 

@@ -1,7 +1,7 @@
 //! What came in on the day of the fixtures: Stripe's events, by webhook and by asking, with a computer whose clock is wrong.
 
 import { before, row as bookingRow } from './fixtures'
-import type { Arrival, InboxCheck, InboxList, InboxResult, InboxRow, InboxSource, InboxVia, ListInbox, ReprocessPlan } from './types'
+import type { Arrival, InboxCheck, InboxList, InboxResult, InboxRow, InboxSource, InboxVia, IncomingSecrets, ListInbox, ReprocessPlan } from './types'
 
 const id = (n: number) => `01937c50-1a2b-7000-8000-${n.toString(16).padStart(12, '0')}`
 
@@ -136,3 +136,15 @@ export function arrivalOf(arrival: number): Arrival | null {
   }
 }
 
+/** One was rolled yesterday: both count until the old one ends. */
+export const incomingSecrets: IncomingSecrets = {
+  secrets: [
+    { secret_id: id(901), hint: 'whsec_…t4Qe', added_at: before(40_000), added_by: 'sofia', expires_at: null },
+    { secret_id: id(900), hint: 'whsec_…9aLm', added_at: before(4_000_000), added_by: 'tomas', expires_at: before(-46_400) },
+  ],
+  changes: [
+    { at: before(40_000), by: 'sofia', added: true, hint: 'whsec_…t4Qe', reason: 'Rolled as every half year' },
+    { at: before(4_000_000), by: 'tomas', added: true, hint: 'whsec_…9aLm', reason: 'The endpoint was set up' },
+  ],
+  refused: null,
+}

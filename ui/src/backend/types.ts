@@ -10,6 +10,16 @@ name: string,
  */
 refused: string | null, };
 
+export type AddIncomingSecret = { 
+/**
+ * Made when the dialog opens: pressed twice, it is one.
+ */
+secret_id: string, secret: string, 
+/**
+ * So long those that are here go on beside it, 0 to 168 hours; `None`: for good.
+ */
+others_for_h: number | null, reason: string, };
+
 export type AddPerson = { 
 /**
  * 2 to 31 of `a` to `z`, digits and `_`, a letter first.
@@ -600,7 +610,11 @@ reprocess: [Reprocess, Reprocessed], preview_reprocess: [PreviewReprocess, Repro
 /**
  * Lets whoever reads the provider's list of events do it at once.
  */
-poll_now: [Empty, Empty], list_people: [Empty, People], list_names: [Empty, PeopleNames], 
+poll_now: [Empty, Empty], 
+/**
+ * What a provider signs with, masked, and who added and ended which.
+ */
+list_incoming_secrets: [Empty, IncomingSecrets], add_incoming_secret: [AddIncomingSecret, IncomingSecrets], end_incoming_secret: [EndIncomingSecret, IncomingSecrets], list_people: [Empty, People], list_names: [Empty, PeopleNames], 
 /**
  * A login of their own; its password is shown this once.
  */
@@ -899,6 +913,8 @@ streams: number | null, of: number | null, };
 export type Empty = Record<symbol, never>;
 
 export type EndExhausted = "park" | "continue";
+
+export type EndIncomingSecret = { secret_id: string, reason: string, };
 
 export type Endpoint = { row: EndpointRow, 
 /**
@@ -1434,6 +1450,32 @@ what: string, at: string,
 name: string | null, position: number | null, event_id: string | null, by: string | null, text: string | null, };
 
 export type InboxVia = "webhook" | "poll";
+
+export type IncomingSecret = { secret_id: string, 
+/**
+ * `whsec_…t4Qe`
+ */
+hint: string, added_at: string, added_by: string, 
+/**
+ * Counts until then; `None`: for good.
+ */
+expires_at: string | null, };
+
+export type IncomingSecretChange = { at: string, by: string, 
+/**
+ * Added, or ended.
+ */
+added: boolean, hint: string, reason: string | null, };
+
+export type IncomingSecrets = { 
+/**
+ * The newest first.
+ */
+secrets: Array<IncomingSecret>, changes: Array<IncomingSecretChange>, 
+/**
+ * Why the person may not add or end one.
+ */
+refused: string | null, };
 
 export type LagReason = { pid: number, login: string | null, query: string | null, age_seconds: number, };
 

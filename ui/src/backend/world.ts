@@ -4,7 +4,7 @@ import { awaitingPage, catalogue, customer, customerHistory, moment, NOW, retryi
 import { backups, causes, diffRows, eventCatalogue, eventDetail, history, listEvents, NEWEST, people, projectionChanges, projections, proofs, rebuild, space, stateAt } from './admin'
 import { asking, batch, batchPage, batchPlan, compensation, differing, figures, policy, providers, sagaList, sagaPage, sagaRows } from './sagas'
 import { allowList, noticeList, deliveryDetail, endpointOf, endpoints, historyOf, hookCatalogue, listDeliveries, redeliveries, redelivery, redeliveryPlan, tried } from './deliveries'
-import { arrivalOf, listInbox, reprocessPlan } from './inbox'
+import { arrivalOf, incomingSecrets, listInbox, reprocessPlan } from './inbox'
 import { appError, ScriptedBackend } from './testing'
 import { DeskError } from './backend'
 import type { BookingPage, BookingRow, CaughtMessage, DeliveryFilter, FreeTime, HostState, ListBookings } from './types'
@@ -151,6 +151,9 @@ export function world({ count = 48 }: Options = {}): ScriptedBackend {
     decide_saga_command: () => ({ ...asking, status: 'applied', approved_by: 'sofia' }),
     list_endpoints: () => endpoints,
     get_endpoint: ({ destination_id }) => known(endpointOf(destination_id), 'endpoint'),
+    list_incoming_secrets: () => incomingSecrets,
+    add_incoming_secret: () => incomingSecrets,
+    end_incoming_secret: () => ({ ...incomingSecrets, secrets: incomingSecrets.secrets.slice(1) }),
     get_endpoint_history: ({ destination_id, span }) => historyOf(destination_id, span),
     put_endpoint: (p) => {
       const like = endpointOf(endpoints.rows[0]!.destination_id)!

@@ -49,6 +49,7 @@ export const keys = {
   deliveryRetention: ['endpoints', 'retention'],
   hookCatalogue: ['hook_catalogue'],
   inbox: ['inbox'],
+  incomingSecrets: ['inbox', 'secrets'],
   inboxCounts: ['inbox', 'counts'],
   arrival: (id: number) => ['inbox', 'one', id],
   inboxOfBooking: (id: string) => ['inbox', 'of_booking', id],

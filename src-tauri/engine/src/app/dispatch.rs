@@ -173,6 +173,10 @@ commands! {
         start_reprocess(StartReprocess) -> Redelivery = inbox::start;
         /// Lets whoever reads the provider's list of events do it at once.
         poll_now(Empty) -> Empty = inbox::poll_now;
+        /// What a provider signs with, masked, and who added and ended which.
+        list_incoming_secrets(Empty) -> IncomingSecrets = inbox::list_secrets;
+        add_incoming_secret(AddIncomingSecret) -> IncomingSecrets = inbox::add_secret;
+        end_incoming_secret(EndIncomingSecret) -> IncomingSecrets = inbox::end_secret;
 
         list_people(Empty) -> People = people::list;
         list_names(Empty) -> PeopleNames = people::names;

@@ -3,3 +3,4 @@
 
 pub mod inbox;
 pub mod poll;
+pub mod secrets;

@@ -77,7 +77,7 @@ async fn guard(desk: &Desk, conn: &mut PgConnection) -> Result<Guard, AppError> 
 }
 
 /// This computer's key must be the one that everybody's secrets are sealed with.
-async fn same_key(desk: &Desk, conn: &mut PgConnection) -> Result<(), AppError> {
+pub(in crate::app) async fn same_key(desk: &Desk, conn: &mut PgConnection) -> Result<(), AppError> {
     let sealed: Option<String> = sqlx::query_scalar("select api.sealing_key()")
         .fetch_one(conn)
         .await?;
@@ -93,7 +93,7 @@ async fn same_key(desk: &Desk, conn: &mut PgConnection) -> Result<(), AppError> 
     }
 }
 
-fn vault(error: VaultError) -> AppError {
+pub(in crate::app) fn vault(error: VaultError) -> AppError {
     let hint = match &error {
         VaultError::NoKey(_) | VaultError::OtherKey { .. } => {
             "Every computer that makes endpoints or sends webhooks needs the same key: copy the file desk.sealing-key, or set BIZING_SEALING_KEY to what stands in it."

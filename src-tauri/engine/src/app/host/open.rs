@@ -27,6 +27,7 @@ use crate::runtime::tasks::Tasks;
 use crate::store::migrate::{self, Installation, SchemaState};
 use crate::store::schema;
 use crate::store::vault::Vault;
+use crate::webhook::secrets::Added;
 use crate::worker::Worker;
 
 pub(super) struct Open {
@@ -336,18 +337,22 @@ async fn start(
         stripe_set: keys.stripe.is_some(),
         mail_set: keys.mail.is_some(),
     };
+    let sealing_key = host.0.config.sealing_key.as_ref().map(Secret::expose);
+    let vault = Vault::of(&host.0.config.data, sealing_key);
     let taking = match &base.worker {
-        Some(login) if pool.is_some() && !keys.webhook_secrets.is_empty() => {
+        Some(login) if pool.is_some() && takes_webhooks(host, &keys) => {
             Some(pools::letterbox(login.clone()).await?)
         }
         _ => None,
     };
     let letterbox = taking.map(|pool| Letterbox {
+        added: Added::new(pool.clone(), vault.clone()),
         pool,
-        secrets: keys.webhook_secrets,
+        own: keys.webhook_secrets,
         receiver: computer::name(),
         refusals: Refusals::default(),
         bell: bell.clone(),
+        said: Default::default(),
     });
     if let Some(letterbox) = &letterbox {
         letterbox.open().await;
@@ -365,8 +370,6 @@ async fn start(
         }
         work::start_watching(&tasks, &bell, &hints, &people);
     }
-    let sealing_key = host.0.config.sealing_key.as_ref().map(Secret::expose);
-    let vault = Vault::of(&host.0.config.data, sealing_key);
     let worker = match &pool {
         Some(pool) if host.0.works => {
             let parts = work::WorkParts {
@@ -480,6 +483,12 @@ async fn find_sandbox(host: &Host, profile: ProfileKind, base: &Base) -> Option<
             None
         }
     }
+}
+
+/// Where secrets stand in the environment, and where they may be added later: Stripe can reach this process, which may ask Stripe.
+fn takes_webhooks(host: &Host, keys: &Keys) -> bool {
+    let reached = host.0.kind == HostKind::Serve || host.0.config.webhook_listen.is_some();
+    !keys.webhook_secrets.is_empty() || reached && keys.stripe.is_some()
 }
 
 /// The keys that this installation may use. Sandbox and live never mix, whatever the environment says.

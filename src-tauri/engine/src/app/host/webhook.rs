@@ -1,6 +1,7 @@
 //! What a provider sends to `/webhooks/stripe`, on its way to the inbox: verified over its raw bytes, kept, acknowledged.
 //! Processing comes later; an event only makes a saga look for itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use sqlx::PgPool;
 use super::Host;
 use crate::runtime::bell::Bell;
 use crate::webhook::inbox::{self, Came, Refused, Sent, Verdict};
+use crate::webhook::secrets::Added;
 
 /// What the provider is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub enum WebhookAnswer {
     /// Not now: the provider sends it again.
     NotReady,
 }
+
+/// Secrets that were added are read again after so long, and sooner where none fits.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// At most so many refused requests a minute are written down by one process; the database counts over all of them.
 const WRITTEN_DOWN: u32 = 120;
@@ -52,11 +58,16 @@ impl Refusals {
 pub(super) struct Letterbox {
     /// Logs in as the worker. Its own: who is answered within milliseconds does not queue behind the work.
     pub pool: PgPool,
-    pub secrets: Vec<Secret>,
+    /// Those of this computer's environment.
+    pub own: Vec<Secret>,
+    /// Those that an admin added for every computer.
+    pub added: Added,
     /// This computer's name.
     pub receiver: String,
     pub refusals: Refusals,
     pub bell: Bell,
+    /// Whether others know that webhooks are taken here.
+    pub said: Arc<AtomicBool>,
 }
 
 impl Host {
@@ -75,23 +86,43 @@ impl Host {
 impl Letterbox {
     /// Says that webhooks are taken here, for whoever wonders why none come.
     pub async fn open(&self) {
+        if self.secrets(KNOWN_FOR).await.is_empty() {
+            return;
+        }
         let said = sqlx::query(
             "insert into delivery.poll_cursor (source, webhook_since) values ('stripe', now()) on conflict (source) do update set webhook_since = now()",
         )
         .execute(&self.pool)
         .await;
-        if let Err(error) = said {
-            tracing::warn!(
+        match said {
+            Ok(_) => self.said.store(true, Ordering::Relaxed),
+            Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "it is not known to others that webhooks are taken here"
-            );
+            ),
         }
+    }
+
+    /// Those that count. Without any, nothing can be told apart.
+    pub async fn secrets(&self, at_most_old: Duration) -> Vec<Secret> {
+        let added = self.added.live(at_most_old).await;
+        self.own.iter().cloned().chain(added).collect()
     }
 
     async fn take(&self, body: &[u8], signature: &str) -> WebhookAnswer {
         let now = Utc::now().timestamp();
-        let sent = Sent::of(body, self.secrets.len(), self.receiver.clone());
-        let error = match verify(body, signature, &self.secrets, TOLERANCE_S, now) {
+        let mut secrets = self.secrets(KNOWN_FOR).await;
+        let mut checked = verify(body, signature, &secrets, TOLERANCE_S, now);
+        if let Err(Rejected::Forged) = checked {
+            // One that was added a moment ago may be what it is signed with.
+            secrets = self.secrets(JUST_NOW).await;
+            checked = verify(body, signature, &secrets, TOLERANCE_S, now);
+        }
+        if secrets.is_empty() {
+            return WebhookAnswer::NotReady;
+        }
+        let sent = Sent::of(body, secrets.len(), self.receiver.clone());
+        let error = match checked {
             Ok(genuine) => return self.keep(&sent, &genuine).await,
             Err(error) => error,
         };
@@ -109,6 +140,10 @@ impl Letterbox {
         match self.try_keep(sent, genuine).await {
             Ok(()) => {
                 self.bell.arrived();
+                // The first secret may have been added since.
+                if !self.said.load(Ordering::Relaxed) {
+                    self.open().await;
+                }
                 WebhookAnswer::Accepted
             }
             Err(error) => {

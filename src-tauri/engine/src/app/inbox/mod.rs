@@ -3,10 +3,12 @@
 mod list;
 mod many;
 mod page;
+mod secrets;
 
 pub use list::list;
 pub use many::{preview, start};
 pub use page::get;
+pub use secrets::{add_secret, end_secret, list_secrets};
 
 use super::desk::Desk;
 use super::wire::*;

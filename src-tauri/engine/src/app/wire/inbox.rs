@@ -250,3 +250,61 @@ pub struct StartReprocess {
     pub per_second: u32,
     pub reason: String,
 }
+
+/// What a provider signs with, beside what the environment of a computer names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct IncomingSecret {
+    pub secret_id: Uuid,
+    /// `whsec_…t4Qe`
+    pub hint: String,
+    pub added_at: DateTime<Utc>,
+    pub added_by: String,
+    /// Counts until then; `None`: for good.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct IncomingSecretChange {
+    pub at: DateTime<Utc>,
+    pub by: String,
+    /// Added, or ended.
+    pub added: bool,
+    pub hint: String,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct IncomingSecrets {
+    /// The newest first.
+    pub secrets: Vec<IncomingSecret>,
+    pub changes: Vec<IncomingSecretChange>,
+    /// Why the person may not add or end one.
+    pub refused: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct AddIncomingSecret {
+    /// Made when the dialog opens: pressed twice, it is one.
+    pub secret_id: Uuid,
+    pub secret: String,
+    /// So long those that are here go on beside it, 0 to 168 hours; `None`: for good.
+    pub others_for_h: Option<u32>,
+    pub reason: String,
+}
+
+impl std::fmt::Debug for AddIncomingSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AddIncomingSecret")
+            .field("secret_id", &self.secret_id)
+            .field("secret", &"***")
+            .field("others_for_h", &self.others_for_h)
+            .field("reason", &self.reason)
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct EndIncomingSecret {
+    pub secret_id: Uuid,
+    pub reason: String,
+}
