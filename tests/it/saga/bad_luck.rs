@@ -183,6 +183,55 @@ async fn a_request_that_arrives_after_it_was_looked_for_in_vain_is_found_before_
     }
 }
 
+/// A request that was sent once more, long after the first time, and then met an error that the provider keeps.
+#[tokio::test]
+async fn how_long_an_absence_lasts_is_counted_from_the_last_sending() {
+    const QUARANTINE_S: f64 = 2.0;
+    let t = TestDesk::with(Policy {
+        quarantine: Duration::from_secs_f64(QUARANTINE_S),
+        ..slow_to_retry()
+    })
+    .await;
+    let faults = t.sandbox.faults();
+    faults.add(Rule::nth("create_intent", 1, Fault::LostBefore));
+    let kept = Fault::Stored500 { effect: false };
+    faults.add(Rule::nth("create_intent", 2, kept));
+    let worker = t.work().await;
+    let booked = t
+        .book(&t.desk(Some(worker.worker.clone())), booking(&slot(0)))
+        .await;
+    let owner = t.db.superuser_pool().await;
+    wait_until("the first sending failed", PATIENCE, async || {
+        sqlx::query_scalar(
+            "select exists (select from saga.instance where state = 'waiting' and attempt > 0)",
+        )
+        .fetch_one(&owner)
+        .await
+        .unwrap()
+    })
+    .await;
+    for earlier in [
+        "update saga.effect set first_sent_at = first_sent_at - interval '1 minute', last_sent_at = last_sent_at - interval '1 minute'",
+        "update saga.instance set wake_at = now()",
+    ] {
+        sqlx::query(earlier).execute(&owner).await.unwrap();
+    }
+    t.wait_for_saga(booked.booking_id, "completed").await;
+    let waited: f64 = sqlx::query_scalar(
+        "select extract(epoch from next.first_sent_at - e.last_sent_at)::float8 from saga.effect e
+           join saga.effect next on next.saga_id = e.saga_id and next.operation = e.operation and next.generation = 1
+          where e.operation = 'create_intent' and e.generation = 0 and e.outcome = 'not_executed'",
+    )
+    .fetch_one(&owner)
+    .await
+    .unwrap();
+    assert!(
+        waited >= QUARANTINE_S,
+        "another was sent after {waited} s already"
+    );
+    worker.close().await;
+}
+
 #[tokio::test]
 async fn without_the_quarantine_a_late_request_is_a_second_authorisation() {
     let wrong = late_request("create_intent", Duration::ZERO).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgPool, Row};
@@ -219,29 +220,29 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Before every sending but the first: only under a live lease that outlasts the call.
+/// Before every sending but the first: only under a live lease that outlasts the call. The world knows it as well, since how
+/// long an absence must last is counted from the last sending.
 pub async fn mark_sent(
     pool: &PgPool,
     worker: WorkerId,
-    world: &World,
+    world: &mut World,
     effect: Uuid,
     call_timeout: Duration,
 ) -> Result<(), SagaError> {
-    let marked = sqlx::query(
+    let marked: Option<(DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
         "update saga.effect set first_sent_at = coalesce(first_sent_at, now()), last_sent_at = now(), sends = sends + 1
           where effect_id = $1 and exists (select 1 from saga.instance where saga_id = $2 and fence = $3 and lease_owner = $4
-                                              and lease_expires_at > now() + $5)",
+                                              and lease_expires_at > now() + $5)
+         returning first_sent_at, last_sent_at",
     )
     .bind(effect)
     .bind(world.instance.saga_id)
     .bind(world.instance.fence)
     .bind(worker.0)
     .bind(call_timeout)
-    .execute(pool)
+    .fetch_optional(pool)
     .await?;
-    if marked.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(SagaError::LeaseLost)
-    }
+    let (first, last) = marked.ok_or(SagaError::LeaseLost)?;
+    world.sent(effect, first, last);
+    Ok(())
 }

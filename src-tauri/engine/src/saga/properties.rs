@@ -141,56 +141,88 @@ fn check(k: &Kept) {
     }
 }
 
+/// All of it in turn, and then clear weather until it ends.
+fn live(definition: &'static Definition, acts: Vec<Act>) {
+    let mut k = Kept::new(definition);
+    for act in acts {
+        match act {
+            Act::Run(dies) => k.run(Life(dies)),
+            Act::Later(minutes) => k.later(minutes),
+            Act::Longer => k.longer(),
+            Act::Luck(luck) => k.provider.luck.push(luck),
+            Act::Message(state) => {
+                if k.message == Some("scheduled") {
+                    k.message = Some(state);
+                }
+            }
+            Act::Pays => k.provider.pay(),
+            Act::AskToStop => {
+                let refused = k.instance.finished_at.is_some()
+                    || ["parked", "compensating"].contains(&k.instance.state.as_str())
+                    || k.definition.at(k.instance.cursor) == Some(Step::Notify);
+                if k.definition.name != "cancellation"
+                    && !refused
+                    && k.booking.payment.captured_minor == 0
+                {
+                    k.instance.cancel_requested_by = Some("ana".to_owned());
+                }
+            }
+            Act::Compensate => k.compensate(),
+            Act::Retry => k.retry(),
+            Act::RefundsFail(fail) => k.provider.refunds_fail = fail,
+        }
+        check(&k);
+    }
+    // The weather clears: it ends by itself, or a person is asked, and once they decide it ends.
+    k.provider.luck.clear();
+    k.provider.refunds_fail = false;
+    for round in 0..40 {
+        k.run(Life(usize::MAX));
+        check(&k);
+        if k.instance.finished_at.is_some() {
+            break;
+        }
+        if k.message == Some("scheduled") {
+            k.message = Some("delivered");
+        }
+        if k.instance.state == "parked" {
+            if round % 2 == 0 {
+                k.retry()
+            } else {
+                k.compensate()
+            }
+        }
+        k.later(61);
+    }
+    assert!(
+        k.instance.finished_at.is_some(),
+        "it never ends: {:?} {:?}",
+        k.instance,
+        k.effects
+    );
+}
+
 proptest! {
     // PROPTEST_CASES=200000 for a long look.
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(3000)))]
 
     #[test]
     fn money_and_slots_come_out_whole_whatever_happens(which in 0usize..3, acts in acts()) {
-        let mut k = Kept::new([&BOOKING, &BOOKING_FREE, &CANCELLATION][which]);
-        for act in acts {
-            match act {
-                Act::Run(dies) => k.run(Life(dies)),
-                Act::Later(minutes) => k.later(minutes),
-                Act::Longer => k.longer(),
-                Act::Luck(luck) => k.provider.luck.push(luck),
-                Act::Message(state) => {
-                    if k.message == Some("scheduled") {
-                        k.message = Some(state);
-                    }
-                }
-                Act::Pays => k.provider.pay(),
-                Act::AskToStop => {
-                    let refused = k.instance.finished_at.is_some()
-                        || ["parked", "compensating"].contains(&k.instance.state.as_str())
-                        || k.definition.at(k.instance.cursor) == Some(Step::Notify);
-                    if k.definition.name != "cancellation" && !refused && k.booking.payment.captured_minor == 0 {
-                        k.instance.cancel_requested_by = Some("ana".to_owned());
-                    }
-                }
-                Act::Compensate => k.compensate(),
-                Act::Retry => k.retry(),
-                Act::RefundsFail(fail) => k.provider.refunds_fail = fail,
-            }
-            check(&k);
-        }
-        // The weather clears: it ends by itself, or a person is asked, and once they decide it ends.
-        k.provider.luck.clear();
-        k.provider.refunds_fail = false;
-        for round in 0..40 {
-            k.run(Life(usize::MAX));
-            check(&k);
-            if k.instance.finished_at.is_some() {
-                break;
-            }
-            if k.message == Some("scheduled") {
-                k.message = Some("delivered");
-            }
-            if k.instance.state == "parked" {
-                if round % 2 == 0 { k.retry() } else { k.compensate() }
-            }
-            k.later(61);
-        }
-        prop_assert!(k.instance.finished_at.is_some(), "it never ends: {:?} {:?}", k.instance, k.effects);
+        live([&BOOKING, &BOOKING_FREE, &CANCELLATION][which], acts);
     }
+}
+
+/// How long an absence must last is counted from the last sending, also by whoever has just sent it again.
+#[test]
+fn what_was_sent_again_a_moment_ago_is_not_believed_to_be_absent() {
+    let acts = [
+        Act::Luck(Luck::Late),
+        Act::Run(2),
+        Act::Later(10),
+        Act::Run(5),
+        Act::AskToStop,
+        Act::Run(3),
+        Act::Later(0),
+    ];
+    live(&BOOKING, acts.into());
 }

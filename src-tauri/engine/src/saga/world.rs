@@ -267,6 +267,13 @@ impl World {
         self.effects.push(effect);
     }
 
+    /// It was sent again; the database has it already.
+    pub fn sent(&mut self, effect: Uuid, first: DateTime<Utc>, last: DateTime<Utc>) {
+        if let Some(e) = self.effects.iter_mut().find(|e| e.effect_id == effect) {
+            (e.first_sent_at, e.last_sent_at) = (Some(first), Some(last));
+        }
+    }
+
     pub fn resolve(&mut self, resolved: Resolved) {
         self.draft.touched = true;
         if let Some(e) = self

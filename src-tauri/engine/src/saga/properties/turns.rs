@@ -76,6 +76,7 @@ impl Kept {
                     }
                     if let Some(kept) = self.effects.iter_mut().find(|e| e.effect_id == id) {
                         kept.last_sent_at = Some(self.now);
+                        world.sent(id, kept.first_sent_at.unwrap_or(self.now), self.now);
                     }
                     let effect = world
                         .effects
