@@ -262,6 +262,8 @@ async fn a_viewer_changes_nothing() {
             "api.read_stream_v2",
             "api.safe_position",
             "api.saga_actions",
+            "api.sagas_failed",
+            "api.sagas_over",
             // Only that they were here.
             "api.seen",
             "api.worker_asks",
