@@ -17,7 +17,7 @@ pub async fn check_of(t: &TestDesk, saga: Uuid, booking: Uuid) {
 /// Everything that does not hold; nothing, if all is well.
 pub async fn violations(t: &TestDesk, saga: Uuid, booking: Uuid) -> Vec<String> {
     let (state, outcome, definition): (String, Option<String>, String) =
-        sqlx::query_as("select state, outcome, definition from saga.instance where saga_id = $1")
+        sqlx::query_as("select state, coalesce(outcome, park_code || ': ' || park_reason), definition from saga.instance where saga_id = $1")
             .bind(saga)
             .fetch_one(&t.worker_pool)
             .await
