@@ -20,7 +20,7 @@ use super::referee;
 use super::zombie::take_the_fence_away;
 use crate::support::desk::{TestDesk, booking, quick_policy, slot};
 
-const LEASE: Duration = Duration::from_millis(900);
+const LEASE: Duration = Duration::from_millis(1_500);
 
 /// One way of one definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +160,7 @@ struct Outcome {
 async fn test_desk() -> Arc<TestDesk> {
     let policy = bizing_engine::saga::definition::Policy {
         lease: LEASE,
-        call_timeout: Duration::from_millis(400),
+        call_timeout: Duration::from_millis(800),
         ..quick_policy()
     };
     Arc::new(TestDesk::with(policy).await)
