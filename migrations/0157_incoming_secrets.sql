@@ -8,9 +8,9 @@
 create table delivery.incoming_secrets (
   secret_id uuid primary key,
   source text not null check (source = 'stripe'),
-  sealed bytea not null,
-  key_id text not null,                  -- which key sealed it
-  hint text not null,                    -- whsec_…t4Qe
+  sealed bytea not null check (octet_length(sealed) between 1 and 4096),
+  key_id text not null check (char_length(key_id) <= 200),  -- which key sealed it
+  hint text not null check (char_length(hint) <= 64),       -- whsec_…t4Qe
   added_at timestamptz not null default now(),
   added_by text not null default session_user,
   expires_at timestamptz not null default 'infinity'  -- what it signed is taken until then

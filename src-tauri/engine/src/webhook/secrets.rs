@@ -1,11 +1,10 @@
 //! Secrets that an admin added for what comes in, as the computers that take webhooks hold them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bizing_stripe::Secret;
 use sqlx::PgPool;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::store::vault::{SealedSecret, Vault};
@@ -15,14 +14,21 @@ pub fn place(id: Uuid) -> String {
     format!("incoming:{id}")
 }
 
-/// Read again now and then, and never by more than one request at a time.
+/// Read again now and then, by one request at a time, which holds up none of those that can do with what is known.
 #[derive(Clone)]
 pub struct Added(Arc<Inner>);
 
 struct Inner {
     pool: PgPool,
     vault: Vault,
-    known: Mutex<Option<(Instant, Vec<Secret>)>>,
+    known: Mutex<Option<Known>>,
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Known {
+    read_at: Instant,
+    secrets: Vec<Secret>,
 }
 
 impl Added {
@@ -31,30 +37,43 @@ impl Added {
             pool,
             vault,
             known: Mutex::default(),
+            reading: Default::default(),
         }))
     }
 
-    /// Those that count, as they were at most so long ago. While they cannot be read, those that were known last.
+    /// Those that count, as they were at most so long ago. While they are being read, or cannot be, those that were known last.
     pub async fn live(&self, at_most_old: Duration) -> Vec<Secret> {
-        let mut known = self.0.known.lock().await;
-        if let Some((read, secrets)) = &*known
-            && read.elapsed() < at_most_old
-        {
-            return secrets.clone();
-        }
-        let before = known.take().map(|(_, secrets)| secrets);
-        let secrets = match self.read().await {
-            Ok(secrets) => secrets,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the secrets of incoming webhooks cannot be read; those that were known count"
-                );
-                before.unwrap_or_default()
-            }
+        let _turn = match (self.known(), self.0.reading.try_lock()) {
+            (Some(known), _) if known.read_at.elapsed() < at_most_old => return known.secrets,
+            (_, Ok(turn)) => turn,
+            (Some(known), Err(_)) => return known.secrets,
+            (None, Err(_)) => self.0.reading.lock().await,
         };
-        *known = Some((Instant::now(), secrets.clone()));
+        // Another may have read them while this one waited.
+        let before = self.known();
+        if let Some(known) = &before
+            && known.read_at.elapsed() < at_most_old
+        {
+            return known.secrets.clone();
+        }
+        let secrets = self.read().await.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the secrets of incoming webhooks cannot be read; those that were known count"
+            );
+            before.map(|known| known.secrets).unwrap_or_default()
+        });
+        let known = Known {
+            read_at: Instant::now(),
+            secrets: secrets.clone(),
+        };
+        *self.0.known.lock().unwrap_or_else(|e| e.into_inner()) = Some(known);
         secrets
+    }
+
+    fn known(&self) -> Option<Known> {
+        let known = self.0.known.lock().unwrap_or_else(|e| e.into_inner());
+        known.clone()
     }
 
     async fn read(&self) -> sqlx::Result<Vec<Secret>> {
