@@ -1,6 +1,7 @@
 //! Replay: the past read typed, followed by the running projection, and rebuilt beside it; each beside COPY out of the
 //! same log. And what a window notices of a rebuild.
 
+mod exported;
 mod fill;
 mod killed;
 mod window;
@@ -57,6 +58,12 @@ pub async fn run(events: usize, common: Common, ground: Arc<Ground>) -> Result<(
         forget_the_peak();
         let ours = async || typed_pages(&worker, last).await;
         print(compare(&common, "replay", "typed-pages", UNIT, limit, ours).await?);
+    }
+    if common.wants("exported") {
+        let desk = ground.viewer_desk().await?;
+        forget_the_peak();
+        let ours = async || exported::whole(&desk).await;
+        print(compare(&common, "replay", "exported", UNIT, limit, ours).await?);
     }
     if common.wants("incremental-bookings") {
         forget_the_peak();
