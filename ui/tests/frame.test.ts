@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { TokenNeeded } from '../src/backend/backend'
-import { moment, status } from '../src/backend/fixtures'
+import { moment, row, status } from '../src/backend/fixtures'
 import { appError } from '../src/backend/testing'
+import type { ListBookings } from '../src/backend/types'
 import { ready, world } from '../src/backend/world'
 import { setPrefs } from '../src/lib/prefs.svelte'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -95,12 +96,34 @@ test('the palette finds a booking and opens it', async () => {
   press('k', { ctrlKey: true })
   await seen('palette')
   const field = document.querySelector<HTMLInputElement>('.palette input')!
-  field.value = 'stella'
+  field.value = 'stella mavros'
   field.dispatchEvent(new InputEvent('input', { bubbles: true }))
-  await until(() => document.querySelector('.palette .hit mark')?.textContent === 'Stella', 'a hit')
+  await until(() => document.querySelector('.palette .hit mark')?.textContent === 'Stella Mavros', 'a hit')
   await accessible()
   press('Enter')
   await until(() => location.hash.startsWith('#/bookings/BK-'), 'the booking')
+})
+
+test('of somebody’s bookings the palette shows the next first, then the last', async () => {
+  const backend = world()
+  const asked: ListBookings[] = []
+  backend.on('list_bookings', (p) => {
+    asked.push(p)
+    const of = (wall: string, id: string) => ({ ...row(0), booking_id: id, reference: `BK-${id}`, starts: moment(wall) })
+    const rows = p.search !== 'stella' ? [] : p.from ? [of('2026-11-25T09:00:00Z', 'NEXT')] : [of('2026-11-20T09:00:00Z', 'LAST')]
+    return { rows, next: null, total: 2, matched: rows.length, position: 1 }
+  })
+  open('/bookings', backend)
+  await seen('counts')
+  press('k', { ctrlKey: true })
+  await seen('palette')
+  const field = document.querySelector<HTMLInputElement>('.palette input')!
+  field.value = 'stella'
+  field.dispatchEvent(new InputEvent('input', { bubbles: true }))
+  await until(() => find('palette')!.textContent!.includes('BK-LAST'), 'both')
+  expect(find('palette')!.textContent).toMatch(/BK-NEXT.*BK-LAST/)
+  const found = asked.filter((p) => p.search === 'stella')
+  expect(found.map((p) => [p.from, p.to, p.descending])).toEqual([['2026-11-24', null, false], [null, '2026-11-23', true]])
 })
 
 test('messages show what a customer would have got', async () => {
