@@ -172,11 +172,11 @@ export function ago(utc: string, now: number, zone: string): string {
   return dates({ day: 'numeric', month: 'short', ...year, timeZone: zone }).format(new Date(utc))
 }
 
-/** `04:12` left of a hold. */
+/** Left of a hold: `23 h 58 min`, `13 min`, and the last two minutes by the second, `1 min 07 s`. Never `13:29`, which is a time of day. */
 export function countdown(until: string, now: number): string {
   const left = Math.max(0, Math.ceil((Date.parse(until) - now) / 1000))
-  if (left >= 3600) return duration(left * 1000)
-  return `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
+  if (left < 60 || left >= 120) return duration(left * 1000)
+  return `1 min ${String(left - 60).padStart(2, '0')} s`
 }
 
 /** Long ids keep their two ends; they are copied whole. */

@@ -74,8 +74,10 @@ test('lengths of time', () => {
   expect(ago('2026-11-24T11:41:55Z', now, 'Europe/Lisbon')).toBe('now')
   expect(ago('2026-11-24T09:30:00Z', now, 'Europe/Lisbon')).toBe('2 h')
   expect(ago('2026-11-22T09:30:00Z', now, 'Europe/Lisbon')).toBe('Sun')
-  expect(countdown('2026-11-24T11:46:12Z', now)).toBe('4:12')
-  expect(countdown('2026-11-24T11:00:00Z', now)).toBe('0:00')
+  expect(countdown('2026-11-24T11:46:12Z', now)).toBe('4 min')
+  expect(countdown('2026-11-24T11:43:07Z', now)).toBe('1 min 07 s')
+  expect(countdown('2026-11-24T11:42:59Z', now)).toBe('59 s')
+  expect(countdown('2026-11-24T11:00:00Z', now)).toBe('0 s')
 })
 
 test('ids keep both ends, names give two letters', () => {
