@@ -28,6 +28,15 @@ test('the saga opens into five steps, and an undone one shows how it went back',
   await accessible()
 })
 
+test('where a person must decide, the page leads to where it is decided', async () => {
+  const backend = open(`/bookings/${reference}`)
+  const page = retryingPage()
+  backend.on('get_booking', () => ({ ...page, saga: { ...page.saga!, state: 'needs_person', waits_for: { waits_for: 'person', reason: 'the mail server refused it' } } }))
+  backend.hint(`booking:${page.row.booking_id}`)
+  click(await seen('decide'))
+  await until(() => location.hash === `#/sagas/${page.saga!.saga_id}`, 'the saga')
+})
+
 test('the timeline filters, turns round, and shows an item with its causes', async () => {
   open(`/bookings/${reference}`)
   await seen('timeline')

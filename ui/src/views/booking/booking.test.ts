@@ -43,6 +43,12 @@ test('a try is only green when it is known to have gone well', () => {
   expect(outcome({ result: 'refused', error: '550 no such user' })).toBe('failed')
 })
 
+test('what Stripe says in a whole sentence stands in a list without its full stop', () => {
+  const item = retryingPage().timeline.find((one) => one.kind === 'event')!
+  const declined = { ...item, what: 'PaymentFailed', data: { message: 'Your card was declined.', decline_code: 'generic_decline' } }
+  expect(tell(declined).note).toBe('Your card was declined, generic_decline')
+})
+
 test('the timeline is grouped by day, counted, and turns round', () => {
   const all = entries(retryingPage().timeline)
   expect(counts(all)).toEqual({ booking: 3, money: 3, saga: 3, messages: 4 })

@@ -65,7 +65,11 @@ test.each<[Facts, string]>([
   [{ state: 'expired', payment: 'voided', saga: 'undone' }, 'Expired because nobody paid in time, the authorisation was given back, nothing was taken.'],
   [
     { state: 'confirmed', payment: 'paid', saga: 'needs_person', waits: { waits_for: 'person', reason: 'the e-mail was refused 8 times' } },
-    'Confirmed, paid €80.00. A person must decide: the e-mail was refused 8 times.',
+    'Confirmed, paid €80.00. A person must decide how it goes on.',
+  ],
+  [
+    { state: 'confirmed', payment: 'paid', saga: 'needs_person', message: 'gave_up', waits: { waits_for: 'person', reason: 'the mail server refused it' } },
+    'Confirmed, paid €80.00. No message reached the customer. A person must decide how it goes on.',
   ],
 ])('%j says: %s', (facts, sentence) => {
   expect(says(facts)).toBe(sentence)
@@ -106,6 +110,13 @@ describe('every combination', () => {
     expect(faults).toEqual([])
     expect(seen).toBeGreaterThan(50_000)
   }, 60_000)
+})
+
+test('why a person must decide is said once, in the line below, as a sentence', () => {
+  const stuck = page({ state: 'confirmed', payment: 'paid', saga: 'needs_person', message: 'gave_up', waits: { waits_for: 'person', reason: 'the mail server refused it (550)' } })
+  const told = headline({ ...stuck, message: { ...stuck.message!, problem: 'the mail server refused it (550)' } }, now)
+  expect(`${told.sentence} ${told.detail}`.match(/refused it/g)).toHaveLength(1)
+  expect(told.detail).toMatch(/^The mail server refused it \(550\)\./)
 })
 
 test('the line below gives the reason, the cause and how soon the visit is', () => {

@@ -4,6 +4,7 @@
 import type { BookingPage, MessageView, Money } from '../../backend/types'
 import { t } from '../../i18n'
 import { clockIn, dateIn, duration, money, shortDate } from '../../i18n/format'
+import { sentence } from '../../lib/text'
 import { awaited, stepNames } from '../../states'
 
 export interface Headline {
@@ -14,11 +15,13 @@ export interface Headline {
 
 export function headline(page: BookingPage, now: number): Headline {
   const first = [standing(page, now), moneyWords(page)].filter(Boolean).join(', ')
-  const parts = [sentenceOf(first), unknownMoney(page, now), missing(page, now)]
+  const parts = [sentence(first), unknownMoney(page, now), missing(page, now)]
   return { sentence: parts.filter(Boolean).join(' '), detail: details(page, now).join(' ') || null }
 }
 
 const over = (page: BookingPage): boolean => page.row.state === 'cancelled' || page.row.state === 'expired'
+/** Only a person can go on with it. */
+export const decides = ({ saga }: BookingPage): boolean => saga?.state === 'needs_person' || saga?.waits_for.waits_for === 'person'
 const doubtful = (page: BookingPage): boolean => page.money.unknown || page.row.payment === 'unknown'
 
 // ---- state -------------------------------------------------------------------------------------------
@@ -114,8 +117,8 @@ function unknownMoney(page: BookingPage, now: number): string {
 function missing(page: BookingPage, now: number): string {
   const saga = page.saga
   const waits = saga?.waits_for
-  if (waits?.waits_for === 'person') return t('says.person', { reason: sentenceOf(waits.reason) })
-  if (saga?.state === 'needs_person') return t('says.person.plain')
+  // Why stands in the line below, once.
+  if (decides(page)) return [page.message?.state === 'gave_up' ? t('says.told.gave_up') : '', t('says.person')].filter(Boolean).join(' ')
   if (saga?.state === 'paused') return t('says.paused')
   if (saga?.state === 'undoing') {
     return waits?.waits_for === 'retry' ? t('says.undoing.retry', { time: inTime(waits.at, now) }) : t('says.undoing')
@@ -169,7 +172,8 @@ function details(page: BookingPage, now: number): string[] {
   if (page.cancelled?.reason) parts.push(`“${page.cancelled.reason}”`)
   const retries = waits?.waits_for === 'retry' || waits?.waits_for === 'delivery' || page.message?.state === 'retrying'
   const cause = waits && 'cause' in waits && waits.cause ? waits.cause : (page.message?.problem ?? null)
-  if (cause && (retries || page.message?.state === 'gave_up' || page.message?.state === 'unclear')) parts.push(sentenceOf(cause))
+  if (waits?.waits_for === 'person') parts.push(sentence(waits.reason))
+  else if (cause && (retries || page.message?.state === 'gave_up' || page.message?.state === 'unclear')) parts.push(sentence(cause))
   if (retries) parts.push(t('says.nothing_needed'))
   if (!over(page)) {
     const left = Date.parse(page.row.starts.utc) - now
@@ -195,9 +199,4 @@ function when(utc: string, page: BookingPage, now: number): string {
 function inTime(utc: string, now: number): string {
   const left = Date.parse(utc) - now
   return left < 1000 ? t('says.any_moment') : t('says.in', { time: duration(left) })
-}
-
-function sentenceOf(text: string): string {
-  const trimmed = text.trim()
-  return trimmed === '' || /[.!?”]$/u.test(trimmed) ? trimmed : `${trimmed}.`
 }

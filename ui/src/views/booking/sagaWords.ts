@@ -34,6 +34,6 @@ function waiting({ waits_for: w }: SagaView, zone: string, now: number): string 
     case 'worker':
       return t('saga.worker')
     case 'person':
-      return t('saga.person', { reason: w.reason })
+      return t('saga.person')
   }
 }

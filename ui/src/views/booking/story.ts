@@ -5,6 +5,7 @@ import type { Money, TimelineItem } from '../../backend/types'
 import { t, type PlainKey } from '../../i18n'
 import { clockIn, dateIn, money, shortDate, shortId, took } from '../../i18n/format'
 import { names } from '../../lib/names.svelte'
+import { clause } from '../../lib/text'
 import { stepNames, undoNames, type Role } from '../../states'
 import type { IconName } from '../../ui/icons'
 import { disputeReason, disputeStatus } from '../sagas/disputeWords'
@@ -258,6 +259,6 @@ function isMoney(value: unknown): value is Money {
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
 const id = (value: unknown): string => (typeof value === 'string' ? shortId(value) : '')
 const quote = (value: unknown): string => (typeof value === 'string' && value ? `“${value}”` : '')
-const join = (...all: string[]): string => all.filter(Boolean).join(', ')
+const join = (...all: string[]): string => all.map(clause).filter(Boolean).join(', ')
 /** `CalendarSynced` reads as "Calendar synced". */
 const spaced = (name: string): string => name.replace(/(?<=[a-z])([A-Z])/g, (c) => ` ${c.toLowerCase()}`)
