@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest'
+import { page } from 'vitest/browser'
 import { session } from '../src/backend/fixtures'
 import { batch, compensation, differing, orphan, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
 import type { CommandSaga, SagaPlan, StartBatch } from '../src/backend/types'
 import { world } from '../src/backend/world'
+import { setPrefs } from '../src/lib/prefs.svelte'
 import type { Desk } from '../src/live/desk'
 import { besideOf, caseOf } from '../src/views/sagas/case'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -21,6 +23,24 @@ test('the inbox says what waits for a person and what it costs, by step and caus
   await accessible()
   click(all('saga-group')[0]!)
   await until(() => asked(backend, 'list_sagas').some((call) => (call.params as { group: string | null }).group === 'notify:F:refused'), 'asked for the group')
+})
+
+test('every tab can be read at the width of a small screen, in the language with the longer words', async () => {
+  await page.viewport(1280, 800)
+  setPrefs({ language: 'de' })
+  open('/sagas')
+  await seen('tab-done')
+  await until(() => all('saga-row').length === 3, 'rows')
+  const tabs = find('tab-done')!.parentElement!
+  expect(tabs.scrollWidth).toBeLessThanOrEqual(tabs.clientWidth)
+  await page.viewport(1440, 900)
+})
+
+test('a call instead of the message is offered where one reads why it is stuck', async () => {
+  open(`/sagas/${one}`)
+  click(await seen('act-skip'))
+  await seen('decide-dialog')
+  expect(find('why')!.contains(find('act-skip'))).toBe(true)
 })
 
 test('from the keyboard: down, retry the one that is focused, and it is asked for once', async () => {
