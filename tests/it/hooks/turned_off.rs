@@ -82,24 +82,22 @@ async fn failed(hooks: &Hooks, id: Uuid, class: &str, status: Option<i16>) {
 }
 
 async fn hours_pass(hooks: &Hooks, hours: i32, attended: bool) {
+    // Whoever is there all the while was there just now; the database itself may be older than that.
+    let seen = if attended {
+        "update delivery.attendance set seen_at = now() where $1 > 0"
+    } else {
+        "update delivery.attendance set seen_at = seen_at - make_interval(hours => $1)"
+    };
     let superuser = hooks.desk.db.superuser_pool().await;
-    for (statement, wanted) in [
-        (
-            "update delivery.health set failing_since = failing_since - make_interval(hours => $1), counted_at = counted_at - make_interval(hours => $1), last_failed_at = last_failed_at - make_interval(hours => $1)",
-            true,
-        ),
-        (
-            "update delivery.attendance set seen_at = seen_at - make_interval(hours => $1)",
-            !attended,
-        ),
+    for statement in [
+        "update delivery.health set failing_since = failing_since - make_interval(hours => $1), counted_at = counted_at - make_interval(hours => $1), last_failed_at = last_failed_at - make_interval(hours => $1)",
+        seen,
     ] {
-        if wanted {
-            sqlx::query(statement)
-                .bind(hours)
-                .execute(&superuser)
-                .await
-                .unwrap();
-        }
+        sqlx::query(statement)
+            .bind(hours)
+            .execute(&superuser)
+            .await
+            .unwrap();
     }
     sqlx::query("select delivery.attend()")
         .execute(&hooks.desk.worker_pool)
