@@ -180,7 +180,7 @@ tests/peers/webhooks/node_modules/.done: tests/peers/webhooks/package.json tests
 
 ##@ Figures
 .PHONY: figures figures-window
-figures: setup ui/dist/index.html ## Measure the README's figures again
+figures: setup ui/dist/index.html ## Measure what docs/FIGURES.md says of the desk again
 	@$(STAGE) "Build the server" cargo build $(SERVER) --bins
 	@.ci/figures "$(abspath $(TARGET)/debug/bizing-desk)"
 
