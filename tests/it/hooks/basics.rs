@@ -313,3 +313,43 @@ async fn an_erasure_takes_what_receivers_answered_about_the_person() {
     assert_eq!(kept().await, [(Some(200), None), (Some(200), None)]);
     worker.close().await;
 }
+
+/// Lists go by ids, and what is old enough to be forgotten is found by them.
+#[tokio::test]
+async fn ids_of_deliveries_tell_when_each_was_owed_and_stay_apart() {
+    let hooks = Hooks::new().await;
+    for _ in 0..12 {
+        hooks.endpoint("https://receiver.example/", json!({})).await;
+    }
+    let clock = "select floor(extract(epoch from clock_timestamp()) * 1000)::bigint";
+    let mut owed = BTreeSet::new();
+    for n in 1..=20 {
+        let before: i64 = sqlx::query_scalar(clock)
+            .fetch_one(&hooks.desk.people)
+            .await
+            .unwrap();
+        let events = hooks.append(Uuid::now_v7(), 1).await;
+        let after: i64 = sqlx::query_scalar(clock)
+            .fetch_one(&hooks.desk.people)
+            .await
+            .unwrap();
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "select delivery_id from read.deliveries_v2 where event_id = any($1)",
+        )
+        .bind(events)
+        .fetch_all(&hooks.desk.people)
+        .await
+        .unwrap();
+        for id in &ids {
+            assert_eq!(
+                (id.get_version_num(), id.get_variant()),
+                (7, uuid::Variant::RFC4122)
+            );
+            let (s, ns) = id.get_timestamp().unwrap().to_unix();
+            let at = s as i64 * 1_000 + i64::from(ns) / 1_000_000;
+            assert!((before..=after).contains(&at), "{id}: {before} {after}");
+        }
+        owed.extend(ids);
+        assert_eq!(owed.len(), 12 * n);
+    }
+}
