@@ -204,7 +204,7 @@ export const console: Pick<Catalogue, keyof typeof english> = {
   'figures.kind': 'Art',
   'figures.kind.booking': 'Buchung, bezahlt',
   'figures.kind.booking_free': 'Buchung, frei',
-  'figures.kind.cancellation': 'Absage',
+  'figures.kind.cancellation': 'Stornierung',
   'figures.over': 'Beendet',
   'figures.completed': 'Fertig',
   'figures.warned': 'Warnung',

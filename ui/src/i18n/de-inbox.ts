@@ -55,7 +55,7 @@ export const inbox = {
   'inbox.this_computer': 'dieser Computer',
   'inbox.search.hint': 'evt_…, pi_…, re_… oder die Nummer einer Buchung.',
   'inbox.none': 'Noch kam nichts herein',
-  'inbox.none.so': 'Was Stripe meldet, steht hier, ob es anruft oder gefragt wird. Leg eine Buchung mit Karte an, um das erste zu sehen.',
+  'inbox.none.so': 'Was Stripe meldet, steht hier, ob es anruft oder gefragt wird. Legen Sie eine Buchung mit Karte an, um das erste zu sehen.',
   'inbox.no_match': 'Nichts im Eingang passt',
   'inbox.count': { one: '{n} Eingang', other: '{n} Eingänge' },
   'inbox.count_more': { one: 'Der neueste', other: 'Die neuesten {n}' },

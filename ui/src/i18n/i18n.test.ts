@@ -19,8 +19,14 @@ test('both languages have the same texts with the same values to fill in', () =>
 
 test('nothing is left untranslated by accident', () => {
   const same = (Object.keys(en) as Key[]).filter((key) => JSON.stringify(en[key]) === JSON.stringify(de[key]))
-  const meant = /^(app|version|about\.app|about\.server|about\.schema|status\.(stripe|mail|database)|status\.database|foot\.live|start\.name\.example|fact\.minutes|detail\.position|plan\.ends\.so|story\.(took|try)|saga\.(at|over|crumb|tab\.signals)|nav\.sagas|sagas\.list|provider\.(stripe|email)|says\.in|events\.(position|export)|event\.app|schema|as_of\.(slider|nothing)|state_fact\.name|chosen\.generation|speed\.normal|db\.in|percent|ms|in\.time|log\.code|delivery\.took|code\.class\.(ok|redirect|client|server)|endpoints\.p95|delivery\.gave|try\.tls|many\.of|clocks\.signed|endpoint\.only_if\.hint|endpoint\.shape\.(slack|discord|teams))$/
+  const meant = /^(app|version|about\.app|about\.server|about\.schema|status\.(stripe|mail|database)|status\.database|foot\.live|start\.name\.example|fact\.minutes|detail\.position|plan\.ends\.so|story\.(took|try)|saga\.(at|over|crumb|tab\.signals)|nav\.sagas|sagas\.list|provider\.(stripe|email)|says\.in|events\.(position|export)|event\.app|schema|as_of\.(slider|nothing)|state_fact\.name|chosen\.generation|speed\.normal|db\.in|percent|ms|in\.time|log\.code|events\.live|delivery\.took|code\.class\.(ok|redirect|client|server)|endpoints\.p95|delivery\.gave|try\.tls|many\.of|clocks\.signed|endpoint\.only_if\.hint|endpoint\.shape\.(slack|discord|teams))$/
   expect(same.filter((key) => !meant.test(key))).toEqual([])
+})
+
+test('German says Sie to whoever reads it, on every page', () => {
+  const familiar = /\b(du|dich|dir|dein\w*)\b|(^|[.:,] |oder )(Wähl|Leg|Nimm|Setz|Frag|Schreib|Mach|Gib|Drück|Tipp|send|tipp) /
+  const texts = Object.values(de).flatMap((text: string | Plural) => (typeof text === 'string' ? [text] : [text.one, text.other]))
+  expect(texts.filter((text) => familiar.test(text))).toEqual([])
 })
 
 test('counts choose their form and numbers follow the language', () => {

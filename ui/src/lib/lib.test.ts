@@ -2,9 +2,11 @@ import { expect, test } from 'vitest'
 import { lead } from './explain'
 import { newId } from './ids'
 import { lines } from './json'
+import { me, person } from './people'
+import { prefs } from './prefs.svelte'
 import { address, days, narrowing, parse, question, usual } from '../views/bookings/filters'
 import { byPart, fieldOf } from '../views/create/draft.svelte'
-import { moment } from '../backend/fixtures'
+import { moment, session } from '../backend/fixtures'
 
 test('ids are of version 7, sort by time and never repeat', () => {
   const id = newId(1_795_000_000_000)
@@ -31,6 +33,14 @@ test('when becomes days of the place', () => {
   expect(days({ ...usual, when: 'tomorrow' }, '2026-12-31')).toEqual({ from: '2027-01-01', to: '2027-01-01' })
   expect(days({ ...usual, when: 'week' }, '2026-11-24')).toEqual({ from: '2026-11-24', to: '2026-11-30' })
   expect(question(usual, '2026-11-24')).toMatchObject({ from: '2026-11-24', to: null, search: null })
+})
+
+test('whoever sits at a computer whose login has no name is called so in each language', () => {
+  const own = { ...session, login: 'bizing_desk_j8tc32i5', display_name: 'You' }
+  prefs.language = 'de'
+  expect([me(own), person(own.login, own)]).toEqual(['Sie', 'Sie'])
+  expect(me(session)).toBe('Sofia Marçal')
+  prefs.language = 'en'
 })
 
 test('a start is offered once, in its part of the day, and a taken one stays to be seen', () => {

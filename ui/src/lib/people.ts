@@ -5,8 +5,15 @@ import type { Session } from '../backend/types'
 import { t } from '../i18n'
 import { names } from './names.svelte'
 
+/** What the desk calls whoever sits at a computer whose login has no name; each language has its own word for it. */
+const UNNAMED = 'You'
+
+export function me({ login, display_name }: Session): string {
+  return login.startsWith('bizing_desk_') && [login, UNNAMED].includes(display_name) ? t('me.you') : display_name
+}
+
 export function person(login: string, session: Session): string {
-  if (login === session.login) return session.profile !== 'server' && session.display_name === login ? t('me.you') : session.display_name
+  if (login === session.login) return me(session)
   if (login.startsWith('bizing_work_')) return t('me.work')
   if (login.startsWith('bizing_desk_')) return t('me.desk')
   return names.of(login) ?? login
