@@ -111,6 +111,22 @@ test('closing the drawer keeps what was typed until it is booked', async () => {
   expect((find('customer-search') as HTMLInputElement).value).toBe('Somebody')
 })
 
+test('the next customer begins with an empty drawer', async () => {
+  const backend = await begin()
+  expect(find('start-over')).toBeNull()
+  await fill()
+  press('Escape')
+  await until(() => !find('new-booking-drawer'), 'closed')
+  press('n')
+  click(await seen('start-over'))
+  await until(() => (find('customer-search') as HTMLInputElement | null)?.value === '', 'an empty field')
+  await until(() => document.activeElement === find('customer-search'), 'the focus where a name is typed')
+  await fill('Ana Nova')
+  press('Enter', { ctrlKey: true })
+  await until(() => sent(backend).length === 1, 'the booking')
+  expect(sent(backend)[0]!.customer).toMatchObject({ is: 'new', name: 'Ana Nova' })
+})
+
 test('the sandbox offers its test cards', async () => {
   const backend = await begin()
   await fill()

@@ -538,6 +538,7 @@ export const en = {
   'create.summary': '{service} for {who}.',
   'create.ready': 'Ready to book {time}',
   'create.busy': 'It is being booked',
+  'create.afresh': 'Start over',
   'create.later': 'Not now',
   'create.go': 'Book',
   'create.go.link': 'Book and send link for {amount}',
