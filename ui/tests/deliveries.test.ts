@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
+import { page } from 'vitest/browser'
 import { allowList, deliveryDetail, deliveryRows, endpointOf, endpointRows, endpoints, listDeliveries, redelivery } from '../src/backend/deliveries'
 import { appError } from '../src/backend/testing'
 import type { ListDeliveries, PutEndpoint, StartRedelivery } from '../src/backend/types'
 import { world } from '../src/backend/world'
+import { setPrefs } from '../src/lib/prefs.svelte'
 import { status } from '../src/backend/fixtures'
 import { toldOnce } from '../src/views/shell/told'
 import { memory, type SavedView } from '../src/views/deliveries/memory.svelte'
@@ -27,6 +29,20 @@ test('the log says what is true in a sentence and shows each delivery with what 
   expect(all('delivery-row')[2]!.textContent).toMatch(/11:41:55.*Retrying.*BookingConfirmed.*hooks\.ledgerly\.example.*3\/10.*503.*in 5 min/s)
   expect(find('failing-count')!.textContent).toContain('1')
   await accessible()
+})
+
+test('every clause of the log is within sight in a small window, in the language with the longer words', async () => {
+  setPrefs({ language: 'de' })
+  await page.viewport(960, 640)
+  try {
+    open('/deliveries', quiet())
+    await until(() => all('delivery-row').length > 5, 'rows')
+    const { left, right } = find('filter-search')!.getBoundingClientRect()
+    const box = find('filter-search')!.closest('[role="search"]')!.getBoundingClientRect()
+    expect([left >= box.left, right <= box.right]).toEqual([true, true])
+  } finally {
+    await page.viewport(1440, 900)
+  }
 })
 
 test('how long the last try took stands in its row', async () => {

@@ -181,6 +181,7 @@ export const deliveries = {
   'delivery.held.so': 'It came due while this desk was closed. It leaves when somebody says so: under Endpoints.',
   'delivery.unclear': 'it may have arrived',
   'delivery.unclear.so': 'The answer never came, so nobody here knows whether it arrived. Ask the receiver, or send it again under the same id.',
+  'delivery.no_more': 'it is not tried again',
   'delivery.gave_up': 'every try is used up',
   'delivery.took': 'in {ms} ms',
   'delivery.tries': 'Tries',

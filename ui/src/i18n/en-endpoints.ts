@@ -101,7 +101,7 @@ export const endpoints = {
   'endpoint.story.last': 'Last delivered {at}.',
   'endpoint.story.never': 'Nothing was sent there yet.',
   'endpoint.story.on_way': { one: '{n} delivery is on its way.', other: '{n} deliveries are on their way.' },
-  'endpoint.story.gave_up': { one: '{n} used up all its tries.', other: '{n} used up all their tries.' },
+  'endpoint.story.gave_up': { one: '{n} was given up.', other: '{n} were given up.' },
   'endpoint.story.unclear': { one: '{n} may or may not have arrived.', other: '{n} may or may not have arrived.' },
   'endpoint.do.pause': 'Pause',
   'endpoint.do.resume': 'Let it go on',

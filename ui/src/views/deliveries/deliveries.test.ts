@@ -4,7 +4,7 @@ import { NOW } from '../../backend/fixtures'
 import { changeWord, endpointLine, endpointNext, endpointsSay, offSoon, story } from './endpointWords'
 import { line, stacked, within } from './history'
 import { logQuestion, wholeLog } from './logFilter'
-import { logSays, next, said, tries } from './logWords'
+import { headline, logSays, next, said, tries } from './logWords'
 import { add, beginnings, covers, takes, valid } from './patterns'
 import { parseHeaders, parseSchedule, printHeaders, printSchedule, usual } from './sending'
 import { precise } from './times'
@@ -22,9 +22,16 @@ test('a star takes what begins so, later ones too, and what it takes need not be
   expect(takes('Booking', 'BookingConfirmed')).toBe(false)
   expect(covers(['Booking*', 'Refunded'], types)).toEqual(['BookingCreated', 'BookingConfirmed', 'Refunded'])
   expect(beginnings(types)).toEqual(['Booking*'])
+  expect(beginnings(['NotificationSent', 'NotificationFailed', 'NoShowRecorded', 'NoShowWithdrawn'])).toEqual(['Notification*', 'NoShow*'])
   expect(add(['BookingCreated', 'Refunded'], 'Booking*')).toEqual(['Refunded', 'Booking*'])
   expect(add(['Booking*'], 'BookingCreated')).toEqual(['Booking*'])
   expect([valid('*'), valid('Payment*'), valid('*Paid'), valid('a b')]).toEqual([true, true, false, false])
+})
+
+test('what was refused for good is not said to have used up its tries', () => {
+  const gave = { ...deliveryRow(0), state: 'gave_up' as const, most_tries: 8 }
+  expect(headline({ ...gave, tries: 1 }, now, zone)).toBe('it is not tried again')
+  expect(headline({ ...gave, tries: 8 }, now, zone)).toBe('every try is used up')
 })
 
 test('bars show what little there was beside much, and times have a gap where nothing was sent', () => {

@@ -45,7 +45,7 @@ export function headline(row: DeliveryRow, now: number, zone: string): string {
     case 'unclear':
       return t('delivery.unclear')
     case 'gave_up':
-      return t('delivery.gave_up')
+      return t(row.most_tries !== null && row.tries < row.most_tries ? 'delivery.no_more' : 'delivery.gave_up')
     case 'delivered':
       return row.total_ms === null ? '' : t('delivery.took', { ms: number(row.total_ms) })
     default:

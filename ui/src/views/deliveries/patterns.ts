@@ -10,14 +10,19 @@ export function covers(patterns: string[], types: string[]): string[] {
   return types.filter((type) => patterns.some((pattern) => takes(pattern, type)))
 }
 
-/** Words of types that several share: what a star is good for. */
+/** Words of types that several share, as many as they share (`NoShow*`, as `No*` would take notifications too): what a star is good for. */
 export function beginnings(types: string[]): string[] {
-  const counts = new Map<string, number>()
+  const shared = new Map<string, string[][]>()
   for (const type of types) {
-    const word = /^[A-Z][a-z]+/.exec(type)?.[0]
-    if (word && word !== type) counts.set(word, (counts.get(word) ?? 0) + 1)
+    const words = type.match(/[A-Z][a-z]+/g) ?? []
+    if (words.length > 1) shared.set(words[0]!, [...(shared.get(words[0]!) ?? []), words])
   }
-  return [...counts].filter(([, n]) => n > 1).map(([word]) => `${word}*`)
+  return [...shared.values()].filter((all) => all.length > 1).map((all) => `${common(all).join('')}*`)
+}
+
+function common([first = [], ...rest]: string[][]): string[] {
+  const end = first.findIndex((word, i) => rest.some((words) => words[i] !== word))
+  return end < 0 ? first : first.slice(0, end)
 }
 
 /** What a star takes already need not be named. */
