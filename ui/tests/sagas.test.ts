@@ -26,14 +26,17 @@ test('the inbox says what waits for a person and what it costs, by step and caus
 })
 
 test('every tab can be read at the width of a small screen, in the language with the longer words', async () => {
-  await page.viewport(1280, 800)
   setPrefs({ language: 'de' })
-  open('/sagas')
-  await seen('tab-done')
-  await until(() => all('saga-row').length === 3, 'rows')
-  const tabs = find('tab-done')!.parentElement!
-  expect(tabs.scrollWidth).toBeLessThanOrEqual(tabs.clientWidth)
-  await page.viewport(1440, 900)
+  await page.viewport(1280, 800)
+  try {
+    open('/sagas')
+    await seen('tab-done')
+    await until(() => all('saga-row').length === 3, 'rows')
+    const tabs = find('tab-done')!.parentElement!
+    expect(tabs.scrollWidth).toBeLessThanOrEqual(tabs.clientWidth)
+  } finally {
+    await page.viewport(1440, 900)
+  }
 })
 
 test('a call instead of the message is offered where one reads why it is stuck', async () => {
