@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { page } from 'vitest/browser'
-import { session } from '../src/backend/fixtures'
+import { moment, session } from '../src/backend/fixtures'
 import { batch, compensation, differing, orphan, sagaList, sagaPage, sagaRows } from '../src/backend/sagas'
 import { appError } from '../src/backend/testing'
 import { DeskError } from '../src/backend/backend'
@@ -133,7 +133,7 @@ test('who settles a call sees what Stripe said last, and that it shows otherwise
     const page = sagaPage()
     return { ...page, asks: [differing], offers: page.offers.map((o) => ({ ...o, refused: null, code: null })) }
   })
-  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }] }))
+  backend.on('preview_saga', () => ({ ...compensation, refund: null, needs_approval: true, operations: [{ step: 'capture', op: 'done', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null, since: null }, { step: 'capture', op: 'contradicts', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null, since: null }] }))
   open(`/sagas/${one}`, backend)
   await seen('why')
   find('more')!.focus()
@@ -255,7 +255,7 @@ test('who was slower is told who was faster, and decides on the plan as it is th
 
 test('ending it by hand needs evidence and a look at the three that count; what cannot be done now says why', async () => {
   const backend = open(`/sagas/${one}`)
-  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }
+  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null, at: null, since: null }
   backend.on('preview_saga', () => ({
     ...compensation,
     refund: null,
@@ -687,7 +687,7 @@ test('colleagues stand by name, with their login beside it', async () => {
 
 test('a refund of what a bank contests says so first, each dispute by name, and cannot be pressed', async () => {
   const backend = world()
-  const line = { step: null, op: 'disputed', count: null, percent: null, from: null, to: null, at: null }
+  const line = { step: null, op: 'disputed', count: null, percent: null, from: null, to: null, at: null, since: null }
   backend.on('preview_saga', () => ({
     ...compensation,
     code: 'disputed',
@@ -706,6 +706,44 @@ test('a refund of what a bank contests says so first, each dispute by name, and 
   type('decide-reason', 'She asked for it on the phone')
   await says('would pay twice')
   await accessible()
+})
+
+test('a hold that is over is had again from now on, and who has the slot is named where it is gone', async () => {
+  const backend = world()
+  backend.on('get_saga', () => {
+    const page = sagaPage()
+    return { ...page, offers: page.offers.map((o) => ({ ...o, refused: null, code: null })) }
+  })
+  const hold = { step: 'hold', amount: null, count: null, percent: null, from: null, to: null, object: null, at: null, since: moment('2026-11-24T10:10:00Z') }
+  const plan = { ...compensation, refund: null, refused: null, code: null }
+  const until20 = (minutes: number | null | undefined) => (minutes === 20 ? moment('2026-11-24T11:20:00Z') : minutes ? moment('2026-11-24T12:00:00Z') : null)
+  backend.on('preview_saga', ({ params }) => ({ ...plan, operations: [{ ...hold, op: 'hold_again', at: until20(params.minutes) }] }))
+  open(`/sagas/${one}`, backend)
+  const asks = async () => {
+    await seen('why')
+    find('more')!.focus()
+    press('Enter')
+    await seen('more-extend_hold')
+    find('more-extend_hold')!.focus()
+    click(find('more-extend_hold')!)
+    return seen('decide-dialog')
+  }
+  const dialog = await asks()
+  await until(() => dialog.textContent.includes('held again until Tue 24 Nov 12:00'), 'an hour, as it stands there')
+  expect(dialog.textContent).toContain('Free since Tue 24 Nov 10:10')
+  expect(dialog.textContent).toContain('Hold the slot again?')
+  type('decide-minutes', '20')
+  await until(() => dialog.textContent.includes('held again until Tue 24 Nov 11:20'), 'as long as is entered')
+  type('decide-reason', 'She calls from the bus and pays now')
+  await accessible()
+  // Somebody was faster.
+  backend.fail('command_saga', appError('booking.refused', 'The hold was over, and another booking has the slot: it cannot be held again.'))
+  backend.on('preview_saga', () => ({ ...plan, refused: 'Another booking has it.', code: 'slot_taken', operations: [{ ...hold, op: 'slot_taken', object: 'BK-7Q2M4X', since: null }] }))
+  click(find('decide-go')!)
+  await until(() => dialog.textContent.includes('BK-7Q2M4X has the slot now'), 'who has it')
+  expect(find('decide-error')!.textContent).toContain('another booking has the slot')
+  expect(find('decide-go')!.getAttribute('aria-disabled')).toBe('true')
+  expect(asked(backend, 'command_saga')[0]!.params).toMatchObject({ action: 'extend_hold', params: { minutes: 20 } })
 })
 
 test('money that Stripe has and the ledger does not know is taken into the books, or given back, with a reason', async () => {
@@ -741,7 +779,7 @@ test('money that Stripe has and the ledger does not know is taken into the books
 })
 
 test('an undoing that waits goes on from the step that is chosen, and what is not undone is passed over by nobody', async () => {
-  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null, at: null }
+  const plain = { amount: null, count: null, percent: null, from: null, to: null, object: null, at: null, since: null }
   const plans: Record<string, SagaPlan> = {
     capture: { ...compensation, step: 'capture', choices: ['capture', 'payment', 'hold'] },
     hold: {

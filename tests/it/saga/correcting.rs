@@ -1,5 +1,5 @@
-//! What a person corrects before the step is tried once more: an address, a card. And a hold that lasts longer, a saga
-//! that goes over to another version of its definition.
+//! What a person corrects before the step is tried once more: an address, a card. And a saga that goes over to another version of its
+//! definition.
 
 use std::time::Duration;
 
@@ -236,90 +236,6 @@ async fn another_card_is_asked_only_when_the_first_is_known_to_have_given_nothin
         code(planned(&desk, saga, "correct", &params).await),
         "outcome_open"
     );
-}
-
-#[tokio::test]
-async fn a_longer_hold_is_an_event_and_the_database_wants_it() {
-    let t = TestDesk::new().await;
-    let worker = t.work().await;
-    let desk = t.desk(None);
-    let link = CreateBooking {
-        payment_mode: PaymentMode::Link,
-        payment_method: None,
-        ..booking(&slot(0))
-    };
-    let booked = t.book(&t.desk(Some(worker.worker.clone())), link).await;
-    let saga = saga_of(&t, booked.booking_id).await;
-    wait_until("it waits for the customer", Duration::from_secs(20), || async {
-        let row: (String, bool, String) = sqlx::query_as("select state, lease_owner is null, coalesce(step, '') from saga.instance where saga_id = $1")
-            .bind(saga)
-            .fetch_one(&t.worker_pool)
-            .await
-            .unwrap();
-        row == ("waiting".to_owned(), true, "payment".to_owned())
-    })
-    .await;
-    worker.close().await;
-    let params = SagaParams {
-        minutes: Some(60),
-        ..SagaParams::default()
-    };
-    let plan = planned(&desk, saga, "extend_hold", &params).await;
-    assert_eq!(plan.refused, None);
-    let longer = CommandSaga {
-        params: params.clone(),
-        ..ask(saga, "extend_hold", &plan)
-    };
-    sagas::command(&desk, longer).await.unwrap();
-    let told: (String, String) = sqlx::query_as(
-        "select data->>'expires_at', data->>'before' from api.read_stream($1, 0) where name = 'HoldExtended'",
-    )
-    .bind(format!("booking-{}", booked.booking_id))
-    .fetch_one(&t.worker_pool)
-    .await
-    .unwrap();
-    let at = |text: &str| text.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
-    assert_eq!((at(&told.0) - at(&told.1)).num_minutes(), 60);
-    let held: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select expires_at from booking.inventory_claim where booking_id = $1 and released_at is null limit 1")
-        .bind(booked.booking_id)
-        .fetch_one(&t.worker_pool)
-        .await
-        .unwrap();
-    assert_eq!(held.timestamp_micros(), at(&told.0).timestamp_micros());
-
-    // The act alone, without the event, is refused as a whole.
-    let plan = planned(&desk, saga, "extend_hold", &params).await;
-    let alone = sqlx::query("select api.command_saga($1, $2, 'extend_hold', $3, null, '{\"minutes\": 30}', 'called, needs more time', '{}')")
-        .bind(Uuid::now_v7())
-        .bind(saga)
-        .bind(plan.version)
-        .execute(&t.people)
-        .await;
-    assert!(alone.is_err(), "no hold without its event");
-    let version: i32 = sqlx::query_scalar("select version from saga.instance where saga_id = $1")
-        .bind(saga)
-        .fetch_one(&t.worker_pool)
-        .await
-        .unwrap();
-    assert_eq!(version, plan.version, "nothing half-written");
-
-    // Once it is over, who asks is refused in words, and the refusal stands in the audit.
-    sqlx::raw_sql("update saga.instance set hold_expires_at = now() - interval '1 second'; update booking.inventory_claim set expires_at = now() - interval '1 second'")
-        .execute(&t.db.superuser_pool().await)
-        .await
-        .unwrap();
-    let late = CommandSaga {
-        params: params.clone(),
-        ..ask(saga, "extend_hold", &plan)
-    };
-    let refused = sagas::command(&desk, late).await.unwrap_err();
-    assert!(refused.message.contains("over"), "{refused:?}");
-    let audit: i64 =
-        sqlx::query_scalar("select count(*) from saga.command where refusal = 'hold_over'")
-            .fetch_one(&t.db.superuser_pool().await)
-            .await
-            .unwrap();
-    assert_eq!(audit, 1);
 }
 
 #[tokio::test]

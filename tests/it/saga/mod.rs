@@ -22,6 +22,7 @@ mod filtered;
 mod gate;
 pub mod hands;
 mod headless;
+mod holds;
 mod late;
 mod leaving;
 mod lengths;

@@ -1863,13 +1863,17 @@ percent: number | null,
  */
 from: number | null, to: number | null, 
 /**
- * `disputed`, `dispute_lost`: which dispute.
+ * `disputed`, `dispute_lost`: which dispute; `slot_taken`: the booking that has the slot.
  */
 object: string | null, 
 /**
- * `clock_hold`, `clock_authorisation`: when it runs out, whatever is done.
+ * `clock_hold`, `clock_authorisation`: when it runs out, whatever is done; `extend`, `hold_again`: until when.
  */
-at: Moment | null, };
+at: Moment | null, 
+/**
+ * `extend`: when it would have ended; `hold_again`: when it ended.
+ */
+since: Moment | null, };
 
 export type PreviewAskedBatch = { batch_id: string, };
 

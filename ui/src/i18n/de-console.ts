@@ -131,6 +131,7 @@ export const console: Pick<Catalogue, keyof typeof english> = {
   'park.declined': 'Karte abgelehnt',
   'why.declined': 'Die gespeicherte Karte wurde abgelehnt, und die Regel überlässt das Weitere einem Menschen: andere Karte, dieselbe noch einmal oder zurücknehmen.',
   'story.hold_extended': 'Länger gehalten',
+  'story.held_again': 'Wieder gehalten',
   'story.payment_method_corrected': 'Eine andere Karte wird gefragt',
   'policies.card_declined': 'Wenn eine gespeicherte Karte abgelehnt wird',
   'policies.card_declined.link': 'Der Kunde bekommt einen Zahlungslink und kann eine andere Karte nehmen, solange der Platz gehalten wird.',

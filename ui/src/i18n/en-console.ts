@@ -129,6 +129,7 @@ export const console = {
   'park.declined': 'Card declined',
   'why.declined': 'The saved card was declined, and the policy leaves what follows to a person: another card, the same once more, or undo.',
   'story.hold_extended': 'Held longer',
+  'story.held_again': 'Held again',
   'story.payment_method_corrected': 'Another card is asked',
   'policies.card_declined': 'When a saved card is declined',
   'policies.card_declined.link': 'The customer gets a payment link and may use another card, while the slot is held.',

@@ -1,7 +1,7 @@
 //! Sagas and plans as the terminal shows them.
 
 use bizing_engine::app::wire::{
-    Money, PlannedOp, SagaCommand, SagaFigures, SagaPage, SagaPlan, SagaRow,
+    Moment, Money, PlannedOp, SagaCommand, SagaFigures, SagaPage, SagaPlan, SagaRow,
 };
 use bizing_engine::domain::money::exponent;
 
@@ -96,6 +96,16 @@ fn operation(op: &PlannedOp) -> String {
             "the provider is looked at first: what became of the last call is not known".to_owned()
         }
         "books_stay" => "the books stay as they are: they never had it".to_owned(),
+        "extend" => format!("the slot is held longer{}", until(op)),
+        "hold_again" => format!(
+            "the slot is held again{}; it has been free since {}",
+            until(op),
+            op.since.as_ref().map(wall).unwrap_or_default()
+        ),
+        "slot_taken" => format!(
+            "{} has the slot",
+            op.object.as_deref().unwrap_or("something else")
+        ),
         "keep_part" => format!("{sum} stays here by decision"),
         "keep_money" => format!("{sum} stays here"),
         "migrate" => format!(
@@ -108,6 +118,16 @@ fn operation(op: &PlannedOp) -> String {
             .trim()
             .to_owned(),
     }
+}
+
+fn until(op: &PlannedOp) -> String {
+    let at = op.at.as_ref().map(wall);
+    at.map(|at| format!(" until {at}")).unwrap_or_default()
+}
+
+fn wall(at: &Moment) -> String {
+    let minutes = at.wall.get(..16).unwrap_or(&at.wall);
+    format!("{} {}", minutes.replace('T', " "), at.abbreviation)
 }
 
 pub fn command(command: &SagaCommand) -> String {

@@ -78,7 +78,7 @@ function event(item: TimelineItem, me: string | null): Told {
       case 'RemainderKept':
         return ['money', 'wallet', 'person', isMoney(d.amount) && d.amount.amount_minor > 0 ? t('story.kept', { amount: sum('amount') }) : t('story.kept_none'), quote(d.reason)]
       case 'HoldExtended':
-        return ['booking', 'timer', 'wait', t('story.hold_extended'), t('story.held.until', { time: at(d.expires_at, item) })]
+        return ['booking', 'timer', 'wait', t(wasOver(d.before, item) ? 'story.held_again' : 'story.hold_extended'), t('story.held.until', { time: at(d.expires_at, item) })]
       case 'PaymentMethodCorrected':
         return ['money', 'credit-card', 'accent', t('story.payment_method_corrected'), text(d.payment_method)]
       case 'RefundReturned':
@@ -251,6 +251,9 @@ function at(utc: unknown, item: TimelineItem): string {
   const day = dateIn(utc, item.at.zone)
   return day === item.at.wall.slice(0, 10) ? clockIn(utc, item.at.zone) : `${shortDate(day)} ${clockIn(utc, item.at.zone)}`
 }
+
+/** Whether this had ended when it was told. */
+const wasOver = (utc: unknown, item: TimelineItem): boolean => typeof utc === 'string' && Date.parse(utc) < Date.parse(item.at.utc)
 
 function isMoney(value: unknown): value is Money {
   return typeof value === 'object' && value !== null && 'amount_minor' in value && 'currency' in value

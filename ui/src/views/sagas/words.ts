@@ -211,7 +211,11 @@ export function opLine(op: PlannedOp): OpLine {
     case 'loses_step':
       return line('minus', t('op.loses_step', { step: stepWord(op.step) }))
     case 'extend':
-      return line('timer', t('op.extend'))
+      return line('timer', op.at ? t('op.extend.until', { time: when(op.at) }) : t('op.extend'))
+    case 'hold_again':
+      return line('timer', op.at ? t('op.hold_again.until', { time: when(op.at) }) : t('op.hold_again'), op.since ? t('op.hold_again.so', { time: when(op.since) }) : undefined)
+    case 'slot_taken':
+      return line('calendar-x', op.object ? t('op.slot_taken', { reference: op.object }) : t('op.slot_blocked'))
     default:
       return { icon: 'minus', what: t('op.nothing', { step: stepWord(op.step, true) }), amount: null, quiet: true }
   }

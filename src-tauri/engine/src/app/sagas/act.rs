@@ -14,19 +14,34 @@ use crate::app::wire::*;
 pub async fn preview(desk: &Desk, request: PreviewSaga) -> Result<SagaPlan, AppError> {
     let mut conn = desk.people.acquire().await?;
     let planned = planned(&mut conn, request.saga_id, &request.action, &request.params).await?;
-    let mut plan = plan::plan(planned)?;
+    let zone = zone(&mut conn, request.saga_id).await?;
+    let mut plan = plan::plan_in(planned, &zone)?;
     if request.action == "pause" {
         plan.operations
-            .extend(clocks(&mut conn, request.saga_id).await?);
+            .extend(clocks(&mut conn, request.saga_id, &zone).await?);
     }
     Ok(plan)
 }
 
+/// Of the place where the booking is.
+async fn zone(conn: &mut PgConnection, saga: Uuid) -> Result<String, AppError> {
+    let zone: Option<String> = sqlx::query_scalar(
+        "select b.zone from read.sagas_v2 s join read.bookings_v1 b on b.booking_id = s.booking_id where s.saga_id = $1",
+    )
+    .bind(saga)
+    .fetch_optional(&mut *conn)
+    .await?;
+    Ok(zone.unwrap_or_else(|| "UTC".to_owned()))
+}
+
 /// What runs out all the same while a saga is paused.
-async fn clocks(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<PlannedOp>, AppError> {
-    let rows: Vec<(String, DateTime<Utc>, String)> = sqlx::query_as(
-        "select c.op, c.at, coalesce(b.zone, 'UTC')
-           from read.sagas_v2 s left join read.bookings_v1 b on b.booking_id = s.booking_id
+async fn clocks(
+    conn: &mut PgConnection,
+    saga: Uuid,
+    zone: &str,
+) -> Result<Vec<PlannedOp>, AppError> {
+    let rows: Vec<(String, DateTime<Utc>)> = sqlx::query_as(
+        "select c.op, c.at from read.sagas_v2 s
           cross join lateral (values ('clock_hold', case when s.direction = 'F' and s.step in ('hold', 'payment') then s.hold_expires_at end),
                                      ('clock_authorisation', case when s.pivot_passed_at is null then s.auth_expires_at end)) c(op, at)
           where s.saga_id = $1 and c.at > now() order by c.at",
@@ -35,10 +50,10 @@ async fn clocks(conn: &mut PgConnection, saga: Uuid) -> Result<Vec<PlannedOp>, A
     .fetch_all(conn)
     .await?;
     rows.into_iter()
-        .map(|(op, at, zone)| {
+        .map(|(op, at)| {
             Ok(PlannedOp {
                 op,
-                at: Some(moment(at, &zone)?),
+                at: Some(moment(at, zone)?),
                 ..PlannedOp::default()
             })
         })

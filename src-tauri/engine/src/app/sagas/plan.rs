@@ -1,11 +1,12 @@
 //! A plan of the database as the window shows it.
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::words;
 use crate::app::error::internal;
-use crate::app::place::money;
+use crate::app::place::{moment, money};
 use crate::app::wire::{AppError, PlannedOp, SagaPlan};
 
 #[derive(Deserialize)]
@@ -42,9 +43,17 @@ struct Op {
     from: Option<i32>,
     to: Option<i32>,
     object: Option<String>,
+    at: Option<DateTime<Utc>>,
+    since: Option<DateTime<Utc>>,
 }
 
+/// A plan in which no times stand.
 pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
+    plan_in(value, "UTC")
+}
+
+/// With the times of the booking's place.
+pub fn plan_in(value: Value, zone: &str) -> Result<SagaPlan, AppError> {
     let plan: Plan = serde_json::from_value(value).map_err(internal)?;
     let currency = plan.currency.unwrap_or_default();
     Ok(SagaPlan {
@@ -52,7 +61,11 @@ pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
         version: plan.facts.version,
         refused: plan.refused.as_deref().map(words::refusal),
         code: plan.refused,
-        operations: plan.operations.into_iter().map(shown).collect(),
+        operations: plan
+            .operations
+            .into_iter()
+            .map(|op| shown(op, zone))
+            .collect::<Result<_, _>>()?,
         refund: (plan.refund_minor > 0).then(|| money(plan.refund_minor, &currency)),
         kept: money(plan.kept_minor, &currency),
         whole: plan.whole_minor.map(|whole| money(whole, &currency)),
@@ -64,8 +77,9 @@ pub fn plan(value: Value) -> Result<SagaPlan, AppError> {
     })
 }
 
-fn shown(op: Op) -> PlannedOp {
-    PlannedOp {
+fn shown(op: Op, zone: &str) -> Result<PlannedOp, AppError> {
+    let there = |at: Option<DateTime<Utc>>| at.map(|at| moment(at, zone)).transpose();
+    Ok(PlannedOp {
         step: op.step,
         op: op.op,
         amount: op
@@ -78,6 +92,7 @@ fn shown(op: Op) -> PlannedOp {
         from: op.from,
         to: op.to,
         object: op.object,
-        at: None,
-    }
+        at: there(op.at)?,
+        since: there(op.since)?,
+    })
 }

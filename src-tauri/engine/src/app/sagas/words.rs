@@ -28,7 +28,11 @@ pub fn refusal(code: &str) -> String {
         "outcome" => "Say whether it happened or not.",
         "not_waiting" => "It does not wait for the customer.",
         "no_hold" => "No slot is held that could be held longer.",
-        "hold_over" => "The hold is over. If the slot is still free, book it again.",
+        "hold_most" => "A slot is held for a week at most, and this one was.",
+        "begun" => "It would have begun already: nothing is left to hold.",
+        "slot_taken" => {
+            "The hold was over, and another booking has the slot: it cannot be held again."
+        }
         "not_leased" => "No worker holds it.",
         "owner_alive" => "The worker that holds it is alive.",
         "forward_only" => {

@@ -20,10 +20,12 @@ pub struct PlannedOp {
     /// Versions of a definition.
     pub from: Option<i32>,
     pub to: Option<i32>,
-    /// `disputed`, `dispute_lost`: which dispute.
+    /// `disputed`, `dispute_lost`: which dispute; `slot_taken`: the booking that has the slot.
     pub object: Option<String>,
-    /// `clock_hold`, `clock_authorisation`: when it runs out, whatever is done.
+    /// `clock_hold`, `clock_authorisation`: when it runs out, whatever is done; `extend`, `hold_again`: until when.
     pub at: Option<Moment>,
+    /// `extend`: when it would have ended; `hold_again`: when it ended.
+    pub since: Option<Moment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
