@@ -162,6 +162,21 @@ test('undoing shows its plan, wants a reason, and sends the plan’s hash back',
   expect(params).toMatchObject({ action: 'compensate', plan_hash: 'a1b2', version: 14, reason: 'Called her, she made other plans' })
 })
 
+test('in the smallest window no line of a plan is cut off, and the plan is what one sees first', async () => {
+  await page.viewport(960, 640)
+  try {
+    open(`/sagas/${one}`)
+    await seen('why')
+    press('c')
+    const plan = await until(() => find('decide-dialog')?.querySelector<HTMLElement>('[data-testid="plan"]'), 'the plan')
+    await until(() => document.activeElement === find('decide-reason'), 'the focus on the reason')
+    expect(plan.scrollHeight).toBeLessThanOrEqual(plan.clientHeight)
+    expect(plan.parentElement!.scrollTop).toBe(0)
+  } finally {
+    await page.viewport(1440, 900)
+  }
+})
+
 test('an admin gives back a part: what goes back and what stays is on the plan and on the button, and only that is asked for', async () => {
   const backend = world()
   const part = (minor: number): SagaPlan => ({
@@ -194,7 +209,7 @@ test('an admin gives back a part: what goes back and what stays is on the plan a
   }
   type('decide-sum', '50')
   await until(() => find('decide-go')!.textContent.includes('Refund €50.00, keep €45.00'), 'the plan of that sum')
-  expect(find('decide-dialog')!.querySelector('[data-testid="plan"]')!.textContent).toContain('€45.00 stay with you by decision')
+  expect(find('decide-dialog')!.querySelector('[data-testid="plan"]')!.textContent).toContain('€45.00 stays with you by decision')
   await accessible()
   click(find('decide-go')!)
   await until(() => find('decide-dialog') === null, 'the dialog closes')
