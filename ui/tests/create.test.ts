@@ -54,6 +54,17 @@ test('a customer who is known is found and taken', async () => {
   expect(known.textContent).toContain('Greta Holm')
 })
 
+test('whoever is chosen with Enter, the next key is for the service', async () => {
+  await begin()
+  type('customer-search', 'stella')
+  await seen('customer-hit')
+  press('Enter')
+  await seen('customer-known')
+  await until(() => document.activeElement === find('service'), 'the focus on the service')
+  press('ArrowDown')
+  await until(() => document.querySelector('[role="option"]'), 'the services')
+})
+
 test('a taken slot is a kind refusal: nothing typed is lost and the times are read again', async () => {
   const backend = await begin()
   await fill()
