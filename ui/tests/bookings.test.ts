@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { row } from '../src/backend/fixtures'
+import { moment, row } from '../src/backend/fixtures'
 import { appError } from '../src/backend/testing'
 import { world } from '../src/backend/world'
 import { accessible, all, click, find, open, press, says, seen, type, until } from './desk'
@@ -29,6 +29,29 @@ test('no match offers the way back to all', async () => {
   click(find('clear-filters')!)
   await until(() => all('booking-row').length > 10, 'rows')
   expect(location.hash).toContain('when=any')
+})
+
+test('whoever is looked for on other days is found with one press, and what was typed stays', async () => {
+  const backend = world()
+  const once = { ...row(0), reference: 'BK-LAST01', customer: { ...row(0).customer, name: 'Zoë Nakamura' } }
+  backend.on('list_bookings', (p) => {
+    const rows = p.search === 'nakam' && p.from === null ? [once] : []
+    return { rows, next: null, total: 401, matched: rows.length, position: 1 }
+  })
+  open('/bookings?q=nakam', backend)
+  click(await seen('all-days'))
+  await until(() => find('booking-row')?.dataset.reference === 'BK-LAST01', 'the one of another day')
+  expect(find('search')).toHaveProperty('value', 'nakam')
+})
+
+test('what is over recedes in the list', async () => {
+  const backend = world()
+  const at = (starts: string, ends: string, reference: string) => ({ ...row(0), reference, starts: moment(starts), ends: moment(ends) })
+  const rows = [at('2026-11-24T09:00:00Z', '2026-11-24T10:00:00Z', 'BK-OVER01'), at('2026-11-24T18:00:00Z', '2026-11-24T19:00:00Z', 'BK-COMES1')]
+  backend.on('list_bookings', () => ({ rows, next: null, total: 2, matched: 2, position: 1 }))
+  open('/bookings', backend)
+  await until(() => all('booking-row').length === 2, 'both')
+  expect(all('booking-row').map((one) => one.classList.contains('over'))).toEqual([true, false])
 })
 
 test('an error says what, what to do, and an id to copy', async () => {

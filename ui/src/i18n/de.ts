@@ -269,6 +269,7 @@ export const de: Catalogue = {
   },
   'filters.label': 'Buchungen filtern',
   'filters.clear': { one: '{n} Filter entfernen', other: '{n} Filter entfernen' },
+  'filters.all_days': 'An allen Tagen suchen',
   'filters.all_times': 'Alle Zeiten zeigen',
   'filters.clear_search': 'Suche leeren',
   'filters.reset': 'Zurücksetzen',

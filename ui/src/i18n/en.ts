@@ -272,6 +272,7 @@ export const en = {
   'bookings.no_match.hint': { one: 'There is {n} booking in all, but not with these filters.', other: 'There are {n} bookings in all, but none with these filters.' },
   'filters.label': 'Filter bookings',
   'filters.clear': { one: 'Clear {n} filter', other: 'Clear {n} filters' },
+  'filters.all_days': 'Look on all days',
   'filters.all_times': 'Show all times',
   'filters.clear_search': 'Clear the search',
   'filters.reset': 'Clear',
