@@ -100,7 +100,7 @@ test('a confirmed booking is cancelled from its page, with fee and refund seen f
   await page.getByTestId('cancel-booking').click()
   const dialog = page.getByTestId('decide-dialog')
   await expect(dialog.getByTestId('plan').locator('li')).toHaveCount(5)
-  await expect(dialog).toContainText('stay with you as the fee')
+  await expect(dialog).toContainText('stays with you as the fee')
   await expect(dialog).toContainText('25 % of what was paid')
   await expect(dialog).toContainText('goes back to the customer')
   await page.getByTestId('decide-reason').fill('Called: he is ill and cannot come')

@@ -44,7 +44,7 @@ export const console = {
   'decide.part.sum': 'What goes back, in {currency}',
   'decide.part.hint': 'Up to {money}. The rest stays with you.',
   'decide.part.more': 'Say how much goes back.',
-  'op.keep_part': '{money} stay with you by decision',
+  'op.keep_part': '{money} stays with you by decision',
   'op.keep_part.so': 'It stands in the ledger and the booking’s history, with who decided it',
   'result.part_decided': 'A part decided',
   'saga.part': '{money} back, {kept} kept',
