@@ -260,7 +260,7 @@ export const endpoints = {
   'secret.shown': 'Das Geheimnis von {name}',
   'secret.where': 'Der Empfänger braucht es, um zu wissen, dass eine Nachricht von Ihnen ist.',
   'secret.keep': 'Wer es hat, kann sich für diesen Tisch ausgeben. Legen Sie es dorthin, wo der Empfänger seine Geheimnisse hat, in keine Mail und kein Ticket.',
-  'secret.once': 'Es wird einmal gezeigt. Später geht es noch einmal, und dann steht dabei, wer nachsah.',
+  'secret.once': 'Es lässt sich später noch einmal zeigen; dann ist vermerkt, wer nachsah.',
   'secret.noted': 'Dass Sie nachgesehen haben, ist vermerkt.',
   'secret.copy': 'Das Geheimnis kopieren',
   'secret.copy_short': 'Kopieren',

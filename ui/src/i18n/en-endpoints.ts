@@ -260,7 +260,7 @@ export const endpoints = {
   'secret.shown': 'The secret of {name}',
   'secret.where': 'The receiver needs it to know that a message is yours.',
   'secret.keep': 'Who has it can pretend to be this desk. Put it where the receiver keeps its secrets, in no mail and in no ticket.',
-  'secret.once': 'It is shown once. It can be shown again later, and then it is noted who looked.',
+  'secret.once': 'It can be shown again later; then it is noted who looked.',
   'secret.noted': 'It is noted that you looked.',
   'secret.copy': 'Copy the secret',
   'secret.copy_short': 'Copy',

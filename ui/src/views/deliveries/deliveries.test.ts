@@ -78,6 +78,13 @@ test('a schedule and headers are read as they are typed, or not at all', () => {
   expect(printHeaders({ a: '1', b: '2' })).toBe('a: 1\nb: 2')
 })
 
+test('an endpoint that works says of its last failures, and never that nothing was sent there', () => {
+  const one = endpointOf(endpointRows[0]!.destination_id)!
+  const works = { ...one, last_delivered_at: null, row: { ...one.row, state: 'works' as const, last_code: 503, owed: 2 } }
+  expect(story({ ...works, consecutive_failures: 4 }, zone, now)).toMatchObject({ lead: 'It answered “503” 4 times in a row.', rest: '2 deliveries are on their way.' })
+  expect(story({ ...works, consecutive_failures: 0 }, zone, now)).toMatchObject({ lead: 'It works.', rest: 'Nothing was sent there yet. 2 deliveries are on their way.' })
+})
+
 test('an endpoint that fails says why, what happens next and when it turns itself off', () => {
   const told = story(endpointOf(endpointRows[0]!.destination_id)!, zone, now)
   expect(told.lead).toBe('It answered “503” 5 times in a row,')

@@ -79,12 +79,7 @@ export function story({ row, sending, consecutive_failures: failures, last_deliv
   const join = (...parts: string[]) => parts.filter(Boolean).join(' ')
   switch (row.state) {
     case 'failing': {
-      const lead =
-        row.why === 'refuses_key'
-          ? t('endpoint.story.refuses', { code: row.last_code ?? 401 })
-          : row.last_code === null
-            ? t('endpoint.story.silent', { n: Math.max(1, failures) })
-            : t('endpoint.story.answered', { n: Math.max(1, failures), code: row.last_code })
+      const lead = row.why === 'refuses_key' ? t('endpoint.story.refuses', { code: row.last_code ?? 401 }) : failed(row, Math.max(1, failures))
       return {
         lead: `${lead}${row.since ? ',' : '.'}`,
         rest: join(
@@ -111,11 +106,16 @@ export function story({ row, sending, consecutive_failures: failures, last_deliv
       }
     case 'works':
       return {
-        lead: t('endpoint.story.works'),
-        rest: join(last ? t('endpoint.story.last', { at: at(last) }) : t('endpoint.story.never'), row.owed ? t('endpoint.story.on_way', { n: row.owed }) : ''),
+        // A few failures do not stop it, and yet whoever looks must read of them.
+        lead: failures > 0 ? `${failed(row, failures)}.` : t('endpoint.story.works'),
+        rest: join(last ? t('endpoint.story.last', { at: at(last) }) : failures > 0 ? '' : t('endpoint.story.never'), row.owed ? t('endpoint.story.on_way', { n: row.owed }) : ''),
         later: join(row.gave_up ? t('endpoint.story.gave_up', { n: row.gave_up }) : '', row.unclear ? t('endpoint.story.unclear', { n: row.unclear }) : ''),
       }
   }
+}
+
+function failed({ last_code: code }: EndpointRow, n: number): string {
+  return code === null ? t('endpoint.story.silent', { n }) : t('endpoint.story.answered', { n, code })
 }
 
 /** As a sentence: what a receiver or the system says seldom is one. */
