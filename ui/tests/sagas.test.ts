@@ -44,6 +44,8 @@ test('a call instead of the message is offered where one reads why it is stuck',
   click(await seen('act-skip'))
   await seen('decide-dialog')
   expect(find('why')!.contains(find('act-skip'))).toBe(true)
+  // To go is no decision: it must not read like the one that leaves the booking as it is.
+  expect(find('decide-dialog-keep')!.textContent.trim()).toBe('Not now')
 })
 
 test('from the keyboard: down, retry the one that is focused, and it is asked for once', async () => {
