@@ -217,6 +217,7 @@ export const log: Pick<Catalogue, keyof typeof english> = {
   'state_fact.authorised': 'Reserviert',
   'state_fact.captured': 'Eingezogen',
   'state_fact.refunded': 'Erstattet',
+  'state_fact.kept': 'Einbehalten nach Entscheidung',
   'state_fact.service': 'Leistung',
   'state_fact.customer': 'Kunde',
   'state_fact.resources': 'Mit',

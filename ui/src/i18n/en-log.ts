@@ -214,6 +214,7 @@ export const log = {
   'state_fact.authorised': 'Authorised',
   'state_fact.captured': 'Captured',
   'state_fact.refunded': 'Refunded',
+  'state_fact.kept': 'Kept by decision',
   'state_fact.service': 'Service',
   'state_fact.customer': 'Customer',
   'state_fact.resources': 'With',

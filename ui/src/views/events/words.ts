@@ -38,6 +38,7 @@ export const factNames: Record<string, PlainKey> = {
   authorised: 'state_fact.authorised',
   captured: 'state_fact.captured',
   refunded: 'state_fact.refunded',
+  kept: 'state_fact.kept',
   service: 'state_fact.service',
   customer: 'state_fact.customer',
   resources: 'state_fact.resources',

@@ -162,6 +162,7 @@ fn said(b: &Booking, zone: &str) -> Result<Vec<Said>, AppError> {
             FactKind::Money,
             amount(b.payment.refunded_minor),
         ),
+        ("kept", FactKind::Money, amount(b.payment.kept_minor)),
         ("told", FactKind::Other, created.map(|_| json!(b.notified))),
         (
             "reason",
