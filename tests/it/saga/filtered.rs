@@ -161,8 +161,16 @@ async fn pages_of_a_search_neither_skip_nor_repeat_what_waits_for_a_person() {
     let t = TestDesk::new().await;
     let owner = t.db.superuser_pool().await;
     sqlx::raw_sql(SOME).execute(&owner).await.unwrap();
+    // One object that all of them asked for: a search that finds every one.
+    sqlx::raw_sql(
+        "insert into saga.effect (effect_id, saga_id, step, direction, generation, provider, operation, idempotency_key, request, request_sha256, provider_object)
+         select gen_random_uuid(), saga_id, 'capture', 'F', 0, 'stripe', 'capture', saga_id::text, '{}', '', 'pi_of_all' from saga.instance",
+    )
+    .execute(&owner)
+    .await
+    .unwrap();
     let search = SagaFilter {
-        search: Some("bk-".to_owned()),
+        search: Some("pi_of_all".to_owned()),
         ..SagaTab::NeedsPerson.into()
     };
     let found = paged(&t.desk(None), &search, 100).await;

@@ -140,6 +140,11 @@ async fn nothing_that_a_window_asks_over_and_over_reads_all_sagas_that_are_over(
             order: SagaOrder::Price,
             ..done()
         },
+        // What every reference begins with says of none which: the tab as it is.
+        SagaFilter {
+            search: Some("bk".to_owned()),
+            ..done()
+        },
     ];
     // Each list once, and each row of its page.
     let mut read = 0;

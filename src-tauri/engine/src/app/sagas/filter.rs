@@ -56,10 +56,15 @@ fn time_of(tab: SagaTab) -> (&'static str, bool) {
     }
 }
 
-/// What is looked for, where something is.
+/// What is looked for, where something is. Whoever is about to type a reference has said nothing until its first sign, and sees
+/// the tab as it is.
 fn searched(filter: &SagaFilter) -> Option<&str> {
     let text = filter.search.as_deref().map(str::trim);
-    text.filter(|text| !text.is_empty())
+    text.filter(|text| text.split_whitespace().any(says_which))
+}
+
+fn says_which(word: &str) -> bool {
+    !"bk-".starts_with(&word.to_lowercase())
 }
 
 /// The order of a list. All its columns go the same way, so that one comparison of rows says where a page begins.
@@ -240,17 +245,12 @@ fn push_search(query: &mut QueryBuilder<Postgres>, exact: &str) -> Result<(), Ap
             .push(")");
         return Ok(());
     }
-    // Whoever is about to type a reference sees everything until its first sign says which.
     let text = exact.to_lowercase();
     let words: Vec<&str> = text
         .split_whitespace()
-        .filter(|word| !"bk-".starts_with(word))
+        .filter(|word| says_which(word))
         .take(8)
         .collect();
-    if words.is_empty() {
-        query.push("true");
-        return Ok(());
-    }
     // As arrays, each made once by its own index: then sagas are found by theirs, and not by asking each of them.
     query.push(
         "(s.saga_id = any(array(select g.saga_id from read.saga_signals_v1 g where g.signal_id = ",
