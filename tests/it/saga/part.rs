@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bizing_engine::app::desk::Desk;
-use bizing_engine::app::sagas;
 use bizing_engine::app::wire::*;
+use bizing_engine::app::{events, sagas};
 use bizing_sandbox::{Fault, Rule, When};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -133,6 +133,18 @@ async fn held(t: &TestDesk, booking: Uuid, account: &str) -> i64 {
     .unwrap()
 }
 
+/// What the booking's state says was kept.
+async fn said_kept(desk: &Desk, booking: Uuid) -> i64 {
+    let latest = StateAsOf {
+        stream: format!("booking-{booking}"),
+        at: AsOf::Latest,
+    };
+    let state = events::state_as_of(desk, latest).await.unwrap();
+    let kept = state.facts.iter().find(|fact| fact.name == "kept");
+    kept.and_then(|fact| fact.at.as_ref()?["amount_minor"].as_i64())
+        .unwrap_or(0)
+}
+
 /// Every book says that this much stayed, and that nobody owes anybody anything.
 async fn stays(t: &TestDesk, desk: &Desk, it: &Made, kept: i64) {
     caught_up(t).await;
@@ -141,6 +153,7 @@ async fn stays(t: &TestDesk, desk: &Desk, it: &Made, kept: i64) {
         (money.kept.amount_minor, money.kept_by_decision.amount_minor),
         (kept, kept)
     );
+    assert_eq!(said_kept(desk, it.booking).await, kept);
     assert_eq!(returned(t), 8000 - kept);
     for (account, sum) in [
         ("provider_clearing", kept),
@@ -185,7 +198,7 @@ async fn a_part_goes_back_and_every_book_says_what_stays_and_by_whom() {
         ]
     );
 
-    // What the database refuses, whatever the window does.
+    // What the database refuses, whatever the window does: a plan of it promises no money.
     for (minor, code) in [
         (8001, "sum_too_large"),
         (0, "sum_not_positive"),
@@ -195,6 +208,8 @@ async fn a_part_goes_back_and_every_book_says_what_stays_and_by_whom() {
         let odd = planned(&desk, it.saga, part(minor)).await;
         if minor != i64::MAX {
             assert_eq!(odd.code.as_deref(), Some(code), "{minor}");
+            let promised = ops(&odd).iter().any(|(_, sum)| sum.is_some());
+            assert!(!promised && odd.refund.is_none(), "{minor}: {odd:?}");
         }
         let sent = sagas::command(&desk, wanted(it.saga, minor, &odd)).await;
         assert!(sent.is_err(), "{minor}");

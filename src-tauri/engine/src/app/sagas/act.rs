@@ -16,6 +16,9 @@ pub async fn preview(desk: &Desk, request: PreviewSaga) -> Result<SagaPlan, AppE
     let planned = planned(&mut conn, request.saga_id, &request.action, &request.params).await?;
     let zone = zone(&mut conn, request.saga_id).await?;
     let mut plan = plan::plan_in(planned, &zone)?;
+    if plan.refused.is_some() {
+        plan::promises_nothing(&mut plan);
+    }
     if request.action == "pause" {
         plan.operations
             .extend(clocks(&mut conn, request.saga_id, &zone).await?);

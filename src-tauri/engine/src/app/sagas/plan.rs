@@ -77,6 +77,16 @@ pub fn plan_in(value: Value, zone: &str) -> Result<SagaPlan, AppError> {
     })
 }
 
+/// Lines that say where money goes.
+const MONEY: [&str; 5] = ["refund", "keep_part", "keep_fee", "record_refund", "void"];
+
+/// What is refused promises nobody any money; what stands against it is still said.
+pub fn promises_nothing(plan: &mut SagaPlan) {
+    plan.refund = None;
+    plan.operations
+        .retain(|line| !MONEY.contains(&line.op.as_str()));
+}
+
 fn shown(op: Op, zone: &str) -> Result<PlannedOp, AppError> {
     let there = |at: Option<DateTime<Utc>>| at.map(|at| moment(at, zone)).transpose();
     Ok(PlannedOp {
