@@ -3,9 +3,10 @@
 //!
 //! Promise: a loop is right with its timer alone; the bell only makes it quick. It never holds more than its places.
 
-use std::collections::HashSet;
+mod running;
+
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::running::Running;
 use crate::runtime::bell::Bell;
 
 pub trait WorkSource: Send + Sync + 'static {
@@ -41,7 +43,7 @@ pub struct Runner<S> {
     source: Arc<S>,
     bell: Bell,
     places: Arc<Semaphore>,
-    running: Arc<Mutex<HashSet<Uuid>>>,
+    running: Running,
     renew_every: Duration,
     idle: Duration,
 }
@@ -66,7 +68,7 @@ impl<S: WorkSource> Runner<S> {
             source: Arc::new(source),
             bell,
             places: Arc::new(Semaphore::new(places)),
-            running: Default::default(),
+            running: Running::default(),
             renew_every: lease / 3,
             idle,
         }
@@ -132,18 +134,17 @@ impl<S: WorkSource> Runner<S> {
         let Ok(_place) = self.places.acquire().await else {
             return;
         };
-        self.lock().insert(id);
+        let _keeps_its_lease = self.running.begin(id);
         if tokio::time::timeout(LONGEST_RUN, self.source.run(id))
             .await
             .is_err()
         {
             tracing::error!(source = S::NAME, %id, "work did not end in ten minutes and is left; its lease will end");
         }
-        self.lock().remove(&id);
     }
 
     async fn renew(&self) {
-        let ids: Vec<Uuid> = self.lock().iter().copied().collect();
+        let ids = self.running.ids();
         if ids.is_empty() {
             return;
         }
@@ -154,10 +155,6 @@ impl<S: WorkSource> Runner<S> {
                 "leases were not renewed"
             );
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
-        self.running.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
