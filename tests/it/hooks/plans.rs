@@ -1,8 +1,9 @@
 //! The claim and the record stay on their indexes, whatever the statistics say. Two natural forms of them did not.
 
 use bizing_engine::delivery::webhook::{CLAIM, Connections, FINISH};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use super::Hooks;
@@ -94,6 +95,32 @@ fn check(what: &str, explained: &Value, rows: i64, most_buffers: f64) {
     assert!(each < most_buffers, "{what}: {each:.1} buffers a row");
 }
 
+/// A claim for all of them, and how it went about it. `after`: from where on each is gone through.
+async fn claim(pool: &PgPool, endpoints: &[Uuid], worker: Uuid, after: Vec<Option<Mark>>) -> Value {
+    let n = endpoints.len();
+    let (at, id): (Vec<_>, Vec<_>) = after.into_iter().map(Option::unzip).unzip();
+    sqlx::query_scalar(AssertSqlSafe(format!(
+        "explain (analyze, buffers, format json) {CLAIM}"
+    )))
+    .bind(2_048_i32)
+    .bind(endpoints)
+    .bind(vec![0_i32; n])
+    .bind(vec![i32::MAX; n])
+    .bind(worker)
+    .bind(1_i32)
+    .bind(90.0_f64)
+    .bind(vec![128_i32; n])
+    .bind(Vec::<Uuid>::new())
+    .bind(at)
+    .bind(id)
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+/// A place in what is due to an endpoint.
+type Mark = (DateTime<Utc>, Uuid);
+
 /// What a claim gave out: delivery, fence, try.
 type Leased = (Uuid, i64, i32);
 
@@ -175,6 +202,79 @@ async fn a_try_of_a_forgotten_lease_does_not_record_over_anothers_with_the_same_
     assert_eq!(tries, [first, second], "both were sent, and both are told");
 }
 
+/// Rows that were found by this index and not taken.
+fn passed_over(node: &Value, index: &str) -> f64 {
+    let here = match node["Index Name"] == index {
+        true => {
+            let removed = node["Rows Removed by Filter"].as_f64().unwrap_or(0.0);
+            removed * node["Actual Loops"].as_f64().unwrap()
+        }
+        false => 0.0,
+    };
+    let below = node["Plans"].as_array().into_iter().flatten();
+    here + below.map(|n| passed_over(n, index)).sum::<f64>()
+}
+
+#[tokio::test]
+async fn a_claim_that_begins_where_the_last_one_ended_passes_nothing_that_is_under_way() {
+    let hooks = Hooks::new().await;
+    let made = fill(&hooks, 10_000).await;
+    let pool = Connections::to(&hooks.desk.worker_pool.connect_options()).records;
+    let worker = Uuid::now_v7();
+    let leased = async || -> i64 {
+        sqlx::query_scalar("select count(*) from delivery.leases")
+            .fetch_one(&hooks.desk.worker_pool)
+            .await
+            .unwrap()
+    };
+    let over = |explained: Value| passed_over(&explained[0]["Plan"], "deliveries_due");
+    let beginning = || vec![None; made.len()];
+
+    assert_eq!(over(claim(&pool, &made, worker, beginning()).await), 0.0);
+    let first = leased().await;
+    let over_again = over(claim(&pool, &made, worker, beginning()).await);
+    assert!(
+        over_again > first as f64 * 0.9,
+        "{over_again} of {first} that are under way"
+    );
+    let ends: Vec<(Uuid, DateTime<Utc>, Uuid)> = sqlx::query_as(
+        "select distinct on (d.destination_id) d.destination_id, d.next_at, d.delivery_id
+           from delivery.leases join delivery.deliveries d using (delivery_id) order by 1, 2 desc, 3 desc",
+    )
+    .fetch_all(&hooks.desk.worker_pool)
+    .await
+    .unwrap();
+    let end = |id: &Uuid| ends.iter().find(|e| e.0 == *id).map(|e| (e.1, e.2));
+    let second = leased().await;
+    let after = made.iter().map(end).collect();
+    assert_eq!(over(claim(&pool, &made, worker, after).await), 0.0);
+    assert!(leased().await > second, "and it takes what comes next");
+}
+
+/// Ordered by stream, what waits for one before it stands before the end of the last claim.
+#[tokio::test]
+async fn an_endpoint_that_keeps_an_order_is_gone_through_from_its_beginning() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let id = hooks
+        .endpoint(
+            &sink.url(),
+            json!({ "ordered_by": "stream", "max_in_flight": 64 }),
+        )
+        .await
+        .id;
+    let worker = Uuid::now_v7();
+    hooks.append(Uuid::now_v7(), 2).await;
+    let pool = &hooks.desk.worker_pool;
+    let far = Some((Utc::now() + chrono::TimeDelta::days(1), Uuid::nil()));
+    claim(pool, &[id], worker, vec![far]).await;
+    let leased: i64 = sqlx::query_scalar("select count(*) from delivery.leases")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(leased, 1, "the first of the stream");
+}
+
 async fn stay_on_their_indexes(rows: i64) {
     let hooks = Hooks::new().await;
     let made = fill(&hooks, rows).await;
@@ -182,21 +282,7 @@ async fn stay_on_their_indexes(rows: i64) {
     let worker = Uuid::now_v7();
     // Once more than a plan needs to become the one that is kept.
     for round in 0..3 {
-        let explained: Value = sqlx::query_scalar(AssertSqlSafe(format!(
-            "explain (analyze, buffers, format json) {CLAIM}"
-        )))
-        .bind(2_048_i32)
-        .bind(&made)
-        .bind(vec![0_i32; made.len()])
-        .bind(vec![i32::MAX; made.len()])
-        .bind(worker)
-        .bind(1_i32)
-        .bind(90.0_f64)
-        .bind(vec![128_i32; made.len()])
-        .bind(Vec::<Uuid>::new())
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+        let explained = claim(&pool, &made, worker, vec![None; made.len()]).await;
         let leased: Vec<Leased> =
             sqlx::query_as("select delivery_id, l.fence, d.attempt + 1 from delivery.leases l join delivery.deliveries d using (delivery_id) where l.owner = $1 order by delivery_id")
                 .bind(worker)

@@ -20,6 +20,8 @@ async fn claims(pool: &PgPool, worker: Uuid, unusable: &[Uuid]) -> usize {
         .bind(90.0)
         .bind(&none)
         .bind(unusable)
+        .bind(Vec::<chrono::DateTime<chrono::Utc>>::new())
+        .bind(Vec::<Uuid>::new())
         .fetch_all(pool)
         .await
         .unwrap();

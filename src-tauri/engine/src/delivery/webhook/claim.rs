@@ -12,6 +12,7 @@ use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use super::body::{self, Stored};
+use super::seen::Mark;
 use crate::domain::ids::WorkerId;
 
 /// For as long as the longest timeout twice, and some. What a process of this computer held goes on at once when it dies.
@@ -35,6 +36,8 @@ pub struct Claimed {
     pub event_id: Uuid,
     pub position: i64,
     pub created_at: DateTime<Utc>,
+    /// Where it stood in what is due; `None` for what a person asked for, which passes that.
+    pub due: Option<Mark>,
     /// Sent ahead to see whether the endpoint works again.
     pub probe: bool,
     /// Its endpoint had nothing against it.
@@ -50,6 +53,8 @@ pub struct Held {
     pub held: Vec<i32>,
     pub most: Vec<i32>,
     pub depth: Vec<i32>,
+    /// What is due is gone through from there on; `None`: from its beginning.
+    pub after: Vec<Option<Mark>>,
     /// Those of them that this process cannot send to: others may.
     pub unusable: Vec<Uuid>,
 }
@@ -60,6 +65,9 @@ pub struct Held {
 ///
 /// `turns`: an endpoint with a rate, or with fewer places than there are workers, is one worker's at a time. The row is taken by whoever
 /// finds it free as it is then, not as it was when the statement began. `$9`: those that this process cannot use.
+///
+/// `$10`, `$11`: what is due up to there was looked at a moment ago, and is leased ([`Seen`](super::seen::Seen)). Not for endpoints that keep
+/// an order: what waits for one before it stands there too, and may go as soon as that is over.
 ///
 /// An event that several endpoints are owed is read once: its row stands for itself, without a delivery, before those of deliveries.
 ///
@@ -87,10 +95,12 @@ turns as (
   returning h.destination_id),
 q as materialized (
   select x.destination_id as ep, x.version, x.places, x.closed, x.clean,
+         coalesce(case when x.ordered_by = 'none' then held.after_at end, '-infinity') as after_at,
+         coalesce(held.after_id, '00000000-0000-0000-0000-000000000000') as after_id,
          case when x.open then least(greatest(coalesce(held.depth, 2 * x.places) - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
                                      greatest(1, $1 / (count(*) over ())::int))
               when x.probe then 1 else 0 end as n
-    from (select t.destination_id, t.rate_per_s, t.version, h.breaker = 'closed' as closed,
+    from (select t.destination_id, t.rate_per_s, t.version, t.ordered_by, h.breaker = 'closed' as closed,
                  h.breaker = 'closed' and h.failures = 0 and h.failing_since is null and h.window_from is null and h.limit_now is null
                    and h.paused_until is null as clean,
                  greatest(1, least(t.max_in_flight, coalesce(h.limit_now, t.max_in_flight)) / case when $6 > 1 and
@@ -101,11 +111,12 @@ q as materialized (
                  t.destination_id in (select destination_id from probes) as probe
             from delivery.destinations t join delivery.health h on h.destination_id = t.destination_id
            where t.kind = 'webhook' and t.deleted_at is null) x
-    left join unnest($2::uuid[], $3::int[], $4::int[], $8::int[]) as held(ep, n, most, depth) on held.ep = x.destination_id),
+    left join unnest($2::uuid[], $3::int[], $4::int[], $8::int[], $10::timestamptz[], $11::uuid[]) as held(ep, n, most, depth, after_at, after_id)
+           on held.ep = x.destination_id),
 p as (
   select c.*, q.version, q.places, q.closed, q.clean from q cross join lateral (
     select d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
-           d.correlation_id, d.created_at
+           d.correlation_id, d.created_at, null::timestamptz as due_at
       from delivery.deliveries d
      where d.destination_id = q.ep and d.state = 'scheduled' and d.by_hand and d.next_at <= now()
        and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null
@@ -113,9 +124,10 @@ p as (
   union all
   select c.*, q.version, q.places, q.closed, q.clean from q cross join lateral (
     select d.delivery_id, d.destination_id, d.attempt, d.tries_from, d.fence, d.trigger, d.template, d.event_id, d.position, d.stream_id,
-           d.correlation_id, d.created_at
+           d.correlation_id, d.created_at, d.next_at as due_at
       from delivery.deliveries d
      where d.destination_id = q.ep and d.state = 'scheduled' and not d.by_hand and d.next_at <= now()
+       and (d.next_at, d.delivery_id) > (q.after_at, q.after_id)
        and (select l.delivery_id from delivery.leases l where l.delivery_id = d.delivery_id) is null
        and (d.order_key is null
             or not exists (select from delivery.deliveries e
@@ -127,13 +139,13 @@ u as (
   select delivery_id, destination_id, fence + 1, $5, now() + make_interval(secs => $7) from p
   on conflict do nothing returning delivery_id)
 select null::uuid, null::uuid, null::int, null::int, null::bigint, null, k.name, e.event_id, e.position, null::timestamptz, null::int, null::int,
-       null::bool, null::bool, x.stream_id, e.version, e.occurred_at, x.correlation_id, k.schema_version, e.data::text, null::bigint as endpoints
+       null::bool, null::bool, x.stream_id, e.version, e.occurred_at, x.correlation_id, k.schema_version, e.data::text, null::bigint as endpoints, null::timestamptz
   from (select distinct on (p.position) p.position, p.stream_id, p.correlation_id from p where p.position > 0) x
   join core.events e on e.position = x.position
   join core.event_types k on k.type_no = e.type_no
 union all
 select p.delivery_id, p.destination_id, p.attempt + 1, p.tries_from, p.fence + 1, p.trigger, p.template, p.event_id, p.position, p.created_at, p.version,
-       p.places, not p.closed, p.clean, null, null, null, null, null, null, (select count(*) from q)
+       p.places, not p.closed, p.clean, null, null, null, null, null, null, (select count(*) from q), p.due_at
   from p where (p.delivery_id in (select delivery_id from u)) is true";
 
 /// What is leased now, and how much there was for each endpoint.
@@ -154,6 +166,18 @@ pub async fn claim(
         .bind(LEASE_S)
         .bind(&held.depth)
         .bind(&held.unusable)
+        .bind(
+            held.after
+                .iter()
+                .map(|m| m.map(|(at, _)| at))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            held.after
+                .iter()
+                .map(|m| m.map(|(_, id)| id))
+                .collect::<Vec<_>>(),
+        )
         .fetch_all(pool)
         .await?;
     let mut bodies: HashMap<i64, Bytes> = HashMap::new();
@@ -193,6 +217,9 @@ fn delivery(row: &PgRow, delivery_id: Uuid, bodies: &HashMap<i64, Bytes>) -> sql
         event_id: row.try_get(7)?,
         position,
         created_at: row.try_get(9)?,
+        due: row
+            .try_get::<Option<DateTime<Utc>>, _>(21)?
+            .map(|at| (at, delivery_id)),
         version: row.try_get(10)?,
         places: usize::try_from(row.try_get::<i32, _>(11)?).unwrap_or(1),
         probe: row.try_get(12)?,

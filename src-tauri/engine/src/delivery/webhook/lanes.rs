@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::claim::{Claimed, Held};
 use super::endpoint::Endpoint;
+use super::seen::Seen;
 
 pub struct Lane {
     pub endpoint: Arc<Endpoint>,
@@ -21,6 +22,7 @@ pub struct Lane {
     wanted: usize,
     /// The last claim gave as much as there was room for: there is probably more.
     more: bool,
+    seen: Seen,
     /// Failures in a row that are known here; the database knows them a moment later.
     failures: u32,
     /// Something was taken in then.
@@ -94,6 +96,7 @@ impl Lanes {
             held.held.push(0);
             held.most.push(0);
             held.depth.push(0);
+            held.after.push(None);
         }
         for (id, lane) in &mut self.lanes {
             if self.unusable.contains_key(id) {
@@ -114,6 +117,12 @@ impl Lanes {
                 .depth
                 .saturating_sub(holds)
                 .min(usize::try_from(most).unwrap_or(0));
+            // A claim that takes nothing uses up no mark.
+            let after = match lane.wanted {
+                0 => None,
+                _ => lane.seen.take(holds, now),
+            };
+            held.after.push(after);
         }
         held
     }
@@ -157,6 +166,7 @@ impl Lanes {
                     rate: None,
                     wanted: 2 * one.places,
                     more: false,
+                    seen: Seen::default(),
                     failures: 0,
                     used_at: now,
                     rests_until: None,
@@ -171,6 +181,7 @@ impl Lanes {
                 lane.rate = endpoint.rate_per_s.map(Rate::new);
             }
             lane.used_at = now;
+            lane.seen.claimed(one.due);
             lane.endpoint = endpoint;
             lane.places = one.places;
             lane.depth = lane.depth.max(2 * one.places);

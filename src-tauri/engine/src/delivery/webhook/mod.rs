@@ -12,6 +12,7 @@ mod finish;
 mod headers;
 mod lanes;
 pub mod schedule;
+mod seen;
 mod send;
 pub mod sign;
 mod upkeep;
