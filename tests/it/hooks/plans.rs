@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use super::Hooks;
 use super::sink::Sink;
+use super::{Hooks, SOON, wait_until};
 
 /// A hanging endpoint with half of the rows due, another with half of them over, and healthy ones with a few.
 async fn fill(hooks: &Hooks, rows: i64) -> Vec<Uuid> {
@@ -273,6 +273,42 @@ async fn an_endpoint_that_keeps_an_order_is_gone_through_from_its_beginning() {
         .await
         .unwrap();
     assert_eq!(leased, 1, "the first of the stream");
+}
+
+/// A transaction that began before the last claim ended may commit after it: what it owes stands before that end, and does not wait for it.
+#[tokio::test]
+async fn what_just_became_due_is_taken_though_it_stands_before_the_end_of_the_last_claim() {
+    let hooks = Hooks::new().await;
+    let sink = Sink::start().await;
+    let id = hooks.endpoint(&sink.url(), json!({})).await.id;
+    hooks.append(Uuid::now_v7(), 1).await;
+    let pool = &hooks.desk.worker_pool;
+    let superuser = hooks.desk.db.superuser_pool().await;
+    let far = Some((Utc::now() + chrono::TimeDelta::days(1), Uuid::nil()));
+    let count = async || -> i64 {
+        sqlx::query_scalar("select count(*) from delivery.leases")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    };
+    let due = async |ago_ms: i32| {
+        sqlx::query(
+            "update delivery.deliveries set next_at = now() - make_interval(secs => $1 / 1000.0)",
+        )
+        .bind(ago_ms)
+        .execute(&superuser)
+        .await
+        .unwrap();
+        claim(pool, &[id], Uuid::now_v7(), vec![far]).await;
+    };
+    due(1_000).await;
+    assert_eq!(count().await, 0, "that is behind the mark for a long time");
+    // A busy machine may need more than the tenth of a second between the two.
+    wait_until("what is due now is taken", SOON, async || {
+        due(0).await;
+        count().await == 1
+    })
+    .await;
 }
 
 async fn stay_on_their_indexes(rows: i64) {

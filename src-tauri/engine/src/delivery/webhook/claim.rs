@@ -66,8 +66,9 @@ pub struct Held {
 /// `turns`: an endpoint with a rate, or with fewer places than there are workers, is one worker's at a time. The row is taken by whoever
 /// finds it free as it is then, not as it was when the statement began. `$9`: those that this process cannot use.
 ///
-/// `$10`, `$11`: what is due up to there was looked at a moment ago, and is leased ([`Seen`](super::seen::Seen)). Not for endpoints that keep
-/// an order: what waits for one before it stands there too, and may go as soon as that is over.
+/// `$10`, `$11`: what is due up to there was looked at a moment ago, and is leased ([`Seen`](super::seen::Seen)). What became due in the last
+/// tenth of a second is looked at all the same: transactions do not commit in the order of their times. Not for endpoints that keep an
+/// order: what waits for one before it stands there too, and may go as soon as that is over.
 ///
 /// An event that several endpoints are owed is read once: its row stands for itself, without a delivery, before those of deliveries.
 ///
@@ -95,8 +96,10 @@ turns as (
   returning h.destination_id),
 q as materialized (
   select x.destination_id as ep, x.version, x.places, x.closed, x.clean,
-         coalesce(case when x.ordered_by = 'none' then held.after_at end, '-infinity') as after_at,
-         coalesce(held.after_id, '00000000-0000-0000-0000-000000000000') as after_id,
+         case when x.ordered_by = 'none' and held.after_at is not null then least(held.after_at, now() - interval '100 milliseconds')
+              else '-infinity' end as after_at,
+         case when held.after_at < now() - interval '100 milliseconds' then held.after_id
+              else '00000000-0000-0000-0000-000000000000' end as after_id,
          case when x.open then least(greatest(coalesce(held.depth, 2 * x.places) - coalesce(held.n, 0), 0), coalesce(held.most, x.rate_per_s, 1000000),
                                      greatest(1, $1 / (count(*) over ())::int))
               when x.probe then 1 else 0 end as n
