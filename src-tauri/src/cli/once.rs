@@ -8,6 +8,7 @@ use bizing_engine::app::dispatch::dispatch;
 use bizing_engine::app::host::{Host, HostKind};
 use bizing_engine::app::wire::*;
 use bizing_engine::runtime::config::Config;
+use chrono::{Days, NaiveDate};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
@@ -105,10 +106,13 @@ async fn tell(host: &Host, story: &Story) -> Result<BookingPage, Failed> {
         .find(|s| s.price.amount_minor > 0)
         .ok_or_else(|| Failed::Run("The demo has no service with a price.".to_owned()))?;
     let status: Status = ask(host, "status", &Empty {}).await?;
-    let today = status.now.wall[..10].to_owned();
+    // More than a day ahead at any hour: of what begins sooner a person decides when nobody could be told of it.
+    let today: NaiveDate = status.now.wall[..10]
+        .parse()
+        .map_err(|e| Failed::Run(format!("The desk's day cannot be read: {e}")))?;
     let free = FreeTimes {
         service_id: service.service_id,
-        date: today,
+        date: (today + Days::new(2)).to_string(),
         staff_id: None,
     };
     let mut times: FreeTimesReply = ask(host, "free_times", &free).await?;

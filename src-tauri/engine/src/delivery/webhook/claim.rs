@@ -66,7 +66,7 @@ pub struct Held {
 /// `turns`: an endpoint with a rate, or with fewer places than there are workers, is one worker's at a time. The row is taken by whoever
 /// finds it free as it is then, not as it was when the statement began. `$9`: those that this process cannot use.
 ///
-/// `$10`, `$11`: what is due up to there was looked at a moment ago, and is leased ([`Seen`](super::seen::Seen)). What became due in the last
+/// `$10`, `$11`: what is due up to there was looked at a moment ago, and is leased (`Seen`). What became due in the last
 /// tenth of a second is looked at all the same: transactions do not commit in the order of their times. Not for endpoints that keep an
 /// order: what waits for one before it stands there too, and may go as soon as that is over.
 ///
